@@ -1,0 +1,145 @@
+/** What the data plane runs: a parsed, validated, compiled, frozen policy. Holds no sockets and no state. */
+
+/** Where a value stands in the policy file, for people: `file:line:column`, 1-based. */
+export interface Place {
+	readonly file: string;
+	readonly line: number;
+	readonly column: number;
+}
+
+/** `host:port`, or a unix socket path. IPv6 hosts stand without brackets. */
+export type Address = { readonly kind: "tcp"; readonly host: string; readonly port: number } | { readonly kind: "unix"; readonly path: string };
+
+export interface Snapshot {
+	/** Counts up with each applied policy of this process, from 1. */
+	readonly version: number;
+	/** SHA-256 of the source text, first 12 hexadecimal digits. */
+	readonly hash: string;
+	readonly file: string;
+	readonly service: string;
+	readonly trustDomain: string;
+	readonly admin: { readonly listen: Address & { kind: "tcp" }; readonly place: Place };
+	readonly inbound: InboundPolicy | undefined;
+	readonly outbound: OutboundPolicy | undefined;
+	readonly upstreams: ReadonlyMap<string, UpstreamPolicy>;
+	readonly nexus: { readonly url: string; readonly spoolEventsMax: number } | undefined;
+	/** Fraction 0..1 of requests that are logged; undefined where the access log is off (no `accessLog` key). */
+	readonly accessLogSample: number | undefined;
+	readonly drainTimeoutMs: number;
+}
+
+/** Limits of one listener; each key may be set under `inbound.limits` and `outbound.limits`. */
+export interface ListenerLimits {
+	/** Connections accepted at a time; more are refused with `connection_limit`. Default 10,000. */
+	readonly connectionsMax: number;
+	/** From the first byte of a request head to its last. Default 10 s. */
+	readonly requestHeadTimeoutMs: number;
+	/** Between two reads of a request body. Default 60 s. */
+	readonly bodyIdleTimeoutMs: number;
+	/** A kept-alive connection without a request. Default 75 s, as nginx. */
+	readonly keepAliveIdleTimeoutMs: number;
+}
+
+export interface InboundPolicy {
+	readonly place: Place;
+	readonly listen: Address & { kind: "tcp" };
+	readonly application: Address;
+	readonly limits: ListenerLimits;
+	/** CIDR blocks whose x-forwarded-* and x-request-id are believed. Default: none but loopback is NOT implied. */
+	readonly trustedProxies: readonly string[];
+	/** To the application; the same meaning as for an upstream. */
+	readonly timeout: Timeouts;
+	readonly pool: PoolLimits;
+}
+
+export interface OutboundPolicy {
+	readonly place: Place;
+	readonly listen: Address & { kind: "tcp" };
+	readonly passthrough: boolean;
+	readonly limits: ListenerLimits;
+	/** In file order: the first that matches wins. Empty: the Host names the upstream. */
+	readonly routes: readonly RoutePolicy[];
+}
+
+export interface RoutePolicy {
+	readonly place: Place;
+	readonly name: string;
+	readonly match: RouteMatch;
+	/** Name of an upstream; checked to exist. */
+	readonly to: string;
+	/** Replaces the Host field towards the upstream where set (`rewrite: { host: name }`). */
+	readonly rewriteHost: string | undefined;
+}
+
+export interface RouteMatch {
+	/** Lower case, without port and trailing dot; `*.suffix` allowed; undefined matches every host. */
+	readonly host: string | undefined;
+	readonly path: PathMatch | undefined;
+	/** Upper case; empty matches every method. */
+	readonly methods: readonly string[];
+	/** Exact values; names lower case. */
+	readonly headers: ReadonlyMap<string, string>;
+}
+
+/** `/a/b` exact; `/a/**` everything at or below /a; otherwise a glob: `*` one segment or part of one, `**` any. */
+export type PathMatch = { readonly kind: "exact" | "prefix" | "glob"; readonly pattern: string };
+
+export type BalancingKind = "round-robin" | "least-connections" | "weighted" | "random";
+
+export interface UpstreamPolicy {
+	readonly place: Place;
+	readonly name: string;
+	/** A port of its own, for applications that cannot set a Host. */
+	readonly listen: (Address & { kind: "tcp" }) | undefined;
+	readonly endpoints: EndpointsPolicy;
+	readonly loadBalancing: BalancingKind;
+	readonly healthCheck: HealthCheckPolicy | undefined;
+	readonly timeout: Timeouts;
+	readonly pool: PoolLimits;
+}
+
+export interface Timeouts {
+	/** Whole exchange, until the last byte of the answer's head. Default 15 s (Envoy). */
+	readonly requestMs: number;
+	/** Default 1 s (Linkerd). */
+	readonly connectMs: number;
+	/** Without a byte of the answer's body, and of a pooled connection without use. Default 60 s. */
+	readonly idleMs: number;
+}
+
+export interface PoolLimits {
+	/** Connections per endpoint. Default 1,024 (Envoy's max_connections). */
+	readonly connectionsMax: number;
+	/** Requests waiting for a connection per endpoint. Default 1,024 (Envoy's max_pending_requests). */
+	readonly pendingMax: number;
+	/** Longest wait in that queue. Default 1 s. */
+	readonly pendingTimeoutMs: number;
+}
+
+export interface EndpointPolicy {
+	readonly address: Address;
+	/** 1..1000 */
+	readonly weight: number;
+	readonly zone: string | undefined;
+}
+
+export type EndpointsPolicy =
+	| { readonly kind: "static"; readonly endpoints: readonly EndpointPolicy[] }
+	/** A/AAAA need `port`; SRV brings its own ports and weights. */
+	| { readonly kind: "dns"; readonly name: string; readonly port: number | undefined; readonly type: "A" | "AAAA" | "SRV"; readonly refreshMs: number; readonly servers: readonly string[] }
+	/** A YAML or JSON list of `{ address, weight?, zone? }`, watched. The path is absolute. */
+	| { readonly kind: "file"; readonly path: string };
+
+export interface HealthCheckPolicy {
+	readonly place: Place;
+	readonly kind: "http" | "tcp";
+	readonly path: string;
+	readonly host: string | undefined;
+	readonly headers: ReadonlyMap<string, string>;
+	/** Statuses that count as healthy. Default: 200. */
+	readonly statuses: readonly number[];
+	readonly intervalMs: number;
+	readonly timeoutMs: number;
+	readonly unhealthyThreshold: number;
+	readonly healthyThreshold: number;
+}
