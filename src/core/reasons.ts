@@ -23,7 +23,13 @@ function spec(status: number, side: ReasonSide, title: string, hint: string, clo
 }
 
 export const REASONS = Object.freeze({
-	bad_request: spec(400, "downstream", "The request is not well-formed HTTP/1.1.", "The detail names the rule and the offset; mend the client.", true),
+	bad_request: spec(
+		400,
+		"downstream",
+		"The request is not well-formed HTTP/1.1.",
+		"The detail names the rule and the offset; mend the client.",
+		true,
+	),
 	head_too_large: spec(431, "downstream", "The header section is larger than the limit.", "Send fewer or smaller fields (64 KiB, 128 fields).", true),
 	target_too_long: spec(414, "downstream", "The request target is longer than the limit.", "Move data from the URL to the body (16 KiB).", true),
 	version_not_supported: spec(505, "downstream", "The HTTP version is not supported here.", "Use HTTP/1.1 or HTTP/1.0.", true),
@@ -31,13 +37,23 @@ export const REASONS = Object.freeze({
 	expectation_failed: spec(417, "downstream", "The Expect field asks for something unknown.", "Only 100-continue is understood.", true),
 	method_not_allowed: spec(405, "downstream", "The method is not served by this listener.", "CONNECT tunnels are not offered here.", true),
 	request_timeout: spec(408, "downstream", "The request did not arrive in time.", "The client was too slow; see the limits of the listener.", true),
-	misdirected_request: spec(421, "downstream", "The target names an address that this proxy does not serve.", "Use a service of the mesh as the host."),
+	misdirected_request: spec(
+		421,
+		"downstream",
+		"The target names an address that this proxy does not serve.",
+		"Use a service of the mesh as the host.",
+	),
 	no_route: spec(404, "mesh", "No route and no upstream matches this request.", "Try `nexus explain FILE --url URL` to see what was considered."),
 	loop_detected: spec(508, "mesh", "The request has passed too many sidecars.", "A route leads back to its own sidecar; look at the Via field."),
 	draining: spec(503, "mesh", "The sidecar is shutting down.", "Retry on another instance.", true),
 	connection_limit: spec(503, "mesh", "The listener has reached its limit of connections.", "Raise the limit or add instances.", true),
 	not_ready: spec(503, "mesh", "The sidecar is not ready yet.", "Look at /readyz of its admin API."),
-	application_not_ready: spec(503, "upstream", "The application behind this sidecar does not accept connections.", "Is it started, and does it listen where inbound.application says?"),
+	application_not_ready: spec(
+		503,
+		"upstream",
+		"The application behind this sidecar does not accept connections.",
+		"Is it started, and does it listen where inbound.application says?",
+	),
 	no_healthy_endpoint: spec(503, "upstream", "The upstream has no healthy endpoint.", "Look at /upstreams of the admin API."),
 	endpoint_overflow: spec(503, "upstream", "The pool and its queue are full.", "Raise maxConnections or maxPending, or add endpoints."),
 	queue_timeout: spec(503, "upstream", "No connection became free in time.", "The upstream is slower than its load."),
@@ -45,11 +61,27 @@ export const REASONS = Object.freeze({
 	connect_timeout: spec(504, "upstream", "The endpoint did not accept the connection in time.", "Is the address right and reachable?"),
 	connect_failed: spec(503, "upstream", "The connection to the endpoint could not be made.", "The detail names the system's error."),
 	upstream_reset: spec(502, "upstream", "The endpoint closed the connection before the answer was complete.", "Look at the log of the service."),
-	upstream_idle_race: spec(502, "upstream", "A kept-alive connection was closed by the endpoint just as it was used again.", "Set the idle timeout of the service above that of the pool (60 s)."),
-	upstream_protocol_error: spec(502, "upstream", "The endpoint answered with something that is not well-formed HTTP/1.1.", "The detail names the rule and the offset."),
+	upstream_idle_race: spec(
+		502,
+		"upstream",
+		"A kept-alive connection was closed by the endpoint just as it was used again.",
+		"Set the idle timeout of the service above that of the pool (60 s).",
+	),
+	upstream_protocol_error: spec(
+		502,
+		"upstream",
+		"The endpoint answered with something that is not well-formed HTTP/1.1.",
+		"The detail names the rule and the offset.",
+	),
 	upstream_timeout: spec(504, "upstream", "The upstream did not answer within the request timeout.", "See timeout.request of the upstream."),
 	body_timeout: spec(504, "upstream", "The answer of the upstream stalled.", "No byte arrived within timeout.idle."),
-	client_closed: spec(499, "downstream", "The client went away before the answer was complete.", "Nothing was sent; the status stands only in the log.", true),
+	client_closed: spec(
+		499,
+		"downstream",
+		"The client went away before the answer was complete.",
+		"Nothing was sent; the status stands only in the log.",
+		true,
+	),
 	internal: spec(500, "mesh", "The sidecar failed in a way that is a fault of ours.", "Please report it with the log line.", true),
 });
 

@@ -126,7 +126,14 @@ export interface EndpointPolicy {
 export type EndpointsPolicy =
 	| { readonly kind: "static"; readonly endpoints: readonly EndpointPolicy[] }
 	/** A/AAAA need `port`; SRV brings its own ports and weights. */
-	| { readonly kind: "dns"; readonly name: string; readonly port: number | undefined; readonly type: "A" | "AAAA" | "SRV"; readonly refreshMs: number; readonly servers: readonly string[] }
+	| {
+			readonly kind: "dns";
+			readonly name: string;
+			readonly port: number | undefined;
+			readonly type: "A" | "AAAA" | "SRV";
+			readonly refreshMs: number;
+			readonly servers: readonly string[];
+	  }
 	/** A YAML or JSON list of `{ address, weight?, zone? }`, watched. The path is absolute. */
 	| { readonly kind: "file"; readonly path: string };
 
