@@ -1,0 +1,166 @@
+/** The header fields that a proxy must know by name: small numbers for them, and what may happen to each. */
+
+export const OTHER = 0;
+export const HOST = 1;
+export const CONTENT_LENGTH = 2;
+export const TRANSFER_ENCODING = 3;
+export const CONNECTION = 4;
+export const KEEP_ALIVE = 5;
+export const PROXY_CONNECTION = 6;
+export const TE = 7;
+export const TRAILER = 8;
+export const UPGRADE = 9;
+export const EXPECT = 10;
+export const VIA = 11;
+export const X_FORWARDED_FOR = 12;
+export const X_FORWARDED_PROTO = 13;
+export const X_FORWARDED_HOST = 14;
+export const FORWARDED = 15;
+export const X_REAL_IP = 16;
+export const X_REQUEST_ID = 17;
+export const TRACEPARENT = 18;
+export const HTTP2_SETTINGS = 19;
+export const MAX_FORWARDS = 20;
+export const AUTHORIZATION = 21;
+export const CACHE_CONTROL = 22;
+/** Names that servers of the CGI family read as Transfer-Encoding or Content-Length (`_` for `-`). */
+export const FRAMING_ALIAS = 23;
+/** Any field that begins with `x-nexus-`: the mesh's own. */
+export const X_NEXUS = 24;
+
+const NAMES: readonly (readonly [string, number])[] = [
+	["host", HOST],
+	["content-length", CONTENT_LENGTH],
+	["transfer-encoding", TRANSFER_ENCODING],
+	["connection", CONNECTION],
+	["keep-alive", KEEP_ALIVE],
+	["proxy-connection", PROXY_CONNECTION],
+	["te", TE],
+	["trailer", TRAILER],
+	["upgrade", UPGRADE],
+	["expect", EXPECT],
+	["via", VIA],
+	["x-forwarded-for", X_FORWARDED_FOR],
+	["x-forwarded-proto", X_FORWARDED_PROTO],
+	["x-forwarded-host", X_FORWARDED_HOST],
+	["forwarded", FORWARDED],
+	["x-real-ip", X_REAL_IP],
+	["x-request-id", X_REQUEST_ID],
+	["traceparent", TRACEPARENT],
+	["http2-settings", HTTP2_SETTINGS],
+	["max-forwards", MAX_FORWARDS],
+	["authorization", AUTHORIZATION],
+	["cache-control", CACHE_CONTROL],
+	["transfer_encoding", FRAMING_ALIAS],
+	["content_length", FRAMING_ALIAS],
+];
+
+interface Known {
+	readonly bytes: Uint8Array;
+	readonly id: number;
+}
+
+const LONGEST = 24;
+const BY_LENGTH: readonly (readonly Known[])[] = Array.from({ length: LONGEST }, (_, length) =>
+	NAMES.filter(([name]) => name.length === length).map(([name, id]) => ({ bytes: Buffer.from(name, "latin1"), id })),
+);
+const NEXUS_PREFIX = Buffer.from("x-nexus-", "latin1");
+
+/** Which of the known fields the bytes `[start, end)` name, ASCII case folded. Their being a token is the caller's check. */
+export function fieldId(buffer: Uint8Array, start: number, end: number): number {
+	const length = end - start;
+	const first = (buffer[start] as number) | 0x20;
+	if (length < LONGEST) {
+		const known = BY_LENGTH[length] as readonly Known[];
+		for (let k = 0; k < known.length; k++) {
+			const candidate = known[k] as Known;
+			if (candidate.bytes[0] === first && equalsFolded(buffer, start, candidate.bytes)) return candidate.id;
+		}
+	}
+	return first === 0x78 && length > NEXUS_PREFIX.length && equalsFolded(buffer, start, NEXUS_PREFIX) ? X_NEXUS : OTHER;
+}
+
+/** The same for a name that is a string already. */
+export function fieldIdOf(name: string): number {
+	if (name.length === 0) return OTHER;
+	return fieldId(Buffer.from(name, "latin1"), 0, name.length);
+}
+
+// Folding by range, not by bit: `_` and DEL, `[` and `{` must stay different.
+function equalsFolded(buffer: Uint8Array, start: number, lower: Uint8Array): boolean {
+	for (let i = 0; i < lower.length; i++) {
+		const byte = buffer[start + i] as number;
+		const folded = byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
+		if (folded !== lower[i]) return false;
+	}
+	return true;
+}
+
+/** Fields that mean one connection only and are never relayed: RFC 9110 section 7.6.1. Framing is written anew. */
+export const HOP_BY_HOP: Uint8Array = flags([CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS]);
+
+/** Fields that a `Connection` list cannot make us drop (CVE-2024-45410, CVE-2022-45059): what they say is not the client's to withdraw. */
+export const NOT_NOMINABLE: Uint8Array = flags([
+	HOST,
+	CONTENT_LENGTH,
+	TRANSFER_ENCODING,
+	EXPECT,
+	VIA,
+	X_FORWARDED_FOR,
+	X_FORWARDED_PROTO,
+	X_FORWARDED_HOST,
+	FORWARDED,
+	X_REAL_IP,
+	X_REQUEST_ID,
+	TRACEPARENT,
+	MAX_FORWARDS,
+	AUTHORIZATION,
+	CACHE_CONTROL,
+	X_NEXUS,
+]);
+
+/** Fields that must not stand in a trailer section: framing, routing, authentication, content. RFC 9110 section 6.5.1. */
+const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
+	"host",
+	"content-length",
+	"transfer-encoding",
+	"connection",
+	"keep-alive",
+	"proxy-connection",
+	"te",
+	"trailer",
+	"upgrade",
+	"expect",
+	"max-forwards",
+	"cache-control",
+	"range",
+	"authorization",
+	"proxy-authorization",
+	"proxy-authenticate",
+	"www-authenticate",
+	"cookie",
+	"set-cookie",
+	"age",
+	"date",
+	"expires",
+	"location",
+	"retry-after",
+	"vary",
+	"warning",
+	"content-type",
+	"content-encoding",
+	"content-range",
+	"transfer_encoding",
+	"content_length",
+]);
+
+/** `name` in lower case. */
+export function isAllowedTrailer(name: string): boolean {
+	return !NOT_IN_TRAILERS.has(name) && !name.startsWith("x-nexus-") && !name.startsWith("x-forwarded-");
+}
+
+function flags(ids: readonly number[]): Uint8Array {
+	const table = new Uint8Array(32);
+	for (const id of ids) table[id] = 1;
+	return table;
+}
