@@ -1,0 +1,102 @@
+/**
+ * Every metric of the product as data: name, type, labels, help. The exposition and docs/metrics.md are made from it.
+ * Label values come from policy, discovery or a fixed list, never from a request, so their number is bounded (law 5).
+ */
+
+export interface MetricSpec {
+	readonly type: "counter" | "gauge" | "histogram";
+	/** In the order in which they are written. */
+	readonly labels: readonly string[];
+	/** One sentence, with the unit. */
+	readonly help: string;
+}
+
+const TRAFFIC = ["direction", "route", "upstream"] as const;
+const ENDPOINT = ["upstream", "endpoint"] as const;
+
+export const METRICS = Object.freeze({
+	nexus_requests_total: {
+		type: "counter",
+		labels: [...TRAFFIC, "status_class"],
+		help: "Finished requests by class of the status that the client got (1xx to 5xx; none where no status was sent).",
+	},
+	nexus_local_answers_total: {
+		type: "counter",
+		labels: [...TRAFFIC, "reason"],
+		help: "Requests that the sidecar answered or broke off itself, by reason (see reasons.md).",
+	},
+	nexus_requests_active: { type: "gauge", labels: TRAFFIC, help: "Requests that have begun and not ended." },
+	nexus_request_retries_total: { type: "counter", labels: TRAFFIC, help: "Attempts that were repeated on a new connection." },
+	nexus_request_duration_seconds: {
+		type: "histogram",
+		labels: TRAFFIC,
+		help: "From the last byte of the request head to the last byte of the answer, in seconds.",
+	},
+	nexus_upstream_duration_seconds: {
+		type: "histogram",
+		labels: TRAFFIC,
+		help: "From handing the request to a connection to the head of the answer, in seconds.",
+	},
+	nexus_proxy_overhead_seconds: {
+		type: "histogram",
+		labels: TRAFFIC,
+		help: "From the last byte of the request head to handing it to a connection, in seconds.",
+	},
+
+	nexus_connections_open: { type: "gauge", labels: ["listener"], help: "Client connections that are open." },
+	nexus_connections_accepted_total: { type: "counter", labels: ["listener"], help: "Client connections accepted." },
+	nexus_connections_refused_total: {
+		type: "counter",
+		labels: ["listener"],
+		help: "Client connections refused because the listener was at its limit.",
+	},
+
+	nexus_endpoint_healthy: { type: "gauge", labels: ENDPOINT, help: "1 where the endpoint may be picked, 0 where its active check failed." },
+	nexus_endpoint_requests_active: { type: "gauge", labels: ENDPOINT, help: "Requests on their way to the endpoint." },
+	nexus_pool_connections_open: { type: "gauge", labels: ENDPOINT, help: "Connections to the endpoint, busy and idle." },
+	nexus_pool_connections_idle: { type: "gauge", labels: ENDPOINT, help: "Kept-alive connections to the endpoint without a request." },
+	nexus_pool_pending: { type: "gauge", labels: ENDPOINT, help: "Requests that wait for a connection to the endpoint." },
+	nexus_pool_connects_total: { type: "counter", labels: ENDPOINT, help: "Connections opened to the endpoint." },
+	nexus_pool_connect_failures_total: { type: "counter", labels: ENDPOINT, help: "Connections to the endpoint that could not be opened." },
+	nexus_pool_overflow_total: { type: "counter", labels: ENDPOINT, help: "Requests refused because pool and queue of the endpoint were full." },
+
+	nexus_ready: { type: "gauge", labels: [], help: "1 where /readyz answers 200." },
+	nexus_policy_version: { type: "gauge", labels: [], help: "Version of the running policy; counts up with each one applied by this process." },
+	nexus_policy_info: { type: "gauge", labels: ["service", "hash"], help: "Always 1; the labels name the running policy." },
+	nexus_policy_applied_timestamp_seconds: { type: "gauge", labels: [], help: "When the running policy was applied, in seconds since 1970." },
+	nexus_policy_reloads_total: { type: "counter", labels: ["result"], help: "Attempts to replace the policy: applied, unchanged or rejected." },
+
+	nexus_events_queued: { type: "gauge", labels: [], help: "Events in memory that Nexus has not acknowledged." },
+	nexus_events_queued_bytes: { type: "gauge", labels: [], help: "Bytes of those events as JSON." },
+	nexus_events_sent_total: { type: "counter", labels: [], help: "Events that Nexus has acknowledged." },
+	nexus_events_dropped_total: {
+		type: "counter",
+		labels: ["cause"],
+		help: "Events lost: overflow (spool full), too_large, rejected (by Nexus, one by one), refused (the whole batch), undelivered (at shutdown).",
+	},
+	nexus_event_deliveries_total: {
+		type: "counter",
+		labels: ["result"],
+		help: "Batches sent to Nexus: delivered, refused (4xx), busy (429), failed (5xx, network), skipped (breaker open).",
+	},
+	nexus_event_breaker_open: { type: "gauge", labels: [], help: "1 where the breaker around event delivery is open or half-open." },
+
+	nexus_access_log_lines_total: {
+		type: "counter",
+		labels: ["result"],
+		help: "Lines of the access log: written or dropped (writer too slow, disk full).",
+	},
+	nexus_log_lines_dropped_total: { type: "counter", labels: [], help: "Lines of the sidecar's own log that could not be written." },
+
+	nexus_event_loop_lag_seconds: {
+		type: "gauge",
+		labels: ["stat"],
+		help: "Delay of the event loop since the scrape before, in seconds: mean, p50, p99, max.",
+	},
+	nexus_build_info: { type: "gauge", labels: ["version", "node"], help: "Always 1; the labels name the program and its runtime." },
+	process_cpu_seconds_total: { type: "counter", labels: [], help: "CPU time of the process, user and system, in seconds." },
+	process_resident_memory_bytes: { type: "gauge", labels: [], help: "Resident memory of the process, in bytes." },
+	process_start_time_seconds: { type: "gauge", labels: [], help: "Start of the process, in seconds since 1970." },
+} as const satisfies Record<string, MetricSpec>);
+
+export type MetricName = keyof typeof METRICS;
