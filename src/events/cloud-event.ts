@@ -42,6 +42,7 @@ const TYPE_CHARS_MAX = 256;
 const NAME_CHARS_MAX = 64;
 const RFC3339 =
 	/^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[Tt](?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d{1,12})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
+const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
 /**
@@ -123,11 +124,7 @@ function textFault(name: string, value: unknown, charsMax: number): string {
 function isText(value: unknown, charsMax: number): value is string {
 	if (typeof value !== "string" || value.length === 0 || value.length > charsMax) return false;
 	// No control characters (section "Type System"): ids and types end up in logs and terminals.
-	for (let i = 0; i < value.length; i++) {
-		const code = value.charCodeAt(i);
-		if (code < 0x20 || (code >= 0x7f && code <= 0x9f)) return false;
-	}
-	return true;
+	return !CONTROL.test(value);
 }
 
 function isAttributeName(name: string): boolean {
