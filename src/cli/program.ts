@@ -1,0 +1,235 @@
+/** The commands, their options and their help. Which code stands behind `sidecar` and `serve` is handed in: cli/ knows neither. */
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import type { CliIo } from "./io.ts";
+
+/** Exit codes, of every command alike. */
+export const EXIT = Object.freeze({
+	/** Also where the reader of our output has gone away (`| head`). */
+	ok: 0,
+	/** What was asked is clear, but the input is wrong: a policy with faults, no such file, nobody listening there. */
+	input: 1,
+	/** The command line itself is wrong. */
+	usage: 2,
+	/** A fault of ours (EX_SOFTWARE of sysexits.h). */
+	fault: 70,
+});
+
+/** The long-running roles; each resolves with the exit code once all is drained. */
+export interface Roles {
+	readonly sidecar: (options: { configFile: string }) => Promise<number>;
+	readonly serve: (options: { configFile?: string; listen?: string; dataDir?: string }) => Promise<number>;
+}
+
+/** `argv` without the program and its path. Resolves with the exit code; rejects only for a fault of ours. */
+export async function runProgram(argv: readonly string[], roles: Roles, io: CliIo, version: string): Promise<number> {
+	let code: number = EXIT.ok;
+	const program = buildProgram(roles, io, version, (result) => {
+		code = result;
+	});
+	try {
+		await program.parseAsync(argv, { from: "user" });
+		return code;
+	} catch (error) {
+		if (!(error instanceof CommanderError)) throw error;
+		// Help and version end here as well, with 0; commander's own 1 means usage.
+		return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+	}
+}
+
+/** `done` gets the exit code of the command that ran. */
+export function buildProgram(roles: Roles, io: CliIo, version: string, done: (code: number) => void): Command {
+	const program = new Command("nexus")
+		.description("A service mesh that a team can run with Node alone.")
+		.version(version)
+		.exitOverride()
+		.enablePositionalOptions()
+		.showSuggestionAfterError()
+		.showHelpAfterError("Try `nexus --help`, or `nexus COMMAND --help`.")
+		.configureOutput({
+			writeOut: (text) => io.stdout.write(text),
+			writeErr: (text) => io.stderr.write(text),
+			getOutHelpWidth: () => io.stdout.columns,
+			getErrHelpWidth: () => io.stderr.columns,
+			getOutHasColors: () => io.colour,
+			getErrHasColors: () => io.colour,
+		})
+		.addHelpText("after", "\nExit codes: 0 fine, 1 the input is wrong, 2 usage, 70 a fault of ours.");
+	addRoles(program, roles, done);
+	addMesh(program, io, done);
+	addPolicy(program, io, done);
+	addEvents(program, io, done);
+	return program;
+}
+
+function addRoles(program: Command, roles: Roles, done: (code: number) => void): void {
+	program
+		.command("sidecar")
+		.description("run a sidecar: the proxy next to a service")
+		.requiredOption("--config <file>", "policy file")
+		.addHelpText(
+			"after",
+			examples(
+				["nexus sidecar --config config/samples/shop/checkout.yaml", "run until SIGTERM, which drains; a second signal ends at once"],
+				["kill -HUP PID", "read the policy again (a changed file is noticed by itself)"],
+			),
+		)
+		.action(async (options: { config: string }) => done(await roles.sidecar({ configFile: options.config })));
+
+	program
+		.command("serve")
+		.description("run Nexus: receives, keeps and hands out the events of the mesh")
+		.option("--config <file>", "configuration file")
+		.option("--listen <host:port>", "where the API listens (default: 127.0.0.1:7400)")
+		.option("--data <dir>", "where the event log is kept")
+		.addHelpText(
+			"after",
+			examples(
+				["nexus serve --data ./nexus-data", "keep events in ./nexus-data, API on 127.0.0.1:7400"],
+				["curl http://127.0.0.1:7400/v1/events?limit=5", "the first five events"],
+			),
+		)
+		.action(async (options: { config?: string; listen?: string; data?: string }) =>
+			done(
+				await roles.serve({
+					...(options.config === undefined ? {} : { configFile: options.config }),
+					...(options.listen === undefined ? {} : { listen: options.listen }),
+					...(options.data === undefined ? {} : { dataDir: options.data }),
+				}),
+			),
+		);
+}
+
+function addMesh(program: Command, io: CliIo, done: (code: number) => void): void {
+	program
+		.command("up")
+		.description("a whole local mesh: Nexus, sample services, a sidecar each")
+		.option("--config <dir>", "folder of mesh.yaml and the policies that it names (default: the sample shop)")
+		.addHelpText(
+			"after",
+			examples(
+				["nexus up", "the sample shop on loopback; Ctrl-C stops all of it"],
+				["nexus up | tee mesh.log", "one line every few seconds instead of a live one"],
+			),
+		)
+		.action(async (options: { config?: string }) => {
+			const { runUp } = await import("./up.ts");
+			done(await runUp(options.config === undefined ? {} : { configDir: options.config }, io));
+		});
+
+	program
+		.command("run")
+		.description("a sidecar and your application as one unit, started and stopped in the right order")
+		.requiredOption("--config <file>", "policy file of the sidecar")
+		.argument("<command...>", "the application, after --")
+		.passThroughOptions()
+		.addHelpText(
+			"after",
+			`${examples(
+				["nexus run --config checkout.yaml -- node app.js", "exit code and signals are those of the application"],
+				["nexus run --config checkout.yaml -- sh -c 'exec ./server --port 3000'", "anything that can be started"],
+			)}
+The application finds in its environment:
+  NEXUS_SERVICE    name of the service, from the policy
+  NEXUS_OUTBOUND   http://HOST:PORT of the outbound listener, if the policy has one
+HTTP_PROXY is left alone: set it to $NEXUS_OUTBOUND where the application shall go through the mesh without a change.`,
+		)
+		.action(async (command: string[], options: { config: string }) => {
+			const { runUnit } = await import("./run.ts");
+			done(await runUnit({ configFile: options.config, command }, io));
+		});
+}
+
+function addPolicy(program: Command, io: CliIo, done: (code: number) => void): void {
+	program
+		.command("check")
+		.description("validate policy files: every fault with file:line:column and a hint")
+		.argument("<file...>", "policy files")
+		.addHelpText("after", examples(["nexus check config/samples/shop/*.yaml", "exit code 1 on any fault"]))
+		.action(async (files: string[]) => {
+			const { runCheck } = await import("./check.ts");
+			done(await runCheck(files, io));
+		});
+
+	program
+		.command("explain")
+		.description("the decision trace of one request, offline")
+		.argument("<file>", "policy file")
+		.requiredOption("--url <url>", "target: absolute, or a path together with a Host header")
+		.option("--method <method>", "request method", "GET")
+		.option("--header <name: value>", "a request header; may be repeated", collect, [])
+		.option("--from <address>", "address of the caller")
+		.addOption(new Option("--direction <direction>", "which listener the request arrives at").choices(["inbound", "outbound"]).default("outbound"))
+		.option("--json", "machine-readable", false)
+		.addHelpText(
+			"after",
+			examples(
+				["nexus explain checkout.yaml --url http://payments/pay/1", "which route and upstream would take it, and why"],
+				["nexus explain checkout.yaml --method POST --url /pay/1 --header 'Host: payments' --header 'x-beta: 1'", "with headers"],
+			),
+		)
+		.action(
+			async (
+				file: string,
+				options: { method: string; url: string; header: string[]; from?: string; direction: "inbound" | "outbound"; json: boolean },
+			) => {
+				const { runExplain } = await import("./explain.ts");
+				done(await runExplain(file, options, io));
+			},
+		);
+}
+
+function addEvents(program: Command, io: CliIo, done: (code: number) => void): void {
+	program
+		.command("events")
+		.description("what happened: readable lines in a terminal, JSON when piped")
+		.option("--url <url>", "the API of Nexus", "http://127.0.0.1:7400")
+		.option("--follow", "stay, and print what comes", false)
+		.option("--type <pattern>", "type, `*` allowed: nexus.mesh.*")
+		.option("--source <source>", "/mesh/SERVICE/INSTANCE")
+		.option("--subject <subject>", "what the event is about")
+		.option("--since <time>", "RFC 3339 time")
+		.option("--until <time>", "RFC 3339 time")
+		.option("--after <sequence>", "only events after this sequence", wholeNumber)
+		.option("--limit <count>", "at most so many", wholeNumber)
+		.addOption(new Option("--order <order>", "by sequence").choices(["asc", "desc"]))
+		.option("--json", "JSON in a terminal as well")
+		.addHelpText(
+			"after",
+			examples(
+				["nexus events --follow", "everything, as it happens"],
+				["nexus events --type 'nexus.mesh.endpoint.*' --limit 20 --order desc", "the last changes of health"],
+				["nexus events --type nexus.mesh.traffic.routed | jq .data", "JSON, as the output is a pipe"],
+			),
+		)
+		.action(async (options: EventsFlags) => {
+			const { runEvents } = await import("./events.ts");
+			done(await runEvents(options, io));
+		});
+}
+
+interface EventsFlags {
+	url: string;
+	follow: boolean;
+	type?: string;
+	source?: string;
+	subject?: string;
+	since?: string;
+	until?: string;
+	after?: number;
+	limit?: number;
+	order?: "asc" | "desc";
+	json?: boolean;
+}
+
+function examples(...lines: [command: string, meaning: string][]): string {
+	return `\nExamples:\n${lines.map(([command, meaning]) => `  ${command}\n      ${meaning}`).join("\n")}`;
+}
+
+function collect(value: string, before: string[]): string[] {
+	return [...before, value];
+}
+
+function wholeNumber(value: string): number {
+	if (!/^\d{1,15}$/.test(value)) throw new InvalidArgumentError("a whole number is needed.");
+	return Number(value);
+}

@@ -1,0 +1,80 @@
+/** argv -> role. The composition root of the process: hands the products to the command line, and is alone in ending the process. */
+import { readFileSync, writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
+import { inspect } from "node:util";
+import { systemClock } from "./core/clock.ts";
+import { codeOf, messageOf } from "./core/errors.ts";
+
+// By then a start is over; a process that is killed later leaves its compiled sources to the next one.
+const FLUSH_COMPILE_CACHE_AFTER_MS = 2_000;
+// EX_SOFTWARE of sysexits.h: a fault of ours.
+const EXIT_FAULT = 70;
+
+// Each role is loaded when it is asked for: a sidecar pays neither for Nexus nor for the other commands.
+const roles = {
+	sidecar: async (options: { configFile: string }): Promise<number> => (await import("./sidecar/run.ts")).runSidecar(options),
+	serve: async (options: { configFile?: string; listen?: string; dataDir?: string }): Promise<number> =>
+		(await import("./nexus/run.ts")).runNexus(options),
+};
+
+guardProcess();
+followParent();
+systemClock.setTimer(FLUSH_COMPILE_CACHE_AFTER_MS, flushCompileCache);
+process.exit(await main(process.argv.slice(2)));
+
+async function main(argv: string[]): Promise<number> {
+	// The way every sidecar of a mesh is started: without the command line's parser, which takes 13-17 ms to load.
+	const [command, option, configFile] = argv;
+	if (argv.length === 3 && command === "sidecar" && option === "--config" && configFile !== undefined && !configFile.startsWith("-")) {
+		return roles.sidecar({ configFile });
+	}
+	// The roles have their own writers: a log that nobody reads is no reason to stop carrying traffic.
+	if (command !== "sidecar" && command !== "serve") guardOutput();
+	const [{ runProgram }, { processIo }] = await Promise.all([import("./cli/program.ts"), import("./cli/io.ts")]);
+	const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+	return runProgram(argv, roles, processIo(), version);
+}
+
+function guardProcess(): void {
+	process.on("uncaughtException", (error) => fault("uncaught exception", error));
+	process.on("unhandledRejection", (reason) => fault("unhandled rejection", reason));
+}
+
+/** For commands that a person reads: when the reader has gone away (`nexus events | head`), nothing is left to do and nothing went wrong. */
+function guardOutput(): void {
+	process.stdout.on("error", (error) => {
+		if (codeOf(error) === "EPIPE") process.exit(0);
+		fault("standard output", error);
+	});
+	process.stderr.on("error", () => {});
+}
+
+/** One JSON line, as the logs of the roles, written before the process ends. */
+function fault(what: string, thrown: unknown): never {
+	const line = {
+		level: "fatal",
+		time: new Date(systemClock.wallMs()).toISOString(),
+		msg: `a fault of ours: ${what}: ${messageOf(thrown)}`,
+		stack: inspect(thrown),
+	};
+	try {
+		writeSync(2, `${JSON.stringify(line)}\n`);
+	} catch {
+		// Standard error is closed; the exit code still tells.
+	}
+	process.exit(EXIT_FAULT);
+}
+
+/**
+ * Whoever starts us with this variable holds the other end of our channel. Its end means that it was killed: we stop in
+ * order, rather than run on as an orphan.
+ */
+function followParent(): void {
+	if (process.env.NEXUS_STOP_WITH_PARENT === undefined) return;
+	// Not for those whom we start ourselves: they have no such channel.
+	delete process.env.NEXUS_STOP_WITH_PARENT;
+	const stop = (): void => void process.kill(process.pid, "SIGTERM");
+	if (!process.connected) stop();
+	process.on("disconnect", stop);
+	process.channel?.unref();
+}
