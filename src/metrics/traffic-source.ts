@@ -1,10 +1,7 @@
 /** Reads the counters of the hot path out for a scrape. */
 import { LATENCY_BOUNDS_S, type LatencyHistogram } from "./histogram.ts";
 import type { Emit, HistogramReading, MetricSource } from "./source.ts";
-import type { TrafficCounters, TrafficRegistry } from "./traffic.ts";
-
-/** Names of `TrafficCounters.statusClasses`, by index. */
-export const STATUS_CLASSES: readonly string[] = Object.freeze(["none", "1xx", "2xx", "3xx", "4xx", "5xx"]);
+import { STATUS_CLASSES, type TrafficCounters, type TrafficRegistry } from "./traffic.ts";
 
 // Rare enough that a series which stays at 0 would only be noise.
 const SHOWN_WHEN_SEEN = new Set(["none", "1xx"]);

@@ -2,6 +2,9 @@
 import type { Reason } from "../core/reasons.ts";
 import { LatencyHistogram } from "./histogram.ts";
 
+/** Names of `TrafficCounters.statusClasses`, by index. */
+export const STATUS_CLASSES = Object.freeze(["none", "1xx", "2xx", "3xx", "4xx", "5xx"] as const);
+
 export type Direction = "inbound" | "outbound";
 
 export class TrafficCounters {
@@ -23,11 +26,44 @@ export class TrafficCounters {
 	readonly upstreamTime = new LatencyHistogram();
 	/** From the last byte of the request head to handing it to a connection. */
 	readonly overhead = new LatencyHistogram();
+	readonly #byClass: (LatencyHistogram | undefined)[] = new Array(STATUS_CLASSES.length).fill(undefined);
+	readonly #byReason = new Map<Reason, LatencyHistogram>();
 
 	constructor(direction: Direction, route: string, upstream: string) {
 		this.direction = direction;
 		this.route = route;
 		this.upstream = upstream;
+	}
+
+	/**
+	 * Everything that the end of a request counts, in one call. `status` is 0 where none was sent; `reason` is given for
+	 * local answers and broken exchanges.
+	 */
+	finish(status: number, reason: Reason | undefined, totalMs: number): void {
+		const statusClass = status >= 100 && status < 600 ? Math.trunc(status / 100) : 0;
+		(this.statusClasses[statusClass] as number)++;
+		this.total.observe(totalMs);
+		if (reason === undefined) {
+			this.#byClass[statusClass] ??= new LatencyHistogram();
+			this.#byClass[statusClass].observe(totalMs);
+			return;
+		}
+		this.countReason(reason);
+		let latency = this.#byReason.get(reason);
+		if (latency === undefined) {
+			latency = new LatencyHistogram();
+			this.#byReason.set(reason, latency);
+		}
+		latency.observe(totalMs);
+	}
+
+	/** Latency of the finished requests by outcome: the reason where there is one, the status class otherwise. */
+	*outcomes(): Iterable<readonly [outcome: string, latency: LatencyHistogram]> {
+		for (let i = 0; i < this.#byClass.length; i++) {
+			const latency = this.#byClass[i];
+			if (latency !== undefined) yield [STATUS_CLASSES[i] ?? "none", latency];
+		}
+		yield* this.#byReason;
 	}
 
 	countReason(reason: Reason): void {
