@@ -1,4 +1,5 @@
 /** Path patterns of routes, compiled so that a match neither allocates nor backtracks beyond the last wildcard. */
+import { type Refusal, refuse } from "./fault.ts";
 import type { PathMatch } from "./snapshot.ts";
 
 // /a/b          exact
@@ -13,19 +14,21 @@ const STAR = 0x2a;
 const PATTERN_CHARS_MAX = 1024;
 const WILDCARDS_MAX = 16;
 
-/** Reads what stands in the policy; a string is the sentence that says what is wrong with it. */
-export function parsePathMatch(pattern: string): PathMatch | string {
-	if (pattern.charCodeAt(0) !== SLASH) return "a path pattern begins with `/`";
-	if (pattern.length > PATTERN_CHARS_MAX) return `a path pattern has at most ${PATTERN_CHARS_MAX} characters`;
+/** Reads what stands in the policy. */
+export function parsePathMatch(pattern: string): PathMatch | Refusal {
+	if (pattern.charCodeAt(0) !== SLASH) return refuse("is not a path pattern", "begin with `/`: /pay exactly, /pay/** for /pay and all below");
+	if (pattern.length > PATTERN_CHARS_MAX) return refuse("is too long", `at most ${PATTERN_CHARS_MAX} characters`);
 	for (let i = 0; i < pattern.length; i++) {
 		const c = pattern.charCodeAt(i);
-		if (c <= 0x20 || c === 0x7f || c === 0x23 || c === 0x3f) return "a path pattern holds no spaces, control characters, `?` or `#`";
+		if (c <= 0x20 || c === 0x7f || c === 0x23 || c === 0x3f)
+			return refuse("is not a path pattern", "no spaces, control characters, `?` or `#`; the query is not compared");
 	}
 	const segments = pattern.slice(1).split("/");
-	if (segments.some((s) => s !== "**" && s.includes("**"))) return "`**` stands for whole segments: write it between slashes";
+	if (segments.some((s) => s !== "**" && s.includes("**")))
+		return refuse("has a `**` beside other characters", "`**` stands for whole segments, as in /a/**/b; within one segment write `*`");
 	const wildcards = pattern.length - pattern.replaceAll("*", "").length;
 	if (wildcards === 0) return { kind: "exact", pattern };
-	if (wildcards > WILDCARDS_MAX) return `a path pattern has at most ${WILDCARDS_MAX} asterisks`;
+	if (wildcards > WILDCARDS_MAX) return refuse("has too many asterisks", `at most ${WILDCARDS_MAX}`);
 	const prefix = wildcards === 2 && segments.at(-1) === "**";
 	return { kind: prefix ? "prefix" : "glob", pattern };
 }

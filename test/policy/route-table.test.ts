@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Rng, seededRng } from "../../src/core/rng.ts";
+import { isRefusal } from "../../src/policy/fault.ts";
 import { normalHost } from "../../src/policy/host-name.ts";
 import { parsePathMatch } from "../../src/policy/path-pattern.ts";
 import { RouteTable } from "../../src/policy/route-table.ts";
@@ -15,7 +16,7 @@ interface RouteSpec {
 
 function route(name: string, { host, path, methods = [], headers = {} }: RouteSpec): RoutePolicy {
 	const pattern = path === undefined ? undefined : parsePathMatch(path);
-	assert.ok(typeof pattern !== "string", String(pattern));
+	assert.ok(pattern === undefined || !isRefusal(pattern), String(path));
 	return {
 		place: { file: "test.yaml", line: 1, column: 1 },
 		name,
@@ -69,9 +70,9 @@ test("paths match as exact, prefix and glob say", () => {
 	}
 });
 
-test("what is no path pattern is refused with a sentence", () => {
+test("what is no path pattern is refused", () => {
 	for (const bad of ["", "a", "**", "/a**", "/a/x**y", "/a b", "/a?x", "/a#x", "/\n", `/${"a".repeat(1024)}`, "/*".repeat(17)]) {
-		assert.equal(typeof parsePathMatch(bad), "string", bad);
+		assert.ok(isRefusal(parsePathMatch(bad)), bad);
 	}
 });
 
