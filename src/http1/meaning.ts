@@ -1,6 +1,6 @@
 /** What the framing and connection fields of a head say: lists and numbers read by grammar, never by a lenient library function. */
 import type { FieldTable } from "./field-table.ts";
-import { CONNECTION, CONTENT_LENGTH, EXPECT, FRAMING_ALIAS, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA } from "./fields.ts";
+import { CONNECTION, CONTENT_LENGTH, EXPECT, FRAMING_ALIAS, HOST, TE, TRANSFER_ENCODING, UPGRADE } from "./fields.ts";
 import type { FramingFields, TransferCoding } from "./framing.ts";
 import { CONTENT_LENGTH_DIGITS_MAX } from "./limits.ts";
 import { isToken } from "./syntax.ts";
@@ -27,8 +27,8 @@ export class Meaning implements FramingFields {
 	/** Value of the last Upgrade field. */
 	upgrade = "";
 	teTrailers = false;
-	viaLines = 0;
-	framingAlias = false;
+	/** Bit `1 << id` for each known field that is there. */
+	seen = 0;
 
 	read(fields: FieldTable): void {
 		this.contentLengthLines = 0;
@@ -46,10 +46,10 @@ export class Meaning implements FramingFields {
 		this.expectContinue = false;
 		this.upgradeLines = 0;
 		this.teTrailers = false;
-		this.viaLines = 0;
-		this.framingAlias = false;
+		this.seen = 0;
 		const ids = fields.ids;
 		for (let i = 0; i < fields.count; i++) {
+			this.seen |= 1 << (ids[i] as number);
 			switch (ids[i]) {
 				case HOST:
 					this.hostLines++;
@@ -75,14 +75,17 @@ export class Meaning implements FramingFields {
 				case TE:
 					if (/(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i.test(fields.value(i))) this.teTrailers = true;
 					break;
-				case VIA:
-					this.viaLines++;
-					break;
-				case FRAMING_ALIAS:
-					this.framingAlias = true;
-					break;
 			}
 		}
+	}
+
+	/** Whether a field with this id is there. */
+	has(id: number): boolean {
+		return (this.seen & (1 << id)) !== 0;
+	}
+
+	get framingAlias(): boolean {
+		return this.has(FRAMING_ALIAS);
 	}
 
 	#readTransferEncoding(value: string): void {

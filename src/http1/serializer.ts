@@ -15,6 +15,15 @@ export function fieldLine(name: string, value: string): string {
 	return `${name}: ${value}\r\n`;
 }
 
+/** `fieldLine` for one name, which is checked once instead of at each call. */
+export function fieldWriter(name: string): (value: string) => string {
+	const prefix = fieldLine(name, "").slice(0, -2);
+	return (value) => {
+		if (!isAll(value, VALUE)) throw new TypeError(`not a value for ${name}: ${JSON.stringify(value)}`);
+		return `${prefix}${value}\r\n`;
+	};
+}
+
 /** `METHOD target HTTP/1.1 CRLF`. Throws a TypeError where a part could break the line. */
 export function requestLine(method: string, target: string): string {
 	if (!isToken(method)) throw new TypeError(`not a method: ${JSON.stringify(method)}`);

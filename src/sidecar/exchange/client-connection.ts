@@ -1,0 +1,317 @@
+/**
+ * A connection of a client: reads requests one after the other, holds back what comes too early, and ends in good order.
+ * It knows bytes, deadlines and order; what a request means is the exchange's matter.
+ */
+import type { Socket } from "node:net";
+import type { Deadline, DeadlineWheel } from "../../core/deadline-wheel.ts";
+import { BodyDecoder } from "../../http1/body-decoder.ts";
+import { BAD, MORE, RequestParser } from "../../http1/request-parser.ts";
+import { adopt, type ByteReader, type ReadBuffer, UNSENT_BYTES_MAX } from "../../net/byte-socket.ts";
+import { openTunnel, type Tunnel } from "../../net/tunnel.ts";
+import type { Http1Connection } from "../../upstream/http1-connection.ts";
+import { type Downstream, Exchange, type ExchangeDeps } from "./exchange.ts";
+import type { Client, Stack } from "./stack.ts";
+
+/** After the last answer we read and drop for so long, lest a reset eat the answer on its way (Envoy: delayed_close_timeout). */
+const LINGER_MS = 1000;
+
+/** The last answer may take so long to reach a slow reader before we stop waiting for it. */
+const FLUSH_MS = 60_000;
+
+/**
+ * head: reading a request head, or idle · body: reading a request body · busy: the request is whole, its answer is not
+ * · tunnel: upgraded · closing: all is said, the peer's close is awaited · closed
+ */
+type State = "head" | "body" | "busy" | "tunnel" | "closing" | "closed";
+
+/** What the connections of one listener share. `stack` is replaced by a reload. */
+export interface ClientContext extends ExchangeDeps {
+	readonly wheel: DeadlineWheel;
+	readonly shared: ReadBuffer;
+	readonly parsers: RequestParser[];
+	stack: Stack;
+	draining: boolean;
+	readonly onClosed: (connection: ClientConnection) => void;
+}
+
+export class ClientConnection implements ByteReader, Downstream {
+	readonly socket: Socket;
+	readonly #context: ClientContext;
+	readonly #exchange: Exchange;
+	readonly #deadline: Deadline;
+	readonly #body = new BodyDecoder();
+	#client: Client | undefined;
+	#metStack: Stack | undefined;
+	#state: State = "head";
+	/** Only while a head is incomplete: parsers are large, and an idle connection needs none. */
+	#parser: RequestParser | undefined;
+	/** Bytes read behind the request that is under way: pipelined requests. Reading is paused while there are any. */
+	#held: Buffer | undefined;
+	#paused = false;
+	/** On the stack of `onBytes`: its loop goes on by itself. */
+	#reading = false;
+	#halfClosed = false;
+	#tunnel: Tunnel | undefined;
+
+	constructor(accepted: Socket, context: ClientContext) {
+		this.#context = context;
+		this.#exchange = new Exchange(this, context);
+		this.#deadline = context.wheel.deadline(() => this.#onDeadline());
+		this.#deadline.arm(context.stack.limits.keepAliveIdleTimeoutMs);
+		const socket = adopt(accepted, context.shared, this);
+		this.socket = socket;
+		socket.on("drain", () => this.#exchange.onDownstreamWritable());
+		socket.on("error", () => {}); // a reset; `close` follows and does the rest
+		socket.on("end", () => this.#onEnd());
+		socket.on("close", () => this.#onClose());
+		socket.resume();
+	}
+
+	get draining(): boolean {
+		return this.#context.draining;
+	}
+
+	/** No further request: closes now when idle, after the running answer otherwise. */
+	drain(): void {
+		if (this.#state === "head" && this.#parser === undefined && this.#held === undefined) this.#close();
+	}
+
+	destroy(): void {
+		this.socket.destroy();
+	}
+
+	onBytes(buffer: Buffer, from: number, to: number): void {
+		this.#reading = true;
+		let at = from;
+		while (at < to) {
+			switch (this.#state) {
+				case "head":
+					at = this.#readHead(buffer, at, to);
+					continue;
+				case "body":
+					at = this.#readBody(buffer, at, to);
+					continue;
+				case "busy":
+					this.#hold(buffer, at, to);
+					break;
+				case "tunnel":
+					(this.#tunnel as Tunnel).fromClient.onBytes(buffer, at, to);
+					break;
+				case "closing":
+				case "closed":
+					break;
+			}
+			break;
+		}
+		this.#reading = false;
+	}
+
+	#readHead(buffer: Buffer, from: number, to: number): number {
+		const context = this.#context;
+		const parser = this.#parser ?? context.parsers.pop() ?? new RequestParser();
+		const begun = this.#parser !== undefined;
+		const progress = parser.parse(buffer, from, to);
+		const stack = context.stack;
+		if (progress === MORE) {
+			this.#parser = parser;
+			// Counted from the first byte, not from the last one: a slow drip must not extend it.
+			if (!begun) this.#deadline.arm(stack.limits.requestHeadTimeoutMs);
+			return to;
+		}
+		this.#parser = undefined;
+		this.#deadline.disarm();
+		const client = this.#meet(stack);
+		let at = to;
+		if (progress === BAD) {
+			const fault = parser.fault;
+			this.#state = "busy";
+			if (fault === undefined) this.#exchange.refuse(stack, client, "bad_request", "");
+			else this.#exchange.refuse(stack, client, fault.reason, `${fault.detail}, at byte ${fault.offset}`);
+		} else at = this.#startExchange(parser, stack, client, buffer, to);
+		parser.reset();
+		context.parsers.push(parser);
+		return at;
+	}
+
+	#startExchange(parser: RequestParser, stack: Stack, client: Client, buffer: Buffer, to: number): number {
+		const body = this.#body;
+		const head = parser.consumed;
+		body.start(parser.framing);
+		const at = body.done ? head : body.decode(buffer, head, to);
+		if (body.fault !== undefined) {
+			this.#state = "busy";
+			this.#exchange.refuse(stack, client, body.fault.reason, body.fault.detail);
+			return to;
+		}
+		this.#state = body.done ? "busy" : "body";
+		if (!body.done) this.#deadline.arm(stack.limits.bodyIdleTimeoutMs);
+		this.#exchange.start(stack, client, parser, body, buffer);
+		return at;
+	}
+
+	#readBody(buffer: Buffer, from: number, to: number): number {
+		const body = this.#body;
+		const at = body.decode(buffer, from, to);
+		if (body.fault !== undefined) {
+			this.#state = "busy";
+			this.#deadline.disarm();
+			this.#exchange.requestBroken(body.fault.reason, body.fault.detail);
+			return to;
+		}
+		if (body.done) {
+			this.#state = "busy";
+			this.#deadline.disarm();
+		} else if (!this.#paused) this.#deadline.arm(this.#context.stack.limits.bodyIdleTimeoutMs);
+		this.#exchange.onRequestBody(body, buffer);
+		return at;
+	}
+
+	/** Requests are answered in order, one at a time: what comes early waits, and no more than one read of it. */
+	#hold(buffer: Buffer, from: number, to: number): void {
+		const rest = buffer.subarray(from, to);
+		// The shared read buffer is overwritten by the next read of any connection; held bytes that we own already may stay where they are.
+		this.#held = buffer === this.#context.shared.bytes ? Buffer.from(rest) : rest;
+		this.#pause();
+	}
+
+	// --- the exchange's side
+
+	write(part: string | Buffer): boolean {
+		const socket = this.socket;
+		if (typeof part === "string") socket.write(part, "latin1");
+		else socket.write(part);
+		return socket.writableLength < UNSENT_BYTES_MAX;
+	}
+
+	pauseReading(): void {
+		if (this.#state !== "body") return;
+		// Whoever is asked to wait cannot be too slow.
+		this.#deadline.disarm();
+		this.#pause();
+	}
+
+	resumeReading(): void {
+		if (this.#state !== "body" || !this.#paused) return;
+		this.#deadline.arm(this.#context.stack.limits.bodyIdleTimeoutMs);
+		this.#goOn();
+	}
+
+	exchangeEnded(close: boolean): void {
+		if (this.#state === "closed") return;
+		if (close || this.#halfClosed || this.#context.draining) {
+			this.#close();
+			return;
+		}
+		this.#state = "head";
+		this.#deadline.arm(this.#context.stack.limits.keepAliveIdleTimeoutMs);
+		if (!this.#reading) this.#goOn();
+	}
+
+	abort(): void {
+		this.socket.resetAndDestroy();
+	}
+
+	becomeTunnel(upstream: Http1Connection, head: string, early: Buffer): void {
+		this.#state = "tunnel";
+		this.#tunnel = openTunnel(this.socket, upstream.socket, this.#deadline);
+		upstream.tunnelTo(this.#tunnel.fromUpstream);
+		// An orderly end has reached the client as a half-close by then; anything else is passed on as it came.
+		upstream.socket.on("close", () => {
+			if (!this.socket.writableEnded) this.socket.destroy();
+		});
+		this.socket.write(head, "latin1");
+		if (early.length > 0) this.#tunnel.fromUpstream.onBytes(early, 0, early.length);
+		if (this.#halfClosed) upstream.socket.end();
+		if (!this.#reading) this.#goOn();
+	}
+
+	// --- order, pauses, end
+
+	#meet(stack: Stack): Client {
+		if (this.#client === undefined || this.#metStack !== stack) {
+			this.#metStack = stack;
+			this.#client = stack.meet(this.socket.remoteAddress ?? "");
+		}
+		return this.#client;
+	}
+
+	#pause(): void {
+		if (this.#paused) return;
+		this.#paused = true;
+		this.socket.pause();
+	}
+
+	/** Held bytes first, then the socket: `resume` alone could deliver newer bytes before them. */
+	#goOn(): void {
+		while (this.#held !== undefined && this.#state !== "busy" && this.#state !== "closed") {
+			const held = this.#held;
+			this.#held = undefined;
+			this.onBytes(held, 0, held.length);
+		}
+		if (this.#held === undefined && this.#paused && this.#state !== "closed") {
+			this.#paused = false;
+			this.socket.resume();
+		}
+	}
+
+	/** The client has sent its last byte; an answer under way is still delivered (RFC 9112 9.6). */
+	#onEnd(): void {
+		this.#halfClosed = true;
+		switch (this.#state) {
+			case "head":
+				this.#close();
+				break;
+			case "body":
+				this.#state = "busy";
+				this.#exchange.requestBroken("client_closed", "the client closed before the request was complete");
+				this.socket.destroy();
+				break;
+			default: // busy, closing, tunnel: they see `#halfClosed` or the socket's own `end`
+		}
+	}
+
+	#close(): void {
+		this.#state = "closing";
+		this.#held = undefined;
+		this.#parser = undefined;
+		this.#deadline.arm(FLUSH_MS);
+		this.socket.end(() => {
+			if (this.#state === "closing") this.#deadline.arm(LINGER_MS);
+		});
+		if (this.#paused) {
+			this.#paused = false;
+			this.socket.resume();
+		}
+	}
+
+	#onDeadline(): void {
+		switch (this.#state) {
+			case "head":
+				if (this.#parser === undefined) this.#close();
+				else {
+					this.#parser = undefined;
+					this.#state = "busy";
+					this.#exchange.refuse(this.#context.stack, this.#meet(this.#context.stack), "request_timeout", "the header section did not arrive in time");
+				}
+				break;
+			case "body":
+				this.#state = "busy";
+				this.#exchange.requestBroken("request_timeout", "the body did not arrive in time");
+				break;
+			default:
+				this.socket.destroy();
+		}
+	}
+
+	#onClose(): void {
+		if (this.#state === "closed") return;
+		const tunnel = this.#tunnel;
+		this.#state = "closed";
+		this.#deadline.disarm();
+		this.#held = undefined;
+		this.#parser = undefined;
+		if (tunnel !== undefined) this.#exchange.tunnelEnded(tunnel.fromClient.bytes, tunnel.fromUpstream.bytes);
+		else this.#exchange.downstreamClosed();
+		this.#context.onClosed(this);
+	}
+}

@@ -1,0 +1,396 @@
+/**
+ * One request and its response: asks the stack where it goes, runs an attempt, relays the answer, and tells how it ended.
+ * One object per client connection, reused for each of its requests, which run one after the other.
+ */
+import type { Clock } from "../../core/clock.ts";
+import type { Deadline, DeadlineWheel } from "../../core/deadline-wheel.ts";
+import { latin1 } from "../../core/latin1.ts";
+import { REASONS, type Reason } from "../../core/reasons.ts";
+import type { BodyDecoder } from "../../http1/body-decoder.ts";
+import { type Framing, NO_BODY } from "../../http1/framing.ts";
+import type { RequestParser } from "../../http1/request-parser.ts";
+import type { ResponseParser } from "../../http1/response-parser.ts";
+import { chunkSizeLine, lastChunk } from "../../http1/serializer.ts";
+import type { Direction, TrafficCounters } from "../../metrics/traffic.ts";
+import type { ExchangeObserver, ExchangeRecord } from "../../telemetry/access-record.ts";
+import { Attempt, type AttemptObserver, type AttemptRequest } from "../../upstream/attempt.ts";
+import type { Http1Connection } from "../../upstream/http1-connection.ts";
+import { localAnswer } from "./local-answer.ts";
+import { wantsUpgrade } from "./request-head.ts";
+import { framingForClient, responseHead, switchingHead } from "./response-head.ts";
+import type { Client, Correlation, Stack, Target } from "./stack.ts";
+
+/** Head and body up to this go out as one latin1 string, in one write; beyond it Node allocates for the copy anyway. */
+const GLUED_BYTES_MAX = 15 * 1024;
+
+/** RFC 9110 9.2.2: these may be sent again when nobody knows whether the first one was acted on. */
+const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
+
+/** The client's connection, as the exchange needs it. */
+export interface Downstream {
+	readonly draining: boolean;
+	/** Writes latin1 text or bytes; returns whether more may follow now, otherwise `Exchange.onDownstreamWritable` tells when. */
+	write(part: string | Buffer): boolean;
+	/** Stops and goes on reading the request body. */
+	pauseReading(): void;
+	resumeReading(): void;
+	/** The answer is complete; `close`: nothing may follow on this connection. */
+	exchangeEnded(close: boolean): void;
+	/** The answer cannot be completed: the client must see that it was cut (RFC 9112 8). */
+	abort(): void;
+	/** The connection becomes a tunnel to `upstream`; `head` goes out first, then `early` of the upstream's bytes. */
+	becomeTunnel(upstream: Http1Connection, head: string, early: Buffer): void;
+}
+
+export interface ExchangeDeps {
+	readonly clock: Clock;
+	readonly wheel: DeadlineWheel;
+	readonly observer: ExchangeObserver;
+}
+
+export class Exchange implements AttemptObserver, AttemptRequest, ExchangeRecord, Correlation {
+	// What the record tells; all of it is written by `start` or `refuse`.
+	direction: Direction = "inbound";
+	method = "";
+	target = "";
+	host = "";
+	route = "";
+	upstream = "";
+	endpoint = "";
+	status = 0;
+	reason: Reason | undefined;
+	detail = "";
+	requestId = "";
+	traceparent = "";
+	clientAddress = "";
+	attempts = 0;
+	bytesIn = 0;
+	bytesOut = 0;
+	durationMs = 0;
+	upstreamMs = 0;
+
+	// What the attempt sends.
+	text = "";
+	complete = true;
+	headRequest = false;
+	upgrade = false;
+
+	readonly #downstream: Downstream;
+	readonly #deps: ExchangeDeps;
+	readonly #attempt: Attempt;
+	readonly #deadline: Deadline;
+	#counters: TrafficCounters | undefined;
+	#target: Target | undefined;
+	#startedMs = 0;
+	#active = false;
+	#keepAlive = true;
+	#minorVersion = 1;
+	#acceptsTrailers = false;
+	#requestFraming: Framing = NO_BODY;
+	#requestComplete = true;
+	/** Body that came before there was a connection; one read at most, as reading pauses. */
+	#early: Buffer | undefined;
+	#replayable = true;
+	#answerBegun = false;
+	#answerFraming: Framing = NO_BODY;
+	#close = false;
+
+	constructor(downstream: Downstream, deps: ExchangeDeps) {
+		this.#downstream = downstream;
+		this.#deps = deps;
+		this.#attempt = new Attempt(this, deps.clock, deps.wheel);
+		this.#deadline = deps.wheel.deadline(() => this.#onDeadline());
+	}
+
+	/** Whether a request is on its way. */
+	get active(): boolean {
+		return this.#active;
+	}
+
+	/** A complete request head, with the part of the body that came in the same read. */
+	start(stack: Stack, client: Client, request: RequestParser, body: BodyDecoder, buffer: Buffer): void {
+		this.#begin(stack, client, request);
+		this.bytesIn = body.received;
+		this.#requestComplete = body.done;
+		const decision = stack.decide(request);
+		if (decision.kind === "refusal") {
+			this.#enter(stack.refused);
+			this.#answerLocally(decision.reason, decision.detail);
+			return;
+		}
+		this.route = decision.route;
+		this.upstream = decision.upstream.name;
+		this.#target = decision;
+		this.#enter(decision.counters);
+		this.text = stack.requestHead(request, decision, client, this);
+		this.upgrade = wantsUpgrade(request);
+		this.#attachBody(body, buffer);
+		this.#tryOnce(false);
+	}
+
+	/** The bytes of the client were not a request: counted, answered, closed. */
+	refuse(stack: Stack, client: Client, reason: Reason, detail: string): void {
+		this.#reset(stack, client);
+		this.#enter(stack.refused);
+		this.#keepAlive = false;
+		this.#requestComplete = false;
+		this.#answerLocally(reason, detail);
+	}
+
+	/** More of the request body. */
+	onRequestBody(body: BodyDecoder, buffer: Buffer): void {
+		this.bytesIn = body.received;
+		this.#requestComplete = body.done;
+		const part = this.#framed(body, buffer, this.#requestFraming, body.trailers, "");
+		const connection = this.#attempt.connection;
+		if (connection === undefined) {
+			this.#early = this.#early === undefined ? part : Buffer.concat([this.#early, part]);
+			if (!body.done) this.#downstream.pauseReading();
+			return;
+		}
+		this.#replayable = false;
+		if (!connection.write(part, body.done) && !body.done) this.#downstream.pauseReading();
+	}
+
+	/** The request cannot be completed: broken framing, too slow, or the client closed in the middle of it. */
+	requestBroken(reason: Reason, detail: string): void {
+		this.#keepAlive = false;
+		this.#fail(reason, detail);
+	}
+
+	/** The client is gone; whatever was under way is given up. */
+	downstreamClosed(): void {
+		if (!this.#active) return;
+		this.#attempt.cancel();
+		this.reason ??= "client_closed";
+		this.#end();
+	}
+
+	onDownstreamWritable(): void {
+		this.#attempt.connection?.resumeReading();
+	}
+
+	// --- the attempt's side
+
+	onAttemptSent(): void {
+		const connection = this.#attempt.connection as Http1Connection;
+		const early = this.#early;
+		if (early !== undefined) {
+			this.#early = undefined;
+			this.#replayable = false;
+			connection.write(early, this.#requestComplete);
+		}
+		if (!this.#requestComplete && connection.writable) this.#downstream.resumeReading();
+	}
+
+	onWritable(): void {
+		if (!this.#requestComplete) this.#downstream.resumeReading();
+	}
+
+	onInterim(parser: ResponseParser): void {
+		// RFC 9110 15.2: no 1xx to HTTP/1.0.
+		if (this.#minorVersion === 1) this.#downstream.write(responseHead(parser, NO_BODY, 1, false, false));
+	}
+
+	onResponse(parser: ResponseParser, body: BodyDecoder, buffer: Buffer): void {
+		this.upstreamMs = this.#deps.clock.monotonicMs() - this.#attempt.sentMs;
+		this.status = parser.status;
+		this.#answerBegun = true;
+		const framing = framingForClient(parser, this.#minorVersion);
+		this.#answerFraming = framing;
+		// An answer before the end of the request: what is still to come of it must never be read as a request (RFC 9112 9.3).
+		this.#close = !this.#keepAlive || !this.#requestComplete || framing.kind === "close" || this.#downstream.draining;
+		const head = responseHead(parser, framing, this.#minorVersion, this.#close, this.#acceptsTrailers);
+		this.#relay(head, body, buffer);
+	}
+
+	onBody(body: BodyDecoder, buffer: Buffer): void {
+		this.#relay("", body, buffer);
+	}
+
+	onUpgraded(parser: ResponseParser, buffer: Buffer, from: number, to: number): void {
+		this.upstreamMs = this.#deps.clock.monotonicMs() - this.#attempt.sentMs;
+		this.status = 101;
+		this.#answerBegun = true;
+		this.#deadline.disarm();
+		this.#downstream.becomeTunnel(this.#attempt.connection as Http1Connection, switchingHead(parser), Buffer.from(buffer.subarray(from, to)));
+	}
+
+	/** The tunnel has ended; bytes as it counted them. */
+	tunnelEnded(bytesIn: number, bytesOut: number): void {
+		this.bytesIn = bytesIn;
+		this.bytesOut = bytesOut;
+		this.#attempt.cancel();
+		this.#end();
+	}
+
+	onAttemptFailed(reason: Reason, detail: string): void {
+		if (reason === "upstream_idle_race" && this.attempts === 1 && this.#replayable && IDEMPOTENT.has(this.method)) {
+			(this.#counters as TrafficCounters).retries++;
+			this.#tryOnce(true);
+			return;
+		}
+		this.#fail(reason, detail);
+	}
+
+	// --- in the order of a request's life
+
+	#begin(stack: Stack, client: Client, request: RequestParser): void {
+		this.#reset(stack, client);
+		this.method = request.method;
+		this.target = request.target;
+		this.host = request.authority;
+		this.headRequest = request.method === "HEAD";
+		this.#keepAlive = request.keepAlive;
+		this.#minorVersion = request.minorVersion;
+		this.#acceptsTrailers = request.meaning.teTrailers && request.minorVersion === 1;
+		this.#requestFraming = request.framing;
+	}
+
+	#reset(stack: Stack, client: Client): void {
+		this.direction = stack.direction;
+		this.clientAddress = client.address;
+		this.#startedMs = this.#deps.clock.monotonicMs();
+		this.method = this.target = this.host = this.route = this.upstream = this.endpoint = "";
+		this.detail = this.requestId = this.traceparent = "";
+		this.status = this.attempts = this.bytesIn = this.bytesOut = this.upstreamMs = 0;
+		this.reason = undefined;
+		this.headRequest = this.upgrade = false;
+		this.#minorVersion = 1;
+		this.#early = undefined;
+		this.#replayable = true;
+		this.#answerBegun = false;
+		this.#target = undefined;
+	}
+
+	#enter(counters: TrafficCounters): void {
+		this.#counters = counters;
+		this.#active = true;
+		counters.active++;
+	}
+
+	/** A body that has come whole and small goes with the head; otherwise its beginning waits for the connection. */
+	#attachBody(body: BodyDecoder, buffer: Buffer): void {
+		this.complete = body.done;
+		if (body.done && this.#requestFraming.kind === "none") return;
+		const length = body.dataEnd - body.dataStart;
+		if (length <= GLUED_BYTES_MAX && (body.done || length > 0)) {
+			this.text += this.#framedText(body, buffer, this.#requestFraming, body.trailers);
+		} else if (length > 0) this.#early = this.#framed(body, buffer, this.#requestFraming, body.trailers, "");
+		this.#replayable = body.done && this.#early === undefined;
+		if (this.#early !== undefined) {
+			// The text alone is not the whole request: `onAttemptSent` sends the rest.
+			this.complete = false;
+		}
+	}
+
+	#tryOnce(fresh: boolean): void {
+		const target = this.#target as Target;
+		this.attempts++;
+		const endpoint = target.upstream.pick();
+		if (endpoint === undefined) {
+			this.#fail("no_healthy_endpoint", "");
+			return;
+		}
+		this.endpoint = endpoint.key;
+		this.#deadline.arm(target.upstream.options.timeout.requestMs);
+		if (!this.#requestComplete) this.#downstream.pauseReading();
+		this.#attempt.start(endpoint, this, fresh);
+	}
+
+	#relay(head: string, body: BodyDecoder, buffer: Buffer): void {
+		const ended = body.done;
+		// RFC 9110 6.5.1: trailers only for a client that said `TE: trailers`.
+		const trailers = this.#acceptsTrailers ? body.trailers : "";
+		const length = this.headRequest || this.#answerFraming.kind === "none" ? 0 : body.dataEnd - body.dataStart;
+		this.bytesOut += length;
+		let writable = true;
+		if (length <= GLUED_BYTES_MAX) {
+			const text =
+				length > 0 || (ended && this.#answerFraming.kind === "chunked") ? head + this.#framedText(body, buffer, this.#answerFraming, trailers) : head;
+			if (text !== "") writable = this.#downstream.write(text);
+		} else writable = this.#downstream.write(this.#framed(body, buffer, this.#answerFraming, trailers, head));
+		if (ended) {
+			this.#attempt.finish();
+			this.#end();
+			this.#downstream.exchangeEnded(this.#close);
+			return;
+		}
+		this.#deadline.arm((this.#target as Target).upstream.options.timeout.idleMs);
+		if (!writable) this.#attempt.connection?.pauseReading();
+	}
+
+	#fail(reason: Reason, detail: string): void {
+		if (this.#answerBegun) {
+			this.reason = reason;
+			this.detail = detail;
+			this.#attempt.cancel();
+			this.#end();
+			this.#downstream.abort();
+			return;
+		}
+		this.#answerLocally(reason, detail);
+	}
+
+	#answerLocally(reason: Reason, detail: string): void {
+		this.#attempt.cancel();
+		this.reason = reason;
+		this.detail = detail;
+		this.status = REASONS[reason].status;
+		const close = REASONS[reason].closes || !this.#keepAlive || !this.#requestComplete || this.#downstream.draining;
+		this.#downstream.write(
+			localAnswer({ reason, detail, requestId: this.requestId, close, headRequest: this.headRequest, minorVersion: this.#minorVersion }),
+		);
+		this.#end();
+		this.#downstream.exchangeEnded(close);
+	}
+
+	/** Counts and tells, exactly once per exchange. */
+	#end(): void {
+		if (!this.#active) return;
+		this.#active = false;
+		this.#deadline.disarm();
+		this.#early = undefined;
+		this.text = "";
+		const counters = this.#counters as TrafficCounters;
+		const now = this.#deps.clock.monotonicMs();
+		this.durationMs = now - this.#startedMs;
+		counters.active--;
+		(counters.statusClasses[Math.trunc(this.status / 100)] as number)++;
+		counters.total.observe(this.durationMs);
+		if (this.upstreamMs > 0) {
+			counters.upstreamTime.observe(this.upstreamMs);
+			counters.overhead.observe(Math.max(0, this.#attempt.sentMs - this.#startedMs));
+		}
+		if (this.reason !== undefined) counters.countReason(this.reason);
+		this.#deps.observer.record(this);
+	}
+
+	#onDeadline(): void {
+		if (!this.#active) return;
+		if (this.#answerBegun) this.#fail("body_timeout", "");
+		else this.#fail("upstream_timeout", "");
+	}
+
+	/** The payload of the last decode in `framing`, as latin1 text. */
+	#framedText(body: BodyDecoder, buffer: Buffer, framing: Framing, trailers: string): string {
+		const data = latin1(buffer, body.dataStart, body.dataEnd);
+		if (framing.kind !== "chunked") return data;
+		const chunk = data.length === 0 ? "" : `${chunkSizeLine(data.length)}${data}\r\n`;
+		return body.done ? chunk + lastChunk(trailers) : chunk;
+	}
+
+	/** The same as bytes of their own, behind `head`: one copy, one write. */
+	#framed(body: BodyDecoder, buffer: Buffer, framing: Framing, trailers: string, head: string): Buffer {
+		const length = body.dataEnd - body.dataStart;
+		const chunked = framing.kind === "chunked";
+		const before = chunked && length > 0 ? head + chunkSizeLine(length) : head;
+		let after = chunked && length > 0 ? "\r\n" : "";
+		if (chunked && body.done) after += lastChunk(trailers);
+		const framed = Buffer.allocUnsafe(before.length + length + after.length);
+		framed.write(before, 0, "latin1");
+		buffer.copy(framed, before.length, body.dataStart, body.dataEnd);
+		framed.write(after, before.length + length, "latin1");
+		return framed;
+	}
+}
