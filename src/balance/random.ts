@@ -1,0 +1,23 @@
+/** At random, in proportion to the weights. */
+import type { Rng } from "../core/rng.ts";
+import { type Draw, EvenDraw, WeightedDraw } from "./draw.ts";
+import type { Candidate, Picker } from "./picker.ts";
+
+export class RandomPicker<E extends Candidate> implements Picker<E> {
+	readonly #endpoints: readonly E[];
+	readonly #draw: Draw;
+	readonly #rng: Rng;
+
+	/** At least two endpoints; `even` when all weights are equal. */
+	constructor(endpoints: readonly E[], even: boolean, rng: Rng) {
+		this.#endpoints = endpoints;
+		this.#draw = even ? new EvenDraw(endpoints.length) : new WeightedDraw(endpoints.map((e) => e.weight));
+		this.#rng = rng;
+	}
+
+	pick(avoid?: E): E | undefined {
+		const index = this.#draw.any(this.#rng);
+		const endpoint = this.#endpoints[index];
+		return endpoint === avoid ? this.#endpoints[this.#draw.except(this.#rng, index)] : endpoint;
+	}
+}
