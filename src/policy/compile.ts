@@ -1,5 +1,6 @@
 /** Typed configuration -> the frozen snapshot that the data plane runs. Nothing can fail here any more. */
 import { dirname, resolve } from "node:path";
+import { FrozenMap } from "./frozen-map.ts";
 import type { PolicyConfig, UpstreamConfig } from "./schema.ts";
 import type {
 	EndpointsPolicy,
@@ -39,7 +40,7 @@ export function compile(config: PolicyConfig, { version, hash, file }: SnapshotI
 		admin: { listen: config.admin.listen, place: placeOf(["admin"]) },
 		inbound: config.inbound && compileInbound(config.inbound, placeOf),
 		outbound: config.outbound && compileOutbound(config.outbound, placeOf),
-		upstreams: new Map(upstreams),
+		upstreams: new FrozenMap(upstreams),
 		nexus: config.nexus && { url: config.nexus.url, spoolEventsMax: config.nexus.spool.maxEvents },
 		accessLogSample: config.accessLog?.sample,
 		drainTimeoutMs: config.drainTimeout,
@@ -69,7 +70,7 @@ function compileOutbound(outbound: NonNullable<PolicyConfig["outbound"]>, placeO
 			return {
 				place: placeOf(["outbound", "routes", i]),
 				name: route.name,
-				match: { host, path, methods: method === undefined ? (methods ?? []) : [method], headers: headers ?? new Map() },
+				match: { host, path, methods: method === undefined ? (methods ?? []) : [method], headers: new FrozenMap(headers ?? []) },
 				to: route.to,
 				rewriteHost: route.rewrite?.host,
 			};
@@ -104,7 +105,7 @@ function compileHealthCheck(check: NonNullable<UpstreamConfig["healthCheck"]>, p
 		kind: check.kind,
 		path: check.path,
 		host: check.host,
-		headers: check.headers,
+		headers: new FrozenMap(check.headers),
 		statuses: check.statuses,
 		intervalMs: check.interval,
 		timeoutMs: check.timeout,
@@ -131,17 +132,8 @@ function compilePool(pool: UpstreamConfig["pool"]): PoolLimits {
 }
 
 function deepFreeze<T>(value: T): T {
-	if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
-	if (value instanceof Map) {
-		for (const item of value.values()) deepFreeze(item);
-		// Freezing leaves the entries of a Map open: its writers go.
-		Object.assign(value, { set: refuseWrite, delete: refuseWrite, clear: refuseWrite });
-	} else {
-		for (const item of Object.values(value)) deepFreeze(item);
-	}
+	if (typeof value !== "object" || value === null) return value;
+	const children = value instanceof Map ? value.values() : Object.values(value);
+	for (const child of children) deepFreeze(child);
 	return Object.freeze(value);
-}
-
-function refuseWrite(): never {
-	throw new TypeError("a snapshot does not change");
 }

@@ -14,7 +14,7 @@ export { formatFaults, type PolicyFault } from "./fault.ts";
 export type LoadResult = { readonly ok: true; readonly snapshot: Snapshot } | { readonly ok: false; readonly faults: readonly PolicyFault[] };
 
 // 1,000 upstreams with 3 endpoints each and 1,000 routes take 400 KB. Parsing costs the event loop time in proportion.
-const TEXT_CHARS_MAX = 1024 * 1024;
+export const TEXT_CHARS_MAX = 1024 * 1024;
 // A file that is no policy has a fault on every line; nobody reads more of them.
 const FAULTS_MAX = 1_000;
 
