@@ -15,15 +15,19 @@ const FIXED = 1;
 const TO_CLOSE = 2;
 const SIZE_FIRST = 3;
 const SIZE = 4;
-const EXTENSION = 5;
-const SIZE_LF = 6;
-const DATA = 7;
-const DATA_CR = 8;
-const DATA_LF = 9;
-const TRAILERS = 10;
+const BEFORE_EXTENSION = 5;
+const EXTENSION = 6;
+const SIZE_LF = 7;
+const DATA = 8;
+const DATA_CR = 9;
+const DATA_LF = 10;
+const TRAILERS = 11;
 
 const CR = 0x0d;
 const LF = 0x0a;
+const SP = 0x20;
+const HTAB = 0x09;
+const SEMICOLON = 0x3b;
 
 export class BodyDecoder {
 	/** Payload of the last `decode`: `[dataStart, dataEnd)` of its input. Empty where both are equal. */
@@ -51,7 +55,9 @@ export class BodyDecoder {
 		this.received = 0;
 		this.#extensionBytes = 0;
 		this.#framingBytes = 0;
+		this.#digits = 0;
 		this.#left = framing.kind === "length" ? framing.length : 0;
+		this.#trailerParser?.reset();
 		this.done = framing.kind === "none";
 		switch (framing.kind) {
 			case "none":
@@ -156,8 +162,16 @@ export class BodyDecoder {
 				}
 				if (this.#state === SIZE_FIRST) return "a chunk size does not begin with a digit (RFC 9112 7.1)";
 				if (byte === CR) this.#state = SIZE_LF;
-				else if (byte === 0x3b) this.#state = EXTENSION;
+				else if (byte === SEMICOLON) this.#state = EXTENSION;
+				else if (byte === SP || byte === HTAB) this.#state = BEFORE_EXTENSION;
 				else return "a chunk size is followed by something else than ; or CRLF (RFC 9112 7.1)";
+				return undefined;
+			}
+			case BEFORE_EXTENSION: {
+				// Bad white space, which a recipient MUST parse and remove: but only where an extension follows.
+				if (byte === SEMICOLON) this.#state = EXTENSION;
+				else if (byte !== SP && byte !== HTAB) return "a chunk size is followed by white space alone (RFC 9112 7.1.1)";
+				else if (++this.#extensionBytes > CHUNK_EXTENSION_BYTES_MAX) return "more chunk extensions than the limit (RFC 9112 7.1.1)";
 				return undefined;
 			}
 			case EXTENSION: {

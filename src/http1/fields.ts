@@ -119,22 +119,9 @@ export const NOT_NOMINABLE: Uint8Array = flags([
 	X_NEXUS,
 ]);
 
-/** Fields that must not stand in a trailer section: framing, routing, authentication, content. RFC 9110 section 6.5.1. */
+/** Further fields that must not stand in a trailer section: authentication, controls, content. RFC 9110 section 6.5.1. */
 const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
-	"host",
-	"content-length",
-	"transfer-encoding",
-	"connection",
-	"keep-alive",
-	"proxy-connection",
-	"te",
-	"trailer",
-	"upgrade",
-	"expect",
-	"max-forwards",
-	"cache-control",
 	"range",
-	"authorization",
 	"proxy-authorization",
 	"proxy-authenticate",
 	"www-authenticate",
@@ -150,13 +137,11 @@ const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
 	"content-type",
 	"content-encoding",
 	"content-range",
-	"transfer_encoding",
-	"content_length",
 ]);
 
-/** `name` in lower case. */
+/** `name` in lower case. What a proxy knows by name says something about the whole message, so it never comes after the body. */
 export function isAllowedTrailer(name: string): boolean {
-	return !NOT_IN_TRAILERS.has(name) && !name.startsWith("x-nexus-") && !name.startsWith("x-forwarded-");
+	return fieldIdOf(name) === OTHER && !NOT_IN_TRAILERS.has(name) && !name.startsWith("x-forwarded-");
 }
 
 function flags(ids: readonly number[]): Uint8Array {

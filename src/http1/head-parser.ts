@@ -55,6 +55,8 @@ export class HeadParser {
 	end = 0;
 	minorVersion = 1;
 	status = 0;
+	/** The status line ended behind the status, without the space that RFC 9112 section 4 asks for even where no phrase follows. */
+	bareStatusLine = false;
 	fault: CodecFault | undefined;
 
 	readonly #kind: HeadKind;
@@ -100,9 +102,10 @@ export class HeadParser {
 		if (this.#carried > 0) return this.#resume(input, from, to);
 		this.fields.buffer = input;
 		this.start = from;
-		const progress = this.#scan(input, from, to);
+		// One byte past the limit is enough to know that it is passed, whatever the rest of a large read holds.
+		const progress = this.#scan(input, from, from, Math.min(to, from + this.#bytesMax + 1));
 		this.consumed = this.#cursor;
-		if (progress === MORE && to > from) this.#save(input, to);
+		if (progress === MORE && to > from) this.#save(input, from, to);
 		return progress;
 	}
 
@@ -111,23 +114,22 @@ export class HeadParser {
 
 	#resume(input: Buffer, from: number, to: number): Progress {
 		const before = this.#carried;
-		// One byte past the limit is enough to know that it is passed.
 		const taken = Math.min(to - from, this.#bytesMax + 1 - before);
 		this.#reserve(before + taken);
 		input.copy(this.#carry, before, from, from + taken);
 		this.#carried = before + taken;
-		const progress = this.#scan(this.#carry, this.#cursor, this.#carried);
+		const progress = this.#scan(this.#carry, 0, this.#cursor, this.#carried);
 		this.consumed = from + this.#cursor - before;
 		return progress;
 	}
 
-	#save(input: Buffer, to: number): void {
-		const length = to - this.start;
+	#save(input: Buffer, from: number, to: number): void {
+		const length = to - from;
 		this.#reserve(length);
-		input.copy(this.#carry, 0, this.start, to);
-		const distance = this.start;
+		input.copy(this.#carry, 0, from, to);
+		const distance = from;
 		this.fields.rebase(this.#carry, distance);
-		this.start = 0;
+		this.start -= distance;
 		this.methodEnd -= distance;
 		this.targetStart -= distance;
 		this.targetEnd -= distance;
@@ -153,7 +155,8 @@ export class HeadParser {
 		return this.#kind === "request" ? START : this.#kind === "response" ? STATUS_LINE : FIELD_START;
 	}
 
-	#scan(buffer: Buffer, from: number, to: number): Progress {
+	/** `first`: where the bytes of this message begin in `buffer`, an ignored empty line included; what the limit counts from. */
+	#scan(buffer: Buffer, first: number, from: number, to: number): Progress {
 		let p = from;
 		let state = this.#state;
 		while (p < to) {
@@ -207,7 +210,7 @@ export class HeadParser {
 					this.#cursor = p;
 					this.#state = this.#firstState();
 					this.end = p;
-					if (p - this.start > this.#bytesMax) return this.#tooLarge(p, "the header section is longer than the limit");
+					if (p - first > this.#bytesMax) return this.#tooLarge(p, "the header section is longer than the limit");
 					return DONE;
 				}
 				case START: {
@@ -279,9 +282,12 @@ export class HeadParser {
 					break;
 				}
 				case STATUS_LINE: {
-					if (!this.#statusLineByte(buffer[p] as number, p - this.start)) return this.#bad(p, "the status line is malformed (RFC 9112 4)");
-					p++;
-					if (p - this.start === 13) state = REASON;
+					const i = p - this.start;
+					const byte = buffer[p++] as number;
+					this.bareStatusLine = i === 12 && byte === CR;
+					if (this.bareStatusLine) state = START_LINE_LF;
+					else if (!this.#statusLineByte(byte, i)) return this.#bad(p - 1, "the status line is malformed (RFC 9112 4)");
+					else if (i === 12) state = REASON;
 					break;
 				}
 				case REASON: {
@@ -303,7 +309,7 @@ export class HeadParser {
 		}
 		this.#state = state;
 		this.#cursor = p;
-		if (p - this.start > this.#bytesMax) return this.#tooLarge(p, "the header section is longer than the limit");
+		if (p - first > this.#bytesMax) return this.#tooLarge(p, "the header section is longer than the limit");
 		return MORE;
 	}
 

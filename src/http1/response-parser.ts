@@ -1,9 +1,11 @@
 /** A response head that has been understood, final or interim: syntax from the head parser, then the rules about framing. */
+import { latin1 } from "../core/latin1.ts";
 import { type CodecFault, fault } from "./fault.ts";
 import type { FieldTable } from "./field-table.ts";
 import { type Framing, NO_BODY, responseFraming } from "./framing.ts";
 import { BAD, DONE, HeadParser, type Progress } from "./head-parser.ts";
 import { Meaning } from "./meaning.ts";
+import { statusLine } from "./serializer.ts";
 
 /** One per upstream connection, reused. Everything it shows is valid until the next read or `reset`. */
 export class ResponseParser {
@@ -27,6 +29,15 @@ export class ResponseParser {
 	}
 	get end(): number {
 		return this.#parser.end;
+	}
+	/** Whether the start line may be relayed as it came: it says HTTP/1.1 and has the space before the phrase. */
+	get startLineRelayable(): boolean {
+		return this.minorVersion === 1 && !this.#parser.bareStatusLine;
+	}
+	/** The start line in our words: our version (RFC 9110 2.5), the server's status and phrase. */
+	get startLine(): string {
+		const phraseStart = this.#parser.start + (this.#parser.bareStatusLine ? 12 : 13);
+		return statusLine(this.status, latin1(this.fields.buffer, phraseStart, this.lineEnd - 2));
 	}
 	/** Position in the input behind the head, after DONE. */
 	get consumed(): number {

@@ -28,10 +28,7 @@ export function responseHead(parser: ResponseParser, framing: Framing, clientMin
 	// RFC 9110 8.6: no Content-Length with 1xx and 204.
 	const withoutLength = status < 200 || status === 204 || status === 205;
 	const dropped = withoutLength ? DROP_LENGTH : framing.kind === "chunked" && acceptsTrailers ? DROP_NOTHING : DROP_TRAILER;
-	let text: string;
-	if (parser.minorVersion === 1) text = relayedLines(parser.fields, meaning, parser.start, parser.end - 2, dropped);
-	else
-		text = `HTTP/1.1${parser.fields.buffer.toString("latin1", parser.start + 8, parser.lineEnd)}${relayedLines(parser.fields, meaning, parser.lineEnd, parser.end - 2, dropped)}`;
+	let text = relayed(parser, dropped);
 	if (status < 200) return `${text}\r\n`;
 	if (framing.kind === "chunked") text += CHUNKED_LINE;
 	else if (status === 205) text += EMPTY_BODY_LINE;
@@ -44,8 +41,14 @@ export function responseHead(parser: ResponseParser, framing: Framing, clientMin
 
 /** 101 with the fields of the upstream, and the two that make it one. */
 export function switchingHead(parser: ResponseParser): string {
-	const lines = relayedLines(parser.fields, parser.meaning, parser.start, parser.end - 2, DROP_LENGTH);
-	return `${lines}${fieldLine("connection", "upgrade")}${fieldLine("upgrade", parser.meaning.upgrade)}\r\n`;
+	return `${relayed(parser, DROP_LENGTH)}${fieldLine("connection", "upgrade")}${fieldLine("upgrade", parser.meaning.upgrade)}\r\n`;
+}
+
+/** Start line and fields; the start line is copied with the first run of fields unless it must be said in our words. */
+function relayed(parser: ResponseParser, dropped: Uint8Array): string {
+	const { fields, meaning } = parser;
+	if (parser.startLineRelayable) return relayedLines(fields, meaning, parser.start, parser.end - 2, dropped);
+	return parser.startLine + relayedLines(fields, meaning, parser.lineEnd, parser.end - 2, dropped);
 }
 
 function dropping(...ids: readonly number[]): Uint8Array {
