@@ -1,0 +1,23 @@
+/** The sizes of the embedded log, each with its reason. */
+
+/** A segment is what retention removes at once; at most 1 GiB, so that offsets fit 32 bits with room to spare. */
+export const SEGMENT_BYTES = 256 * 1024 * 1024;
+export const SEGMENT_BYTES_MIN = 1024 * 1024;
+export const SEGMENT_BYTES_LIMIT = 1024 * 1024 * 1024;
+
+/** Log bytes between two checkpoints of the index: what a start has to walk at most, about 20 ms. */
+export const EXTENT_BYTES = 16 * 1024 * 1024;
+
+/** Blocks of 128 KiB that followers and readers share; a live tail is read once for all of them. */
+export const BLOCK_CACHE_BYTES = 32 * 1024 * 1024;
+
+/** Extents of the index in memory: a busy one takes 1 MiB, a slow one (an event a block) 6 MiB. */
+export const EXTENT_CACHE_BYTES = 64 * 1024 * 1024;
+
+/** One read looks into at most this much of the log before it hands back where to go on, so that no query holds up the others. */
+export const SCAN_BYTES_MAX = 32 * 1024 * 1024;
+
+/** Seven days, as Kafka keeps by default. */
+export const RETENTION_AGE_MS = 7 * 24 * 3600 * 1000;
+/** Ten million events of 400 bytes. */
+export const RETENTION_BYTES = 4 * 1024 * 1024 * 1024;

@@ -1,0 +1,41 @@
+/** Which segments have outlived the log's limits, and their removal. */
+import { type Segment, syncDirectory } from "./segment.ts";
+
+export interface RetentionLimits {
+	readonly bytesMax: number;
+	/** Since receipt of the newest event of a segment. */
+	readonly ageMsMax: number;
+}
+
+export interface SegmentFacts {
+	readonly bytes: number;
+	/** Of receipt of its newest event, milliseconds since 1970. */
+	readonly maxTimeMs: number;
+}
+
+/** How many of the oldest segments go. The last one, which is written to, always stays. */
+export function expiredSegments(segments: readonly SegmentFacts[], limits: RetentionLimits, nowMs: number): number {
+	let bytes = segments.reduce((sum, segment) => sum + segment.bytes, 0);
+	let count = 0;
+	for (const segment of segments.slice(0, -1)) {
+		if (bytes <= limits.bytesMax && nowMs - segment.maxTimeMs <= limits.ageMsMax) break;
+		bytes -= segment.bytes;
+		count++;
+	}
+	return count;
+}
+
+/** Removes them from the disk and from `segments`; who reads them at the moment reads on. Throws what the file system says, having removed what it could. */
+export function removeExpired(dir: string, segments: Segment[], limits: RetentionLimits, nowMs: number): void {
+	const count = expiredSegments(
+		segments.map(({ end, maxTimeMs }) => ({ bytes: end, maxTimeMs })),
+		limits,
+		nowMs,
+	);
+	for (const segment of segments.slice(0, count)) {
+		segment.unlink();
+		segments.shift();
+		segment.release();
+	}
+	if (count > 0) syncDirectory(dir);
+}
