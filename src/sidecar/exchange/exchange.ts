@@ -356,13 +356,11 @@ export class Exchange implements AttemptObserver, AttemptRequest, ExchangeRecord
 		const now = this.#deps.clock.monotonicMs();
 		this.durationMs = now - this.#startedMs;
 		counters.active--;
-		(counters.statusClasses[Math.trunc(this.status / 100)] as number)++;
-		counters.total.observe(this.durationMs);
+		counters.finish(this.status, this.reason, this.durationMs);
 		if (this.upstreamMs > 0) {
 			counters.upstreamTime.observe(this.upstreamMs);
 			counters.overhead.observe(Math.max(0, this.#attempt.sentMs - this.#startedMs));
 		}
-		if (this.reason !== undefined) counters.countReason(this.reason);
 		this.#deps.observer.record(this);
 	}
 
