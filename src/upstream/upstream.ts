@@ -1,4 +1,5 @@
 /** A service as its caller sees it: endpoints that come and go, and the picker over those that may be used. */
+import type { LookupFunction } from "node:net";
 import { buildPicker } from "../balance/build-picker.ts";
 import type { Picker } from "../balance/picker.ts";
 import type { DeadlineWheel } from "../core/deadline-wheel.ts";
@@ -17,6 +18,8 @@ export interface UpstreamOptions {
 	/** Whether endpoints are checked: they begin as `pending` then, else as `unchecked`. */
 	readonly checked: boolean;
 	readonly holdWhileRefused: boolean;
+	/** Resolves host names of endpoints; the system's where absent. */
+	readonly lookup?: LookupFunction;
 }
 
 export interface UpstreamDeps {
@@ -114,7 +117,7 @@ export class Upstream {
 	}
 
 	#poolOptions(policy: EndpointPolicy): PoolOptions {
-		const { timeout, pool, holdWhileRefused } = this.#options;
+		const { timeout, pool, holdWhileRefused, lookup } = this.#options;
 		return {
 			address: policy.address,
 			connectTimeoutMs: timeout.connectMs,
@@ -123,6 +126,7 @@ export class Upstream {
 			pendingMax: pool.pendingMax,
 			pendingTimeoutMs: pool.pendingTimeoutMs,
 			holdWhileRefused,
+			...(lookup === undefined ? {} : { lookup }),
 		};
 	}
 }

@@ -1,0 +1,77 @@
+/**
+ * Inbound: from the mesh to the application. The stages of a request in their order, and why each stands where it stands.
+ *
+ *   meet         once per connection: who the client is decides which of its forwarding fields are believed
+ *   loop check   before anything that costs: a request that goes in circles must end here
+ *   head         forwarding fields are dropped or kept before ours are added, so that nobody speaks in our name
+ *   attempt      the application is an upstream with one endpoint; while it is not up, requests are held back
+ *   respond      in exchange/exchange.ts
+ *   record       counters and access log, when the last byte is out
+ */
+import { BlockList, isIP } from "node:net";
+import type { IdSource } from "../../core/ids.ts";
+import { X_FORWARDED_PROTO } from "../../http1/fields.ts";
+import type { RequestParser } from "../../http1/request-parser.ts";
+import { fieldLine } from "../../http1/serializer.ts";
+import type { TrafficCounters } from "../../metrics/traffic.ts";
+import type { ListenerLimits } from "../../policy/snapshot.ts";
+import { HOPS_MAX, hasLooped, viaName } from "../exchange/hops.ts";
+import { requestHead } from "../exchange/request-head.ts";
+import { type Client, type Correlation, type Refusal, refusal, type Stack, type Target } from "../exchange/stack.ts";
+
+const PROTO_LINE = fieldLine("x-forwarded-proto", "http");
+
+export interface InboundOptions {
+	readonly service: string;
+	readonly limits: ListenerLimits;
+	readonly trustedProxies: readonly string[];
+	readonly refused: TrafficCounters;
+	readonly application: Target;
+	readonly ids: IdSource;
+}
+
+export class InboundStack implements Stack {
+	readonly direction = "inbound";
+	readonly limits: ListenerLimits;
+	readonly refused: TrafficCounters;
+	readonly #options: InboundOptions;
+	readonly #viaLine: string;
+	readonly #trusted = new BlockList();
+
+	constructor(options: InboundOptions) {
+		this.#options = options;
+		this.limits = options.limits;
+		this.refused = options.refused;
+		this.#viaLine = fieldLine("via", viaName(options.service));
+		for (const cidr of options.trustedProxies) {
+			const [network = "", prefix = ""] = cidr.split("/");
+			const family = isIP(network) === 6 ? "ipv6" : "ipv4";
+			this.#trusted.addSubnet(network, prefix === "" ? (family === "ipv6" ? 128 : 32) : Number.parseInt(prefix, 10), family);
+		}
+	}
+
+	meet(address: string): Client {
+		// An IPv4 client of a dual-stack listener.
+		const plain = address.startsWith("::ffff:") ? address.slice(7) : address;
+		const version = isIP(plain);
+		const trusted = version !== 0 && this.#trusted.check(plain, version === 6 ? "ipv6" : "ipv4");
+		return { address: plain, trusted, forwardedLines: plain === "" ? "" : fieldLine("x-forwarded-for", plain) };
+	}
+
+	decide(request: RequestParser): Target | Refusal {
+		if (hasLooped(request)) return refusal("loop_detected", `the Via field names ${HOPS_MAX} sidecars`);
+		return this.#options.application;
+	}
+
+	requestHead(request: RequestParser, _target: Target, client: Client, correlation: Correlation): string {
+		// From a known proxy the list grows by our line; from anybody else it begins with it.
+		const proto = client.trusted && request.meaning.has(X_FORWARDED_PROTO) ? "" : PROTO_LINE;
+		const options = {
+			rewriteHost: undefined,
+			defaultHost: this.#options.service,
+			dropForwarded: !client.trusted,
+			addedLines: client.forwardedLines + proto + this.#viaLine,
+		};
+		return requestHead(request, options, this.#options.ids, correlation);
+	}
+}

@@ -1,0 +1,128 @@
+/** What is not in the mesh, sent on to where its Host says; only where policy asks for it, and never to addresses that are ours alone. */
+import { lookup as systemLookup } from "node:dns";
+import { BlockList, isIP, type LookupFunction } from "node:net";
+import type { RequestParser } from "../../http1/request-parser.ts";
+import type { TrafficCounters } from "../../metrics/traffic.ts";
+import type { PoolLimits, Timeouts } from "../../policy/snapshot.ts";
+import type { Upstream, UpstreamDeps, UpstreamOptions } from "../../upstream/upstream.ts";
+import { type Refusal, refusal, type Target } from "../exchange/stack.ts";
+
+/** Destinations remembered with their pools; the one unused for longest makes room. */
+const DESTINATIONS_MAX = 256;
+const DEFAULT_PORT = 80;
+
+export interface PassthroughOptions {
+	readonly timeout: Timeouts;
+	readonly pool: PoolLimits;
+	readonly counters: TrafficCounters;
+	/** Our own listeners and the admin API: a request to them would act with our rights. */
+	readonly forbiddenPorts: ReadonlySet<number>;
+	readonly create: (options: UpstreamOptions, deps?: Partial<UpstreamDeps>) => Upstream;
+}
+
+export class Passthrough {
+	readonly #options: PassthroughOptions;
+	// Insertion order is order of use: a hit is put at the end.
+	readonly #targets = new Map<string, Target>();
+
+	constructor(options: PassthroughOptions) {
+		this.#options = options;
+	}
+
+	upstreams(): Iterable<Upstream> {
+		return [...this.#targets.values()].map((target) => target.upstream);
+	}
+
+	decide(request: RequestParser): Target | Refusal {
+		const authority = request.authority.toLowerCase();
+		if (authority === "") return refusal("no_route", "the request names no host");
+		const known = this.#targets.get(authority);
+		if (known !== undefined) {
+			this.#targets.delete(authority);
+			this.#targets.set(authority, known);
+			return known;
+		}
+		const { host, port } = split(authority);
+		if (isIP(host) !== 0 && this.#forbids(host, port))
+			return refusal("misdirected_request", "link-local addresses and our own listeners are not reached through here");
+		return this.#remember(authority, host, port);
+	}
+
+	/** For connections: the address behind a name is looked at as well (a name may point at 169.254.169.254). */
+	lookupFor(port: number): LookupFunction {
+		return (hostname, options, callback) => {
+			systemLookup(hostname, { ...options, all: false }, (error, address, family) => {
+				if (error === null && this.#forbids(address, port)) {
+					callback(
+						Object.assign(new Error(`${hostname} points at an address that is not reached through here`), { code: "EACCES" }),
+						address,
+						family,
+					);
+				} else if (options.all === true) callback(error, error === null ? [{ address, family }] : [], family);
+				else callback(error, address, family);
+			});
+		};
+	}
+
+	destroy(): void {
+		for (const upstream of this.upstreams()) upstream.destroy();
+		this.#targets.clear();
+	}
+
+	#forbids(address: string, port: number): boolean {
+		const family = isIP(address) === 6 ? "ipv6" : "ipv4";
+		if (LINK_LOCAL.check(address, family)) return true;
+		return this.#options.forbiddenPorts.has(port) && LOCAL.check(address, family);
+	}
+
+	#remember(authority: string, host: string, port: number): Target {
+		if (this.#targets.size >= DESTINATIONS_MAX) {
+			const [oldest] = this.#targets.keys();
+			if (oldest !== undefined) {
+				this.#targets.get(oldest)?.upstream.retire();
+				this.#targets.delete(oldest);
+			}
+		}
+		const { timeout, pool, counters, create } = this.#options;
+		const upstream = create({
+			name: authority,
+			loadBalancing: "round-robin",
+			timeout,
+			pool,
+			checked: false,
+			holdWhileRefused: false,
+			lookup: this.lookupFor(port),
+		});
+		upstream.setEndpoints([{ address: { kind: "tcp", host, port }, weight: 1, zone: undefined }]);
+		// One set of counters for all of them: hosts are the application's to choose, and labels must stay bounded.
+		const target: Target = { kind: "target", route: "", upstream, counters, rewriteHost: undefined };
+		this.#targets.set(authority, target);
+		return target;
+	}
+}
+
+const LINK_LOCAL = blockList([
+	["169.254.0.0", 16, "ipv4"],
+	["fe80::", 10, "ipv6"],
+	["0.0.0.0", 32, "ipv4"],
+	["::", 128, "ipv6"],
+]);
+const LOCAL = blockList([
+	["127.0.0.0", 8, "ipv4"],
+	["::1", 128, "ipv6"],
+]);
+
+function blockList(subnets: readonly (readonly [string, number, "ipv4" | "ipv6"])[]): BlockList {
+	const list = new BlockList();
+	for (const [network, prefix, family] of subnets) list.addSubnet(network, prefix, family);
+	return list;
+}
+
+/** The authority has been checked by the codec: `host`, `host:port`, `[v6]`, `[v6]:port`. */
+function split(authority: string): { host: string; port: number } {
+	const colon = authority.lastIndexOf(":");
+	const bare = (host: string): string => (host.startsWith("[") ? host.slice(1, -1) : host);
+	if (colon === -1 || authority.endsWith("]")) return { host: bare(authority), port: DEFAULT_PORT };
+	const digits = authority.slice(colon + 1);
+	return { host: bare(authority.slice(0, colon)), port: digits === "" ? DEFAULT_PORT : Number.parseInt(digits, 10) };
+}
