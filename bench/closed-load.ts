@@ -33,7 +33,7 @@ export interface Generator {
 export function findGenerator(workspace: Workspace, core: number, wanted: GeneratorName | undefined): Generator | { readonly problem: string } {
 	const wrk = findProgram("wrk");
 	if (wrk !== undefined && wanted !== "autocannon") {
-		return { name: "wrk", version: versionOf(wrk, ["-v"], /wrk (\S+)/), run: (request) => runWrk(workspace, core, wrk, request) };
+		return { name: "wrk", version: versionOf(wrk, ["-v"], /wrk (?:debian\/)?(\S+)/), run: (request) => runWrk(workspace, core, wrk, request) };
 	}
 	if (wanted === "wrk") return { problem: "wrk is not installed: apt-get install wrk" };
 	const require = createRequire(import.meta.url);

@@ -57,7 +57,7 @@ function oneTurn(bench: Bench, contestant: Contestant, count: number): Promise<I
 		const readyBytes = residentBytes(child.pid);
 		const path = bodyPath(bench.options.bodies[0] ?? 0);
 		const warm: Connection[] = [];
-		await openInto(warm, OPENING_AT_ONCE, port, path, WARM_REQUESTS_PER_CONNECTION);
+		await openInto(warm, OPENING_AT_ONCE, port, path, WARM_REQUESTS_PER_CONNECTION).finally(() => closeAll(warm));
 		const baseBytes = await settledBytes(child.pid);
 		const open: Connection[] = [];
 		try {
@@ -66,13 +66,17 @@ function oneTurn(bench: Bench, contestant: Contestant, count: number): Promise<I
 			const faults = await askAgain(open, path);
 			return { name: contestant.name, connections: count, readyBytes, idleBytes, perConnectionBytes: (idleBytes - baseBytes) / count, faults };
 		} finally {
-			for (const connection of [...warm, ...open]) connection.close();
+			closeAll(open);
 		}
 	});
 }
 
 function notMeasured(name: PeerName, connections: number, thrown: unknown): IdleRow {
 	return { name, connections, readyBytes: Number.NaN, idleBytes: Number.NaN, perConnectionBytes: Number.NaN, faults: [messageOf(thrown)] };
+}
+
+function closeAll(connections: readonly Connection[]): void {
+	for (const connection of connections) connection.close();
 }
 
 /** Fills `list` as it goes, so that the caller can close what was opened when one of them fails. */

@@ -31,13 +31,13 @@ export function findCores(): Cores | { readonly problem: string } {
 	return { proxy, rest };
 }
 
-/** `0-2,5` -> [0, 1, 2, 5], as in cpuset(7). */
+/** `0-2,5` -> [0, 1, 2, 5], as in cpuset(7); nothing for what is not such a list. */
 export function parseCpuList(list: string): number[] {
 	const cores: number[] = [];
 	for (const part of list.trim().split(",")) {
-		const [first, last = first] = part.split("-").map(Number);
-		if (first === undefined || last === undefined || Number.isNaN(first + last)) return [];
-		for (let core = first; core <= last; core++) cores.push(core);
+		const [, first, last = first] = /^(\d+)(?:-(\d+))?$/.exec(part) ?? [];
+		if (first === undefined) return [];
+		for (let core = Number(first); core <= Number(last); core++) cores.push(core);
 	}
 	return cores;
 }

@@ -39,6 +39,7 @@ export const HELP = `npm run bench -- [options]      measures the sidecar beside
   --no-log-row        leaves out the second row, with the access log on on all
   --load NAME         wrk or autocannon (wrk where it is installed)
   --rate N            requests/s of the latency part (1000)
+  --idle N            connections of the idle part (8000, the most that its HAProxy takes)
   --quick             one short round of everything, to see that it works; its figures mean nothing
   --json              prints the results as JSON instead of tables
   --docs              rewrites the results in docs/benchmarks.md
@@ -74,6 +75,7 @@ function parse(argv: readonly string[]): Parsed {
 			"no-log-row": { type: "boolean", default: false },
 			load: { type: "string" },
 			rate: { type: "string" },
+			idle: { type: "string" },
 			quick: { type: "boolean", default: false },
 			json: { type: "boolean", default: false },
 			docs: { type: "boolean", default: false },
@@ -82,6 +84,7 @@ function parse(argv: readonly string[]): Parsed {
 	});
 	if (values.help) return { kind: "help" };
 	const quick = values.quick;
+	if (quick && values.docs) throw new Error("--docs publishes figures, and those of --quick mean nothing");
 	const seconds = whole("--seconds", values.seconds, quick ? 1 : 5);
 	const parts = list("--parts", values.parts, PARTS);
 	const names = PEERS.map((peer) => peer.name);
@@ -98,7 +101,7 @@ function parse(argv: readonly string[]): Parsed {
 		load,
 		rate: whole("--rate", values.rate, 1000),
 		rateSeconds: quick ? 2 : 10,
-		idleConnections: quick ? 500 : 8000,
+		idleConnections: whole("--idle", values.idle, quick ? 500 : 8000),
 		repeats: quick ? 3 : 7,
 		quick,
 		json: values.json,

@@ -40,8 +40,9 @@ export class Child {
 
 	/** The last words on standard error, for a message about why it did not start. */
 	lastWords(): string {
-		const lines = readFileSync(this.#stderr, "utf8").trim().split("\n").slice(-LAST_LINES);
-		return lines.map((line) => line.slice(0, LINE_CHARACTERS_MAX)).join(" / ");
+		const lines = readFileSync(this.#stderr, "utf8").split("\n");
+		const telling = lines.filter((line) => line.trim() !== "" && !line.startsWith("    at ")).slice(-LAST_LINES);
+		return telling.map((line) => line.slice(0, LINE_CHARACTERS_MAX)).join(" / ");
 	}
 
 	/** To the process and what it started: the id of the group is that of its first process. */

@@ -38,7 +38,7 @@ export interface ThroughputRow {
 	readonly addedP50Ms: number;
 	readonly addedP99Ms: number;
 	readonly residentBytes: number;
-	/** Ours / this one in CPU per request: median, least, most over the rounds. Undefined without ours or for direct. */
+	/** Ours / this one in CPU per request: median, least, most over the rounds. Undefined without ours, for ours and for direct. */
 	readonly ratio: { readonly median: number; readonly min: number; readonly max: number } | undefined;
 	/** Faults of any round; a row with any does not count. */
 	readonly faults: readonly string[];
@@ -153,7 +153,10 @@ export function summarize(
 		addedP50Ms: added((sample) => sample.p50Ms),
 		addedP99Ms: added((sample) => sample.p99Ms),
 		residentBytes: over((sample) => sample.residentBytes),
-		ratio: ratios.length === 0 || name === "direct" ? undefined : { median: median(ratios), min: Math.min(...ratios), max: Math.max(...ratios) },
+		ratio:
+			ratios.length === 0 || name === "direct" || name === "ours"
+				? undefined
+				: { median: median(ratios), min: Math.min(...ratios), max: Math.max(...ratios) },
 		faults: samples.flatMap((sample) => sample.faults.map((fault) => `round ${sample.round}: ${fault}`)),
 	};
 }
