@@ -4,6 +4,7 @@ import type { Candidate } from "../balance/picker.ts";
 import { REASONS } from "../core/reasons.ts";
 import { seededRng } from "../core/rng.ts";
 import { addressText, type ConsideredStep, type ExplainedRequest, explainRouting, placeText, type RoutingTrace } from "../policy/explain.ts";
+import { explainJson, readExplainedRequest } from "../policy/explained-request.ts";
 import { formatFaults } from "../policy/load.ts";
 import { loadPolicyFile } from "../policy/load-file.ts";
 import type { EndpointsPolicy, UpstreamPolicy } from "../policy/snapshot.ts";
@@ -27,9 +28,9 @@ const ROUTES_SHOWN_MAX = 40;
 
 /** Resolves with 0 where a decision could be told (also a refusal), 1 where policy or request is wrong. */
 export async function runExplain(file: string, options: ExplainOptions, io: CliIo): Promise<number> {
-	const request = readRequest(options);
+	const request = readExplainedRequest(options);
 	if (typeof request === "string") {
-		io.stderr.write(`${request}\n`);
+		io.stderr.write(`--${request}\n`);
 		return 1;
 	}
 	const { text, result } = await loadPolicyFile(file, process.env, 1);
@@ -45,24 +46,6 @@ export async function runExplain(file: string, options: ExplainOptions, io: CliI
 	const choice = trace.outcome.kind === "upstream" ? explainEndpoints(trace.outcome.upstream) : undefined;
 	io.stdout.write(options.json ? `${JSON.stringify(toJson(request, trace, choice), null, 2)}\n` : render(request, trace, choice, io));
 	return 0;
-}
-
-/** A sentence says what is wrong with the request. The path stays as given: the data plane does not rewrite it either. */
-function readRequest({ method, url, header, from, direction }: ExplainOptions): ExplainedRequest | string {
-	if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(method)) return `--method ${JSON.stringify(method)} is not a method`;
-	const headers = new Map<string, string>();
-	for (const line of header) {
-		const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
-		if (name === undefined || value === undefined) return `--header ${JSON.stringify(line)} is not of the form 'name: value'`;
-		headers.set(name.toLowerCase(), value);
-	}
-	const absolute = /^https?:\/\/([^/?#]+)([^?#]*)/i.exec(url);
-	const path = absolute === null ? /^(\/[^?#]*|\*$)/.exec(url)?.[1] : absolute[2] || "/";
-	if (path === undefined) return `--url ${JSON.stringify(url)} is neither http://HOST/PATH nor a path`;
-	// RFC 9112 section 3.2.2: the authority of an absolute target replaces the Host field.
-	const host = absolute?.[1] ?? headers.get("host");
-	if (host === undefined && direction === "outbound") return "--url is a path only: add --header 'Host: NAME', or write http://NAME/PATH";
-	return { direction, method, host: host ?? "", path, headers, from };
 }
 
 interface EndpointLine extends Candidate {
@@ -171,20 +154,8 @@ function layout(rows: readonly Row[], { colour }: CliIo): string {
 }
 
 function toJson(request: ExplainedRequest, trace: RoutingTrace, choice: EndpointChoice | undefined): unknown {
-	const { outcome } = trace;
 	return {
-		request: { direction: request.direction, method: request.method, host: request.host, path: request.path },
-		steps: trace.steps,
-		considered: trace.considered,
-		outcome: outcome && {
-			kind: outcome.kind,
-			because: outcome.because,
-			...(outcome.kind === "upstream"
-				? { upstream: outcome.upstream.name, route: outcome.route?.name, rewriteHost: outcome.route?.rewriteHost }
-				: {}),
-			...(outcome.kind === "application" ? { application: addressText(outcome.application) } : {}),
-			...(outcome.kind === "refused" ? { reason: outcome.reason, status: REASONS[outcome.reason].status } : {}),
-		},
+		...explainJson(request, trace),
 		endpoints: choice && {
 			source: choice.source,
 			candidates: choice.candidates.map(({ address, weight, zone, share }) => ({ address, weight, zone, share })),
