@@ -19,7 +19,7 @@ interface Case {
 	readonly messages: number;
 }
 
-/** Where we do otherwise than a label says; each with its decision in docs/decisions/0101-http1-verdicts.md. */
+/** Where we do otherwise than a label says; each with its decision in docs/decisions/0020-http1-verdicts.md. */
 const DECIDED: ReadonlyMap<string, string> = new Map([
 	["gunicorn-valid-rfc9112_target_absolute_https_01", "an https target is refused on a plain-text listener"],
 	["aiohttp-max_headers-03", "more than 128 fields are refused"],
