@@ -1,8 +1,9 @@
 /** Typed configuration -> the frozen snapshot that the data plane runs. Nothing can fail here any more. */
 import { dirname, resolve } from "node:path";
 import { FrozenMap } from "./frozen-map.ts";
-import type { PolicyConfig, UpstreamConfig } from "./schema.ts";
+import type { EndpointConfig, PolicyConfig, UpstreamConfig } from "./schema.ts";
 import type {
+	EndpointPolicy,
 	EndpointsPolicy,
 	HealthCheckPolicy,
 	InboundPolicy,
@@ -96,7 +97,11 @@ function compileEndpoints({ endpoints, dns, file }: UpstreamConfig, policyFile: 
 		return { kind: "dns", name: dns.name, port: dns.port, type: dns.type, refreshMs: dns.refresh, servers: dns.servers };
 	}
 	if (file !== undefined) return { kind: "file", path: resolve(dirname(policyFile), file) };
-	return { kind: "static", endpoints: (endpoints ?? []).map(({ address, weight, zone }) => ({ address, weight, zone })) };
+	return { kind: "static", endpoints: (endpoints ?? []).map(compileEndpoint) };
+}
+
+export function compileEndpoint({ address, weight, zone }: EndpointConfig): EndpointPolicy {
+	return { address, weight, zone };
 }
 
 function compileHealthCheck(check: NonNullable<UpstreamConfig["healthCheck"]>, place: Place): HealthCheckPolicy {
@@ -131,7 +136,7 @@ function compilePool(pool: UpstreamConfig["pool"]): PoolLimits {
 	return { connectionsMax: pool.maxConnections, pendingMax: pool.maxPending, pendingTimeoutMs: pool.pendingTimeout };
 }
 
-function deepFreeze<T>(value: T): T {
+export function deepFreeze<T>(value: T): T {
 	if (typeof value !== "object" || value === null) return value;
 	const children = value instanceof Map ? value.values() : Object.values(value);
 	for (const child of children) deepFreeze(child);

@@ -65,7 +65,7 @@ function formatFault(fault: PolicyFault, lines: readonly string[], color: boolea
 }
 
 /** One column for each character, and nothing that a terminal would obey. */
-function printable(source: string): string {
+export function printable(source: string): string {
 	let out = "";
 	for (let i = 0; i < source.length; i++) {
 		const c = source.charCodeAt(i);

@@ -1,11 +1,12 @@
 /** Policy text -> snapshot, or all of its faults at once. Pure: reads no file, no clock, no environment of its own. */
 import { createHash } from "node:crypto";
-import { compile } from "./compile.ts";
+import { compile, compileEndpoint, deepFreeze } from "./compile.ts";
 import { crossCheck } from "./cross-checks.ts";
 import type { Env } from "./env.ts";
-import { LineIndex, type PolicyFault } from "./fault.ts";
-import type { Snapshot } from "./snapshot.ts";
-import { locate, pathText, type Span, type TreeFault, toPlain } from "./tree.ts";
+import { LineIndex, type PolicyFault, printable } from "./fault.ts";
+import { endpointListSchema, policySchema } from "./schema.ts";
+import type { EndpointPolicy, Snapshot } from "./snapshot.ts";
+import { locate, type Node, type Plain, pathText, type Span, type TreeFault, toPlain } from "./tree.ts";
 import { validate } from "./validate.ts";
 import { readYaml } from "./yaml-reader.ts";
 
@@ -17,6 +18,8 @@ export type LoadResult = { readonly ok: true; readonly snapshot: Snapshot } | { 
 export const TEXT_CHARS_MAX = 1024 * 1024;
 // A file that is no policy has a fault on every line; nobody reads more of them.
 const FAULTS_MAX = 1_000;
+// Enough for the longest sentence of ours with a name in it.
+const WORDS_CHARS_MAX = 400;
 
 /**
  * `file` stands in every place and anchors relative paths inside the policy; `version` counts the policies of this
@@ -24,30 +27,52 @@ const FAULTS_MAX = 1_000;
  */
 export function loadPolicy(text: string, file: string, env: Env, version: number): LoadResult {
 	const lines = new LineIndex(text, file);
-	const faults: TreeFault[] = [];
-	const failed = (): LoadResult => ({ ok: false, faults: toFaults(faults, text, lines) });
-
-	const unreadable = refuseText(text);
-	if (unreadable !== undefined) {
-		faults.push(unreadable);
-		return failed();
-	}
-	const root = readYaml(text, faults);
-	if (root === undefined) return failed();
-	const plain = toPlain(root, env, faults);
-	const config = validate(plain, root, text, faults);
+	const read = readPlain(text, env, lines);
+	if (!("root" in read)) return read;
+	const { root, plain, faults } = read;
+	const config = validate(policySchema, plain, root, text, faults);
 	crossCheck(plain, (path, at, message, hint) => {
 		const { node, keySpan, depth } = locate(root, path);
 		const written = depth === path.length;
 		faults.push({ span: at === "value" && written ? node : (keySpan ?? node), path, message, hint });
 	});
-	if (config === undefined || faults.length !== 0) return failed();
+	if (config === undefined || faults.length !== 0) return failure(faults, text, lines);
 	const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
 	const snapshot = compile(config, { version, hash, file }, (path) => {
 		const { node, keySpan } = locate(root, path);
 		return lines.place((keySpan ?? node).start);
 	});
 	return { ok: true, snapshot };
+}
+
+export type EndpointsResult =
+	| { readonly ok: true; readonly endpoints: readonly EndpointPolicy[] }
+	| { readonly ok: false; readonly faults: readonly PolicyFault[] };
+
+/** The file behind `upstreams.X.file`: a YAML or JSON list of `{ address, weight?, zone? }`, which may be empty. */
+export function loadEndpoints(text: string, file: string, env: Env): EndpointsResult {
+	const lines = new LineIndex(text, file);
+	const read = readPlain(text, env, lines);
+	if (!("root" in read)) return read;
+	const { root, plain, faults } = read;
+	const config = validate(endpointListSchema, plain, root, text, faults);
+	return config === undefined || faults.length !== 0
+		? failure(faults, text, lines)
+		: { ok: true, endpoints: deepFreeze(config.map(compileEndpoint)) };
+}
+
+interface Failure {
+	readonly ok: false;
+	readonly faults: readonly PolicyFault[];
+}
+
+/** What stands in the text; faults that leave a tree to look at are handed on, so that all are told together. */
+function readPlain(text: string, env: Env, lines: LineIndex): { root: Node; plain: Plain; faults: TreeFault[] } | Failure {
+	const faults: TreeFault[] = [];
+	const unreadable = refuseText(text);
+	if (unreadable !== undefined) return failure([unreadable], text, lines);
+	const root = readYaml(text, faults);
+	return root === undefined ? failure(faults, text, lines) : { root, plain: toPlain(root, env, faults), faults };
 }
 
 /** What is refused before any parser looks at it. */
@@ -61,6 +86,10 @@ function refuseText(text: string): TreeFault | undefined {
 	return { span: { start: nul, end: nul + 1 }, path: [], message: "the text holds a NUL character", hint: "is this a text file in UTF-8?" };
 }
 
+function failure(faults: readonly TreeFault[], text: string, lines: LineIndex): Failure {
+	return { ok: false, faults: toFaults(faults, text, lines) };
+}
+
 function toFaults(faults: readonly TreeFault[], text: string, lines: LineIndex): PolicyFault[] {
 	return [...faults]
 		.sort((a, b) => a.span.start - b.span.start)
@@ -69,11 +98,17 @@ function toFaults(faults: readonly TreeFault[], text: string, lines: LineIndex):
 			Object.freeze({
 				place: lines.place(Math.min(span.start, text.length)),
 				width: widthOf(span, text),
-				path: pathText(path),
-				message,
-				hint,
+				path: shown(pathText(path)),
+				message: shown(message),
+				hint: shown(hint),
 			}),
 		);
+}
+
+/** Keys and values of the text stand in messages: whatever they hold, a log line stays one line of a fair length. */
+function shown(words: string): string {
+	const line = printable(words);
+	return line.length > WORDS_CHARS_MAX ? `${line.slice(0, WORDS_CHARS_MAX)}...` : line;
 }
 
 /** A caret stays on the first line of what it underlines. */

@@ -3,8 +3,8 @@
 /** The candidate with the fewest edits from `word`, if it is near enough to be a typing error. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
 	const given = word.toLowerCase();
-	// A third of the letters: `endpoint` finds `endpoints`, `tls` does not find `to`.
-	let least = Math.floor(Math.max(3, given.length) / 3) + 1;
+	// A third of the letters, and never all of them: `endpoint` finds `endpoints`, `u` does not find `v`.
+	let least = Math.min(Math.floor(Math.max(3, given.length) / 3) + 1, given.length);
 	let found: string | undefined;
 	for (const candidate of candidates) {
 		if (Math.abs(candidate.length - given.length) >= least) continue;

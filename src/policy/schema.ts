@@ -170,6 +170,9 @@ const endpoint = z.strictObject({
 	zone: name.optional().meta({ description: "Where it runs." }),
 });
 
+/** What stands in a file of endpoints. */
+export const endpointListSchema = z.array(endpoint).max(ENDPOINTS_MAX);
+
 const dns = z.strictObject({
 	name: text("host name", parseHostName).meta({ description: "Name to resolve." }),
 	port: integer(1, 65_535).optional().meta({ description: "Port of every address; needed with A and AAAA, given by the records with SRV." }),
@@ -271,11 +274,12 @@ export const policySchema = z
 	.meta({ title: "Nexus Mesh policy" });
 
 export type PolicyConfig = z.output<typeof policySchema>;
+export type EndpointConfig = z.output<typeof endpoint>;
 export type UpstreamConfig = z.output<typeof upstream>;
 
-/** The key names known at a place, or nothing where any name may stand. */
-export function keysAt(path: readonly (string | number)[]): readonly string[] {
-	let schema: z.core.$ZodType = policySchema;
+/** The key names that `root` knows at a place, or nothing where any name may stand. */
+export function keysAt(root: z.core.$ZodType, path: readonly (string | number)[]): readonly string[] {
+	let schema = root;
 	for (const step of path) {
 		const inner: z.core.$ZodType | undefined = childOf(unwrap(schema), step);
 		if (inner === undefined) return [];

@@ -94,7 +94,7 @@ export function toPlain(root: Node, env: Env, faults: TreeFault[]): Plain {
 	}
 }
 
-/** Stands for a value whose variable is missing: that is told once, so nothing else is said about it. */
+/** Stands for a value that could not be had (a missing variable, an unknown alias): that is told once, and nothing else about it. */
 export const UNSET = "\0unset";
 
 /** The node at `path`, or the nearest one above it that exists. `keySpan` is the key that leads to it. */

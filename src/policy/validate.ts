@@ -2,24 +2,32 @@
 import type { z } from "zod";
 import { isLaterKey, isLaterValue } from "./later.ts";
 import { nearest } from "./nearest.ts";
-import { keysAt, type PolicyConfig, policySchema } from "./schema.ts";
+import { keysAt } from "./schema.ts";
 import { locate, type Node, type Path, type Plain, pathText, type Span, type TreeFault, UNSET } from "./tree.ts";
 
-/** The configuration, or undefined where `faults` has grown. */
-export function validate(plain: Plain, root: Node, text: string, faults: TreeFault[]): PolicyConfig | undefined {
-	const result = policySchema.safeParse(plain);
+/** The configuration; undefined where it does not fit `schema`, for which a fault stands in `faults`. */
+export function validate<T>(schema: z.ZodType<T>, plain: Plain, root: Node, text: string, faults: TreeFault[]): T | undefined {
+	const result = schema.safeParse(plain);
 	if (result.success) return result.data;
-	for (const issue of result.error.issues) faults.push(...describe(issue, plain, root, text));
+	const known = (path: Path) => keysAt(schema, path);
+	for (const issue of result.error.issues) faults.push(...describe(issue, { plain, root, text, known }));
 	return undefined;
+}
+
+interface Subject {
+	readonly plain: Plain;
+	readonly root: Node;
+	readonly text: string;
+	readonly known: (path: Path) => readonly string[];
 }
 
 type Issue = z.core.$ZodIssue;
 
-function describe(issue: Issue, plain: Plain, root: Node, text: string): TreeFault[] {
+function describe(issue: Issue, { plain, root, text, known }: Subject): TreeFault[] {
 	const path = issue.path as Path;
 	const value = valueAt(plain, path);
 	if (value === UNSET) return [];
-	if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey(path, key, root));
+	if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey(path, key, root, known(path)));
 	const { node, keySpan } = locate(root, path);
 	if (value === undefined) return [missing(path, keySpan ?? node)];
 	if (value === null) return [empty(path, keySpan ?? node)];
@@ -30,7 +38,7 @@ function describe(issue: Issue, plain: Plain, root: Node, text: string): TreeFau
 	return [{ span, path, message: `${subject} ${message}`, hint }];
 }
 
-function unknownKey(path: Path, key: string, root: Node): TreeFault {
+function unknownKey(path: Path, key: string, root: Node, known: readonly string[]): TreeFault {
 	const full = [...path, key];
 	const { node, keySpan } = locate(root, full);
 	const span = keySpan ?? node;
@@ -38,7 +46,6 @@ function unknownKey(path: Path, key: string, root: Node): TreeFault {
 		return { span, path: full, message: `this version does not act on \`${key}\` yet`, hint: "remove it: a policy says only what happens" };
 	}
 	if (key === "<<") return { span, path: full, message: "merge keys are not part of YAML 1.2", hint: "repeat a whole value with an alias" };
-	const known = keysAt(path);
 	const meant = nearest(key, known);
 	const hint = meant === undefined ? `known here: ${known.join(", ")}` : `did you mean \`${meant}\`?`;
 	return { span, path: full, message: `unknown key \`${key}\``, hint };

@@ -1,6 +1,6 @@
 /** YAML 1.2 -> tree. The only file that knows the YAML library; what the library leaves unbounded is bounded here. */
 import { type Alias, isAlias, isMap, isNode, isScalar, isSeq, parseDocument, type YAMLMap, type Node as YamlNode } from "yaml";
-import type { MapEntry, Node, Scalar, Span, TreeFault } from "./tree.ts";
+import { type MapEntry, type Node, type Scalar, type Span, type TreeFault, UNSET } from "./tree.ts";
 
 // A policy nests 7 deep; this leaves room and keeps recursion harmless.
 const DEPTH_MAX = 24;
@@ -26,12 +26,13 @@ export function readYaml(text: string, faults: TreeFault[]): Node | undefined {
 		fault({ start: 0, end: 1 }, "the text is nested too deeply", `at most ${DEPTH_MAX} levels`);
 		return undefined;
 	}
-	for (const { pos, code, message } of [...document.errors, ...document.warnings]) {
+	for (const { pos, code, message: given } of [...document.errors, ...document.warnings]) {
+		const message = code === "MULTIPLE_DOCS" ? "a second document begins here" : given;
 		fault({ start: pos[0], end: Math.max(pos[1], pos[0] + 1) }, message.replace(/\s+/g, " "), HINTS[code]);
 	}
 	if (faults.length !== 0) return undefined;
 	if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
-		fault({ start: 0, end: 1 }, "the policy is empty", "begin with `service: NAME` and `inbound:` or `outbound:`");
+		fault({ start: 0, end: 1 }, "the file is empty", "a policy begins with `service: NAME`");
 		return undefined;
 	}
 	const anchors = new Map<string, Node>();
@@ -44,11 +45,11 @@ export function readYaml(text: string, faults: TreeFault[]): Node | undefined {
 			const target = anchors.get(node.source);
 			if (target !== undefined) return target;
 			fault(span, `the alias *${node.source} has no complete anchor before it`, `write &${node.source} at the value that it repeats`);
-			return { kind: "scalar", value: null, ...span };
+			return { kind: "scalar", value: UNSET, ...span };
 		}
 		if (path.length > DEPTH_MAX) {
 			fault(span, "the text is nested too deeply", `at most ${DEPTH_MAX} levels`);
-			return { kind: "scalar", value: null, ...span };
+			return { kind: "scalar", value: UNSET, ...span };
 		}
 		const converted = convertValue(node, span);
 		if (node.anchor !== undefined) anchors.set(node.anchor, converted);
@@ -68,7 +69,7 @@ export function readYaml(text: string, faults: TreeFault[]): Node | undefined {
 		}
 		if (isScalar(node) && isPlainScalar(node.value)) return { kind: "scalar", value: node.value, ...span };
 		fault(span, "a value of this kind has no place in a policy");
-		return { kind: "scalar", value: null, ...span };
+		return { kind: "scalar", value: UNSET, ...span };
 	}
 
 	function convertMap(node: YAMLMap, span: Span): Node {
@@ -90,11 +91,12 @@ export function readYaml(text: string, faults: TreeFault[]): Node | undefined {
 }
 
 // uniqueKeys costs the library quadratic time; duplicates are found above.
+// The library recurses: a text of nothing but brackets exhausts the stack, which it throws or tells as an error of the text.
 function parse(text: string) {
 	try {
-		return parseDocument(text, { version: "1.2", schema: "core", uniqueKeys: false, prettyErrors: false, logLevel: "silent" });
+		const document = parseDocument(text, { version: "1.2", schema: "core", uniqueKeys: false, prettyErrors: false, logLevel: "error" });
+		return document.errors.some(({ message }) => message.includes("call stack")) ? undefined : document;
 	} catch (thrown) {
-		// The library recurses; a text of nothing but brackets exhausts the stack.
 		if (thrown instanceof RangeError) return undefined;
 		throw thrown;
 	}

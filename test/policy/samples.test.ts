@@ -1,0 +1,142 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { type Rng, seededRng } from "../../src/core/rng.ts";
+import { formatFaults, loadEndpoints, loadPolicy } from "../../src/policy/load.ts";
+
+const FOLDER = new URL("../../config/samples/", import.meta.url);
+const SAMPLES = readdirSync(FOLDER)
+	.filter((name) => name.endsWith(".yaml"))
+	.map((name) => ({ name, text: readFileSync(new URL(name, FOLDER), "utf8") }));
+
+for (const { name, text } of SAMPLES) {
+	test(`config/samples/${name} is a policy without a fault, and tells editors its schema`, () => {
+		const result = loadPolicy(text, name, {}, 1);
+		assert.ok(result.ok, result.ok ? "" : formatFaults(result.faults, text));
+		assert.match(text, /^# yaml-language-server: \$schema=\.\.\/policy\.schema\.json\n/);
+	});
+}
+
+test("every file of endpoints that a sample names exists and is read", () => {
+	let files = 0;
+	for (const { name, text } of SAMPLES) {
+		const result = loadPolicy(text, new URL(name, FOLDER).pathname, {}, 1);
+		assert.ok(result.ok);
+		for (const { endpoints } of result.snapshot.upstreams.values()) {
+			if (endpoints.kind !== "file") continue;
+			files++;
+			assert.ok(loadEndpoints(readFileSync(endpoints.path, "utf8"), endpoints.path, {}).ok, endpoints.path);
+		}
+	}
+	assert.ok(files > 0);
+});
+
+test("the full sample holds every key of the schema", () => {
+	const full = SAMPLES.find(({ name }) => name === "full.yaml")?.text ?? "";
+	const schema = readFileSync(new URL("../policy.schema.json", FOLDER), "utf8");
+	const keys = new Set<string>();
+	JSON.parse(schema, (key, value) => {
+		if (key === "properties") for (const name of Object.keys(value)) keys.add(name);
+		return value;
+	});
+	assert.ok(keys.size > 30);
+	// `method` is the short form of `methods`; both at once are a fault.
+	for (const key of keys) assert.match(full, new RegExp(`\\b${key}:`), `full.yaml does not show \`${key}\``);
+});
+
+test("thousands of damaged policies are refused or accepted, each fault with a place inside the file, and nothing throws", () => {
+	const rng = seededRng(20_261_121);
+	let refused = 0;
+	let accepted = 0;
+	for (let round = 0; round < 6_000; round++) {
+		const { text } = one(rng, SAMPLES);
+		let damaged = text;
+		for (let edits = 1 + int(rng, 3); edits > 0; edits--) damaged = damage(damaged, rng);
+		const result = loadPolicy(damaged, "f.yaml", {}, 1);
+		if (result.ok) {
+			accepted++;
+			continue;
+		}
+		refused++;
+		const lines = damaged.split("\n");
+		assert.ok(result.faults.length > 0, damaged);
+		for (const { place, width, message } of result.faults) {
+			const line = lines[place.line - 1];
+			assert.ok(line !== undefined && place.column >= 1 && place.column <= line.length + 1 && width >= 1, `${JSON.stringify(place)} in\n${damaged}`);
+			assert.ok(message.length > 0 && !/undefined|\[object/.test(message), message);
+		}
+		assert.ok(formatFaults(result.faults, damaged).startsWith("f.yaml:"));
+	}
+	assert.ok(refused > 3_000 && accepted > 300, `${refused} refused, ${accepted} accepted: the damage is too weak or too strong`);
+});
+
+const BITS = [
+	"\t",
+	" ",
+	"\n",
+	":",
+	"-",
+	"{",
+	"}",
+	"[",
+	"]",
+	",",
+	'"',
+	"'",
+	"#",
+	"&a ",
+	"*a",
+	"!x ",
+	"|\n",
+	">",
+	"%",
+	"@",
+	"${",
+	"}",
+	"\0",
+	"\r",
+	"é",
+	"\u{1f600}",
+	"- ",
+	"? ",
+	"---\n",
+	"0",
+	"null",
+	"{}",
+	"[]",
+	"~",
+	"5s",
+	"\ufeff",
+];
+
+function damage(text: string, rng: Rng): string {
+	const at = int(rng, text.length + 1);
+	switch (int(rng, 6)) {
+		case 0:
+			return text.slice(0, at) + text.slice(at + 1 + int(rng, 8));
+		case 1:
+			return text.slice(0, at) + one(rng, BITS) + text.slice(at);
+		case 2:
+			return text.slice(0, at) + one(rng, BITS) + text.slice(at + 1);
+		case 3: {
+			const from = int(rng, text.length);
+			return text.slice(0, at) + text.slice(from, from + int(rng, 60)) + text.slice(at);
+		}
+		case 4:
+			return text.slice(0, at);
+		default: {
+			const lines = text.split("\n");
+			const line = int(rng, lines.length);
+			lines.splice(line, 1, ...(rng() < 0.5 ? [] : [lines[line] ?? "", `${" ".repeat(int(rng, 5))}${(lines[line] ?? "").trim()}`]));
+			return lines.join("\n");
+		}
+	}
+}
+
+function int(rng: Rng, below: number): number {
+	return Math.floor(rng() * below);
+}
+
+function one<T>(rng: Rng, items: readonly T[]): T {
+	return items[int(rng, items.length)] as T;
+}
