@@ -103,7 +103,7 @@ function addMesh(program: Command, io: CliIo, done: (code: number) => void): voi
 	program
 		.command("up")
 		.description("a whole local mesh: Nexus, sample services, a sidecar each")
-		.option("--config <dir>", "folder of mesh.yaml and the policies that it names (default: the sample shop)")
+		.option("--config <file>", "what belongs to the mesh (default: config/samples/shop/mesh.json)")
 		.addHelpText(
 			"after",
 			examples(
@@ -113,7 +113,7 @@ function addMesh(program: Command, io: CliIo, done: (code: number) => void): voi
 		)
 		.action(async (options: { config?: string }) => {
 			const { runUp } = await import("./up.ts");
-			done(await runUp(options.config === undefined ? {} : { configDir: options.config }, io));
+			done(await runUp(options.config === undefined ? {} : { meshFile: options.config }, io));
 		});
 
 	program

@@ -1,0 +1,197 @@
+/**
+ * `nexus up`: Nexus, services and a sidecar each, as real processes on loopback, until Ctrl-C.
+ * Every process holds the other end of a channel to this one, so that nothing stays behind whatever happens to us.
+ */
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { systemClock } from "../core/clock.ts";
+import { formatFaults } from "../policy/load.ts";
+import { loadPolicyFile } from "../policy/load-file.ts";
+import type { CliIo } from "./io.ts";
+import { listenForStop, type StopSignals } from "./stop-signals.ts";
+import { Child, describeEnd, nexusCommand } from "./supervise.ts";
+import { type Mesh, readMesh } from "./up-mesh.ts";
+import { startTraffic } from "./up-traffic.ts";
+import { eventLine, LiveScreen, liveLine, table, whatToTry } from "./up-view.ts";
+import { MeshWatch } from "./up-watch.ts";
+
+const SHOP = fileURLToPath(new URL("../../config/samples/shop/mesh.json", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../bin/nexus", import.meta.url));
+const READY_TIMEOUT_MS = 20_000;
+const READY_POLL_MS = 50;
+const REDRAW_MS = 1_000;
+// In a pipe each line stays: fewer are enough.
+const REPORT_MS = 5_000;
+// The drain timeout of the samples is 5 s.
+const STOP_GRACE_MS = 8_000;
+const LOG_TAIL_LINES = 15;
+const EXIT_INPUT = 1;
+const EXIT_FAULT = 70;
+
+export interface UpOptions {
+	/** Default: the sample shop. */
+	readonly meshFile?: string;
+}
+
+/** Resolves with 0 when it was asked to stop, 1 for a wrong file, 70 where a process did not start or ended by itself. */
+export async function runUp({ meshFile = SHOP }: UpOptions, io: CliIo): Promise<number> {
+	const read = await readMesh(meshFile);
+	if (!read.ok) {
+		io.stderr.write(`nexus: ${read.message}\n`);
+		return EXIT_INPUT;
+	}
+	const faults = await policyFaults(read.mesh);
+	if (faults !== "") {
+		io.stderr.write(faults);
+		return EXIT_INPUT;
+	}
+	const scratch = mkdtempSync(join(tmpdir(), "nexus-up-"));
+	const signals = listenForStop(process, systemClock);
+	const running = new RunningMesh(read.mesh, scratch, signals, io);
+	try {
+		return await running.run();
+	} finally {
+		await running.stop();
+		signals.close();
+		rmSync(scratch, { recursive: true, force: true });
+	}
+}
+
+async function policyFaults({ services }: Mesh): Promise<string> {
+	let told = "";
+	for (const { policyFile, env } of services) {
+		const { text, result } = await loadPolicyFile(policyFile, env, 1);
+		if (!result.ok && !told.includes(policyFile)) told += `${formatFaults(result.faults, text)}\n`;
+	}
+	return told;
+}
+
+class RunningMesh {
+	readonly #mesh: Mesh;
+	readonly #scratch: string;
+	readonly #signals: StopSignals;
+	readonly #io: CliIo;
+	readonly #screen: LiveScreen;
+	readonly #children: Child[] = [];
+
+	constructor(mesh: Mesh, scratch: string, signals: StopSignals, io: CliIo) {
+		this.#mesh = mesh;
+		this.#scratch = scratch;
+		this.#signals = signals;
+		this.#io = io;
+		this.#screen = new LiveScreen(io);
+	}
+
+	async run(): Promise<number> {
+		const ended = await Promise.race([this.#start(), this.#signals.first.then(() => "signal" as const)]);
+		if (ended === "signal") return 0;
+		if (ended !== "ready") return this.#fail(ended);
+		this.#introduce();
+		return this.#follow();
+	}
+
+	/** Sidecars drain while their services still answer; Nexus goes last, so that it hears of it all. */
+	async stop(): Promise<void> {
+		this.#screen.end();
+		if (this.#children.length > 0) this.#io.stdout.write("stopping ...\n");
+		void this.#signals.second.then(() => {
+			for (const child of this.#children) child.signal("SIGKILL");
+		});
+		const [nexus, ...others] = this.#children.filter(({ end }) => end?.kind !== "not-started");
+		const sidecars = others.filter(({ name }) => name.endsWith(" sidecar"));
+		await Promise.all(sidecars.map((child) => child.stop(systemClock, STOP_GRACE_MS)));
+		await Promise.all(others.filter((child) => !sidecars.includes(child)).map((child) => child.stop(systemClock, STOP_GRACE_MS)));
+		await nexus?.stop(systemClock, STOP_GRACE_MS);
+	}
+
+	/** "ready", or the child that is the reason why not. */
+	async #start(): Promise<"ready" | Child> {
+		const { nexusPort, services, directory } = this.#mesh;
+		const nexus = this.#child(
+			"nexus",
+			nexusCommand("serve", "--listen", `127.0.0.1:${nexusPort}`, "--data", join(this.#scratch, "events")),
+			process.env,
+		);
+		if (!(await this.#ready(nexus, nexusPort))) return nexus;
+		const sidecars = services.map(({ name, command, env, policyFile, ports }) => {
+			this.#child(name, command, env, directory);
+			const sidecar = this.#child(`${name} sidecar`, nexusCommand("sidecar", "--config", policyFile), env, directory);
+			return { sidecar, admin: ports.get("ADMIN_PORT") ?? 0 };
+		});
+		const ready = await Promise.all(sidecars.map(({ sidecar, admin }) => this.#ready(sidecar, admin)));
+		const failed = sidecars[ready.indexOf(false)];
+		return this.#children.find(({ end }) => end !== undefined) ?? failed?.sidecar ?? "ready";
+	}
+
+	#child(name: string, command: readonly string[], env: NodeJS.ProcessEnv, cwd?: string): Child {
+		const log = openSync(this.#logOf(name), "a");
+		const child = new Child({ name, command, env, watched: true, output: log, ...(cwd === undefined ? {} : { cwd }) });
+		closeSync(log); // the child has its own
+		this.#children.push(child);
+		return child;
+	}
+
+	/** False where it ended or never said that it is ready. */
+	async #ready(child: Child, port: number): Promise<boolean> {
+		const untilMs = systemClock.monotonicMs() + READY_TIMEOUT_MS;
+		while (child.end === undefined && systemClock.monotonicMs() < untilMs) {
+			const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
+			await response?.body?.cancel();
+			if (response?.status === 200) return true;
+			await pause(READY_POLL_MS);
+		}
+		return false;
+	}
+
+	#introduce(): void {
+		const program = relative(process.cwd(), PROGRAM);
+		const moved = this.#mesh.moved.map(({ what, wanted, given }) => `  ${what}: ${wanted} is taken, using ${given}\n`).join("");
+		this.#screen.print(
+			`\nA mesh of ${this.#mesh.services.length} services, each with its own sidecar. Ctrl-C stops all of it.\n\n${table(this.#mesh)}${moved === "" ? "" : `\n${moved}`}\n${whatToTry(this.#mesh, { logs: this.#scratch, program })}\n`,
+		);
+	}
+
+	async #follow(): Promise<number> {
+		const { traffic, nexusPort } = this.#mesh;
+		const steady = startTraffic(traffic.url, traffic.requestsPerSecond, systemClock);
+		const watch = new MeshWatch(`http://127.0.0.1:${nexusPort}`);
+		const intervalMs = this.#io.stdout.isTTY ? REDRAW_MS : REPORT_MS;
+		// Nexus may go: the mesh does not need it to carry traffic, and showing that is part of the show.
+		const gone = Promise.race(this.#children.slice(1).map((child) => child.ended.then(() => child)));
+		const stopped = Promise.race([gone, this.#signals.first.then(() => "signal" as const)]);
+		let lastMs = systemClock.monotonicMs();
+		try {
+			for (;;) {
+				const next = await Promise.race([stopped, pause(intervalMs)]);
+				if (next === "signal") return 0;
+				if (next !== undefined) return this.#fail(next);
+				const watched = await watch.poll();
+				const nowMs = systemClock.monotonicMs();
+				for (const event of watched.happened) this.#screen.print(eventLine(event));
+				this.#screen.show(liveLine(watched, steady.unanswered, (nowMs - lastMs) / 1000));
+				lastMs = nowMs;
+			}
+		} finally {
+			steady.stop();
+		}
+	}
+
+	#fail(child: Child): number {
+		this.#screen.end();
+		const how = child.end === undefined ? `is not ready after ${READY_TIMEOUT_MS / 1000} s` : describeEnd(child.end);
+		const tail = readFileSync(this.#logOf(child.name), "utf8").trimEnd().split("\n").slice(-LOG_TAIL_LINES).join("\n  ");
+		this.#io.stderr.write(`nexus: ${child.name} ${how}. The end of its log:\n  ${tail}\n`);
+		return EXIT_FAULT;
+	}
+
+	#logOf(name: string): string {
+		return join(this.#scratch, `${name.replaceAll(" ", "-")}.log`);
+	}
+}
+
+/** A mesh that runs keeps the process alive; the pause alone does not. */
+function pause(ms: number): Promise<undefined> {
+	return new Promise((resolve) => systemClock.setTimer(ms, () => resolve(undefined)));
+}
