@@ -113,12 +113,12 @@ function upstreamListeningAt({ upstreams }: Snapshot, host: string): UpstreamPol
 	return undefined;
 }
 
-function verdictText({ match, to, name }: RoutePolicy, verdict: RouteVerdict): string {
+function verdictText({ match, to }: RoutePolicy, verdict: RouteVerdict): string {
 	switch (verdict.kind) {
 		case "matched":
 			return `matches: to ${to}`;
 		case "later":
-			return `${name} would match as well, but an earlier route has won`;
+			return "would match as well, but an earlier route has won";
 		case "host":
 			return `the host is not ${match.host}`;
 		case "path":

@@ -1,0 +1,140 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { type ExplainOptions, runExplain } from "../../src/cli/explain.ts";
+import { captureIo } from "./capture-io.ts";
+
+const FOLDER = mkdtempSync(join(tmpdir(), "nexus-explain-"));
+after(() => rmSync(FOLDER, { recursive: true }));
+
+const POLICY = `service: a
+inbound: { application: "127.0.0.1:3000", trustedProxies: [10.0.0.0/8] }
+outbound:
+  routes:
+    - { name: beta, match: { host: pay, headers: { x-beta: "1" } }, to: beta }
+    - { name: pay, match: { host: pay, path: /pay/** }, to: pay, rewrite: { host: "pay:80" } }
+    - { name: all, match: { host: pay }, to: beta }
+upstreams:
+  pay:
+    listen: 127.0.0.1:9001
+    loadBalancing: weighted
+    endpoints: [{ address: h:1, weight: 3, zone: z }, { address: h:2 }]
+    healthCheck: { path: /healthz }
+  beta: { dns: { name: beta.mesh, type: SRV } }
+`;
+
+function policy(name: string, text: string): string {
+	const path = join(FOLDER, name);
+	writeFileSync(path, text);
+	return path;
+}
+const FILE = policy("p.yaml", POLICY);
+const UNROUTED = policy("unrouted.yaml", POLICY.replace(/ {2}routes:.*(?=upstreams:)/s, "  passthrough: true\n"));
+
+async function explain(file: string, options: Partial<ExplainOptions>) {
+	const io = captureIo();
+	const code = await runExplain(file, { method: "GET", url: "http://pay/pay/1", header: [], direction: "outbound", json: false, ...options }, io);
+	return { code, out: io.out().replaceAll(FOLDER, ""), err: io.err().replaceAll(FOLDER, "") };
+}
+
+test("the trace names each route with what decided, the upstream and its endpoints, each with its line", async () => {
+	const { code, out } = await explain(FILE, { header: ["X-Beta: 2"] });
+	assert.equal(code, 0);
+	const lines = out.split("\n").map((line) => line.trim().replace(/\s+/g, " "));
+	assert.equal(lines[0], "GET http://pay/pay/1 (outbound)");
+	for (const expected of [
+		"/p.yaml:3:1 arrives at the outbound listener 127.0.0.1:15001",
+		'/p.yaml:5:7 no route beta: header x-beta is "2", not "1"',
+		"/p.yaml:6:7 yes route pay: matches: to pay",
+		"/p.yaml:7:7 - route all: would match as well, but an earlier route has won",
+		"/p.yaml:6:7 => route pay is the first that matches",
+		"/p.yaml:9:3 => upstream pay: weighted over 2 endpoints",
+		"/p.yaml:9:3 h:1: weight 3, zone z, 75.0 % of the requests",
+		"/p.yaml:13:5 an endpoint takes part while GET /healthz succeeds, every 5000 ms",
+		"/p.yaml:9:3 the Host field becomes pay:80",
+	]) {
+		assert.ok(lines.includes(expected), `${expected}\nis not in\n${lines.join("\n")}`);
+	}
+});
+
+test("what a fresh picker takes keeps to the weights", async () => {
+	const { out } = await explain(FILE, { json: true });
+	const { picks } = JSON.parse(out).endpoints;
+	assert.equal(picks.length, 8);
+	assert.equal(picks.filter((pick: string) => pick === "h:1").length, 6);
+});
+
+test("the same trace comes as JSON with the same decision", async () => {
+	const trace = JSON.parse((await explain(FILE, { json: true, method: "POST", header: ["x-beta: 1"] })).out);
+	assert.deepEqual(
+		trace.considered.map(({ route, verdict }: { route: string; verdict: { kind: string } }) => [route, verdict.kind]),
+		[
+			["beta", "matched"],
+			["pay", "later"],
+			["all", "later"],
+		],
+	);
+	assert.equal(trace.outcome.upstream, "beta");
+	assert.equal(trace.outcome.because.place.line, 5);
+	assert.match(trace.endpoints.source, /SRV of beta\.mesh/);
+});
+
+test("a request that nothing takes is refused with the reason that it would get", async () => {
+	const { code, out } = await explain(FILE, { url: "http://nobody/" });
+	assert.equal(code, 0);
+	assert.match(out, /no route matches; `passthrough: false` refuses it/);
+	assert.match(out, /answer: 404 no_route/);
+});
+
+test("without routes the Host names the upstream, whatever its port and case; others pass through where that is allowed", async () => {
+	assert.match((await explain(UNROUTED, { url: "http://PAY:80/x" })).out, /upstream pay: weighted/);
+	assert.match((await explain(UNROUTED, { url: "/x", header: ["Host: pay"] })).out, /upstream pay: weighted/);
+	assert.match((await explain(UNROUTED, { url: "http://nobody/" })).out, /`passthrough: true` passes it on/);
+});
+
+test("an upstream's port of its own needs no route", async () => {
+	assert.match((await explain(FILE, { url: "http://127.0.0.1:9001/any" })).out, /127\.0\.0\.1:9001 is the port of its own of upstream pay/);
+});
+
+test("inbound requests go to the application, and a caller is trusted by its address", async () => {
+	const { code, out } = await explain(FILE, { direction: "inbound", url: "/orders", from: "10.1.2.3" });
+	assert.equal(code, 0);
+	assert.match(out, /10\.1\.2\.3 is among trustedProxies/);
+	assert.match(out, /go to the application at 127\.0\.0\.1:3000/);
+	assert.match((await explain(FILE, { direction: "inbound", url: "/", from: "11.0.0.1" })).out, /11\.0\.0\.1 is not among/);
+});
+
+test("a request that is none is refused with exit code 1 and a sentence", async () => {
+	const cases: [Partial<ExplainOptions>, RegExp][] = [
+		[{ url: "pay/1" }, /neither http:\/\/HOST\/PATH nor a path/],
+		[{ url: "ftp://pay/1" }, /neither/],
+		[{ url: "/pay/1" }, /add the header 'Host: NAME'/],
+		[{ header: ["x-beta"] }, /not of the form 'name: value'/],
+		[{ method: "G T" }, /is not a method/],
+	];
+	for (const [options, expected] of cases) {
+		const { code, out, err } = await explain(FILE, options);
+		assert.equal(code, 1);
+		assert.match(err, expected);
+		assert.equal(out, "");
+	}
+});
+
+test("a policy with faults, or without the listener in question, explains nothing and says why", async () => {
+	const faulty = await explain(policy("faulty.yaml", "service: A\n"), {});
+	assert.equal(faulty.code, 1);
+	assert.match(faulty.err, /faulty\.yaml:1:10: `A` is not a name/);
+	assert.equal((await explain(join(FOLDER, "missing.yaml"), {})).code, 1);
+	const inboundOnly = await explain(policy("in.yaml", "service: a\ninbound: { application: h:1 }\n"), {});
+	assert.equal(inboundOnly.code, 1);
+	assert.match(inboundOnly.err, /no `outbound` section/);
+});
+
+test("a thousand routes for other hosts are counted, not listed", async () => {
+	const routes = Array.from({ length: 1000 }, (_, i) => `    - { name: r${i}, match: { host: h${i} }, to: pay }\n`).join("");
+	const { out } = await explain(policy("many.yaml", POLICY.replace("  routes:\n", `  routes:\n${routes}`)), {});
+	assert.match(out, /1000 further routes \(see --json\)/);
+	assert.ok(out.split("\n").length < 30);
+});
