@@ -71,6 +71,11 @@ export class ClientConnection implements ByteReader, Downstream {
 		return this.#context.draining;
 	}
 
+	/** Whether a request is on its way. */
+	get active(): boolean {
+		return this.#exchange.active;
+	}
+
 	/** No further request: closes now when idle, after the running answer otherwise. */
 	drain(): void {
 		if (this.#state === "head" && this.#parser === undefined && this.#held === undefined) this.#close();

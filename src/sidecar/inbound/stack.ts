@@ -8,13 +8,13 @@
  *   respond      in exchange/exchange.ts
  *   record       counters and access log, when the last byte is out
  */
-import { BlockList, isIP } from "node:net";
 import type { IdSource } from "../../core/ids.ts";
 import { X_FORWARDED_PROTO } from "../../http1/fields.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import { fieldLine } from "../../http1/serializer.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
 import type { ListenerLimits } from "../../policy/snapshot.ts";
+import { TrustedProxies } from "../../policy/trusted-proxies.ts";
 import { HOPS_MAX, hasLooped, viaName } from "../exchange/hops.ts";
 import { requestHead } from "../exchange/request-head.ts";
 import { type Client, type Correlation, type Refusal, refusal, type Stack, type Target } from "../exchange/stack.ts";
@@ -36,26 +36,20 @@ export class InboundStack implements Stack {
 	readonly refused: TrafficCounters;
 	readonly #options: InboundOptions;
 	readonly #viaLine: string;
-	readonly #trusted = new BlockList();
+	readonly #trusted: TrustedProxies;
 
 	constructor(options: InboundOptions) {
 		this.#options = options;
 		this.limits = options.limits;
 		this.refused = options.refused;
 		this.#viaLine = fieldLine("via", viaName(options.service));
-		for (const cidr of options.trustedProxies) {
-			const [network = "", prefix = ""] = cidr.split("/");
-			const family = isIP(network) === 6 ? "ipv6" : "ipv4";
-			this.#trusted.addSubnet(network, prefix === "" ? (family === "ipv6" ? 128 : 32) : Number.parseInt(prefix, 10), family);
-		}
+		this.#trusted = new TrustedProxies(options.trustedProxies);
 	}
 
 	meet(address: string): Client {
 		// An IPv4 client of a dual-stack listener.
 		const plain = address.startsWith("::ffff:") ? address.slice(7) : address;
-		const version = isIP(plain);
-		const trusted = version !== 0 && this.#trusted.check(plain, version === 6 ? "ipv6" : "ipv4");
-		return { address: plain, trusted, forwardedLines: plain === "" ? "" : fieldLine("x-forwarded-for", plain) };
+		return { address: plain, trusted: this.#trusted.trusts(address), forwardedLines: plain === "" ? "" : fieldLine("x-forwarded-for", plain) };
 	}
 
 	decide(request: RequestParser): Target | Refusal {

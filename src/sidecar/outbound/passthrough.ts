@@ -4,7 +4,7 @@ import { BlockList, isIP, type LookupFunction } from "node:net";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
 import type { PoolLimits, Timeouts } from "../../policy/snapshot.ts";
-import type { Upstream, UpstreamDeps, UpstreamOptions } from "../../upstream/upstream.ts";
+import type { Upstream, UpstreamOptions } from "../../upstream/upstream.ts";
 import { type Refusal, refusal, type Target } from "../exchange/stack.ts";
 
 /** Destinations remembered with their pools; the one unused for longest makes room. */
@@ -16,8 +16,8 @@ export interface PassthroughOptions {
 	readonly pool: PoolLimits;
 	readonly counters: TrafficCounters;
 	/** Our own listeners and the admin API: a request to them would act with our rights. */
-	readonly forbiddenPorts: ReadonlySet<number>;
-	readonly create: (options: UpstreamOptions, deps?: Partial<UpstreamDeps>) => Upstream;
+	readonly isForbiddenPort: (port: number) => boolean;
+	readonly create: (options: UpstreamOptions) => Upstream;
 }
 
 export class Passthrough {
@@ -72,7 +72,7 @@ export class Passthrough {
 	#forbids(address: string, port: number): boolean {
 		const family = isIP(address) === 6 ? "ipv6" : "ipv4";
 		if (LINK_LOCAL.check(address, family)) return true;
-		return this.#options.forbiddenPorts.has(port) && LOCAL.check(address, family);
+		return this.#options.isForbiddenPort(port) && LOCAL.check(address, family);
 	}
 
 	#remember(authority: string, host: string, port: number): Target {

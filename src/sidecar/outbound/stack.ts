@@ -23,8 +23,8 @@ export interface OutboundOptions {
 	readonly service: string;
 	readonly limits: ListenerLimits;
 	readonly refused: TrafficCounters;
-	/** How a request finds its target; a listener of one upstream has just that one. */
-	readonly routing: OutboundRouting | { readonly only: Target };
+	/** A listener of one upstream always answers with that one. */
+	readonly routing: Pick<OutboundRouting, "decide">;
 	/** The target behind each result of the routing. */
 	readonly targetOf: (routed: Routed) => Target | undefined;
 	readonly passthrough: Passthrough | undefined;
@@ -54,7 +54,6 @@ export class OutboundStack implements Stack {
 	decide(request: RequestParser): Target | Refusal {
 		if (hasLooped(request)) return refusal("loop_detected", `the Via field names ${HOPS_MAX} sidecars`);
 		const { routing, passthrough } = this.#options;
-		if ("only" in routing) return routing.only;
 		const routed = routing.decide(request.authority, request.target, request.method, (name) => request.fields.get(name));
 		if (routed !== undefined) return this.#target(routed);
 		if (passthrough !== undefined) return passthrough.decide(request);

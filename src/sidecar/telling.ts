@@ -1,0 +1,95 @@
+/** Joins what tells about the sidecar (access log, events to Nexus, rollups) and follows the settings of the running policy. */
+import type { Clock } from "../core/clock.ts";
+import type { Logger } from "../core/log.ts";
+import type { Rng } from "../core/rng.ts";
+import type { TrafficRegistry } from "../metrics/traffic.ts";
+import type { Snapshot } from "../policy/snapshot.ts";
+import { AccessLog } from "../telemetry/access-log.ts";
+import type { ExchangeObserver, ExchangeRecord } from "../telemetry/access-record.ts";
+import { LineWriter } from "../telemetry/line-writer.ts";
+import type { EventDelivery } from "./telling/event-delivery.ts";
+import type { EventFeed } from "./telling/event-feed.ts";
+import { EventSpool } from "./telling/event-spool.ts";
+import type { TellingParts } from "./telling/metrics.ts";
+import { TrafficRollup } from "./telling/traffic-rollup.ts";
+
+const STDOUT = 1;
+/** What is left of the events at the end; Nexus may be gone, and the process must not wait for it. */
+const FLUSH_MS = 2000;
+
+export interface TellingOptions {
+	readonly clock: Clock;
+	readonly rng: Rng;
+	readonly log: Logger & { readonly dropped: number };
+	readonly feed: EventFeed;
+	readonly traffic: TrafficRegistry;
+	/** Where access log lines go: a descriptor or a path. Default: standard output. */
+	readonly accessLogDestination?: number | string;
+}
+
+export class Telling implements ExchangeObserver {
+	readonly #options: TellingOptions;
+	readonly #rollup: TrafficRollup;
+	#spool = new EventSpool();
+	#delivery: EventDelivery | undefined;
+	#unsubscribe: (() => void) | undefined;
+	#writer: LineWriter | undefined;
+	#accessLog: AccessLog | undefined;
+
+	constructor(options: TellingOptions) {
+		this.#options = options;
+		this.#rollup = new TrafficRollup(options);
+	}
+
+	get parts(): TellingParts {
+		return { spool: this.#spool, delivery: this.#delivery, accessLog: this.#writer, log: this.#options.log };
+	}
+
+	record(exchange: ExchangeRecord): void {
+		this.#accessLog?.record(exchange);
+	}
+
+	/** Takes over what `next` says about Nexus and the access log; what did not change goes on undisturbed. */
+	async apply(next: Snapshot, before: Snapshot | undefined): Promise<void> {
+		this.#applyAccessLog(next.accessLogSample);
+		if (before !== undefined && next.nexus?.url === before.nexus?.url && next.nexus?.spoolEventsMax === before.nexus?.spoolEventsMax) return;
+		await this.#closeDelivery(0);
+		if (next.nexus === undefined) return;
+		const { clock, rng, log, feed } = this.#options;
+		// Loaded where a Nexus is configured, and only there: it brings an HTTP client along.
+		const { EventDelivery } = await import("./telling/event-delivery.ts");
+		this.#spool = new EventSpool({ eventsMax: next.nexus.spoolEventsMax });
+		const delivery = new EventDelivery({ url: next.nexus.url, spool: this.#spool, clock, rng, log });
+		this.#delivery = delivery;
+		this.#unsubscribe = feed.subscribe((event) => delivery.offer(event));
+	}
+
+	/** The last window of the rollup; call while events can still be delivered. */
+	async close(): Promise<void> {
+		this.#rollup.stop();
+		await Promise.all([this.#closeDelivery(FLUSH_MS), this.#writer?.close(FLUSH_MS)]);
+	}
+
+	async #closeDelivery(timeoutMs: number): Promise<void> {
+		this.#unsubscribe?.();
+		this.#unsubscribe = undefined;
+		const delivery = this.#delivery;
+		this.#delivery = undefined;
+		await delivery?.close(timeoutMs);
+	}
+
+	#applyAccessLog(sample: number | undefined): void {
+		if (sample === undefined) {
+			this.#accessLog?.setSample(0);
+			return;
+		}
+		const { clock, rng, log, accessLogDestination = STDOUT } = this.#options;
+		if (this.#accessLog !== undefined) {
+			this.#accessLog.setSample(sample);
+			return;
+		}
+		const onFault = (code: string): void => log.error("the access log cannot be written; lines are lost", { error: code });
+		this.#writer = new LineWriter({ destination: accessLogDestination, clock, onFault });
+		this.#accessLog = new AccessLog({ writer: this.#writer, clock, rng, sample });
+	}
+}
