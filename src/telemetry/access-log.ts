@@ -17,28 +17,28 @@ export interface AccessLogOptions {
 	readonly sample: number;
 }
 
-/** Field names in the order in which they stand in a line; docs and tests read them from here. */
-export const ACCESS_LOG_FIELDS = Object.freeze([
-	"time",
-	"direction",
-	"method",
-	"target",
-	"host",
-	"route",
-	"upstream",
-	"endpoint",
-	"status",
-	"reason",
-	"detail",
-	"request_id",
-	"traceparent",
-	"client",
-	"attempts",
-	"bytes_in",
-	"bytes_out",
-	"duration_ms",
-	"upstream_ms",
-] as const);
+/** What stands in a line, in this order; docs/access-log.md is made from it. */
+export const ACCESS_LOG_FIELDS = Object.freeze({
+	time: "When the exchange ended: ISO 8601, UTC, milliseconds.",
+	direction: "`inbound` (others call this service) or `outbound` (it calls others).",
+	method: "Request method.",
+	target: "Request target as received, query included; at most 16 KiB.",
+	host: "Host that the request names.",
+	route: "Name of the route; empty where the host alone named the upstream.",
+	upstream: "Name of the upstream; empty where none was found.",
+	endpoint: "`host:port` of the last endpoint that was asked; empty where none was.",
+	status: "Status that the client got; 0 where none was sent.",
+	reason: "Why the sidecar answered or broke off itself (see reasons.md); empty otherwise.",
+	detail: "The particular of the reason: rule and offset, or the system's error.",
+	request_id: "`x-request-id` as sent on.",
+	traceparent: "W3C trace context as sent on.",
+	client: "Address of the client.",
+	attempts: "How often the request was sent; 0 where it never was.",
+	bytes_in: "Bytes of the request body.",
+	bytes_out: "Bytes of the response body.",
+	duration_ms: "From the last byte of the request head to the last byte of the answer, in ms with three decimals.",
+	upstream_ms: "From sending the request to the head of the answer, in ms with three decimals; 0 where none came.",
+});
 
 export class AccessLog implements ExchangeObserver {
 	readonly #writer: LineWriter;

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { METRICS } from "../../src/metrics/catalogue.ts";
-import { renderMetricsPage } from "../../src/metrics/metrics-page.ts";
 import type { Emit, MetricSource } from "../../src/metrics/source.ts";
 import { TrafficRegistry } from "../../src/metrics/traffic.ts";
 import { trafficSource } from "../../src/metrics/traffic-source.ts";
@@ -121,9 +120,4 @@ test("the process shows its CPU, memory, start and build, and from the second sc
 		lag.map((s) => s.labels.stat),
 		["mean", "p50", "p99", "max"],
 	);
-});
-
-test("the page names every metric once", () => {
-	const page = renderMetricsPage();
-	for (const name of Object.keys(METRICS)) assert.equal(page.split(`| \`${name}\` |`).length, 2, name);
 });
