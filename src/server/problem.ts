@@ -9,6 +9,8 @@ export interface Problem {
 	readonly reason?: string;
 	/** One sentence for a person: what to change. */
 	readonly hint?: string;
+	/** Further members of the document (RFC 9457 section 3.2). */
+	readonly extensions?: Readonly<Record<string, unknown>>;
 }
 
 export type BodyResult = { readonly ok: true; readonly body: Buffer } | { readonly ok: false; readonly problem: Problem };
@@ -34,8 +36,8 @@ export function sendProblem(res: ServerResponse, problem: Problem, headers: Read
 
 /** The text of a problem document, for those who send it by other means. */
 export function problemText(problem: Problem): string {
-	const { status, title, detail, reason, hint } = problem;
-	return JSON.stringify({ status, title, detail, reason, hint });
+	const { status, title, detail, reason, hint, extensions } = problem;
+	return JSON.stringify({ status, title, detail, reason, hint, ...extensions });
 }
 
 /**

@@ -117,6 +117,7 @@ class EmbeddedLog implements EventLog {
 	stats(): LogStats {
 		return {
 			...this.#counts,
+			isFailing: this.#isFailing,
 			damagedBlocks: this.#damage.size,
 			firstSequence: this.#segments[0]?.header.firstSequence ?? 1,
 			lastSequence: this.#durableSequence,
@@ -189,9 +190,9 @@ class EmbeddedLog implements EventLog {
 					break;
 				}
 				looked.add(next);
-				const json = await this.#reader.readOne(next);
+				const isSame = await this.#reader.holds(next, event.source, event.id);
 				if (this.#closing !== undefined) return CLOSED;
-				if (json !== undefined && hasIdentity(json, event)) {
+				if (isSame) {
 					progress.duplicates++;
 					progress.sequence = Math.max(progress.sequence, next);
 					break;
@@ -296,8 +297,3 @@ interface Progress {
 
 const CLOSED: AppendOutcome = Object.freeze({ ok: false, failure: "closed", detail: "the log is closing" });
 const SETTLED: GroupResult = Object.freeze({ ok: true });
-
-function hasIdentity(json: Buffer, { source, id }: NewEvent): boolean {
-	const stored = JSON.parse(json.toString()) as { source?: unknown; id?: unknown };
-	return stored.source === source && stored.id === id;
-}

@@ -76,6 +76,8 @@ export interface LogStats {
 	readonly lastSequence: number;
 	readonly bytes: number;
 	readonly segments: number;
+	/** True since the last commit failed: appends are refused until one succeeds. */
+	readonly isFailing: boolean;
 	readonly damagedBlocks: number;
 	/** Group commits and what they held, since start. */
 	readonly commits: number;

@@ -64,10 +64,13 @@ export class LogReader {
 		}
 	}
 
-	/** The JSON of one event; undefined where it is not in the log any more, or damaged. */
-	async readOne(sequence: number): Promise<Buffer | undefined> {
+	/** Whether the event with this sequence is still there and has that identity. */
+	async holds(sequence: number, source: string, id: string): Promise<boolean> {
 		const { events } = await this.read({ order: "asc", after: sequence - 1, limit: 1 }, sequence);
-		return events[0]?.sequence === sequence ? events[0].json : undefined;
+		const [found] = events;
+		if (found?.sequence !== sequence) return false;
+		const stored = JSON.parse(found.json.toString()) as { source?: unknown; id?: unknown };
+		return stored.source === source && stored.id === id;
 	}
 
 	/** True when everything up to `lastSequence` has been looked at. */

@@ -1,0 +1,203 @@
+/** The HTTP API behind the ingest path: queries, streams, health, metrics, and the OpenAPI document made from the same schemas that check. */
+import type { HttpBindings } from "@hono/node-server";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import { OpenAPIHono, type RouteConfig, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import type { Clock } from "../../core/clock.ts";
+import { messageOf } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import { BATCH_TYPE, STRUCTURED_TYPE } from "../../events/http-binding.ts";
+import { type Problem, problemText } from "../../server/problem.ts";
+import { SseStream } from "../../server/sse.ts";
+import { storedEventJson } from "../event-json.ts";
+import { follow } from "../follower.ts";
+import type { EventFilter, EventLog } from "../log/event-log.ts";
+import { cloudEvent, ingestAnswer, noQuery, problem, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
+
+export interface AppOptions {
+	readonly log: EventLog;
+	readonly logger: Logger;
+	readonly clock: Clock;
+	readonly version: string;
+	/** True from the first signal on. */
+	readonly isDraining: () => boolean;
+	/** Open streams; the app adds to it and removes from it. */
+	readonly streams: Set<SseStream>;
+	readonly metrics: () => Promise<{ contentType: string; text: string }>;
+}
+
+export type NexusApp = OpenAPIHono<{ Bindings: HttpBindings }>;
+
+const problemContent = { "application/problem+json": { schema: problem } };
+const failure = (description: string) => ({ description, content: problemContent });
+const badQuery = failure("The query is not valid.");
+
+export function createApp(options: AppOptions): NexusApp {
+	const { log, logger, clock, streams, isDraining } = options;
+	const app: NexusApp = new OpenAPIHono<{ Bindings: HttpBindings }>();
+	app.notFound((c) =>
+		problemResponse({ status: 404, title: "There is nothing here.", detail: c.req.path, reason: "not_found", hint: "See /openapi.json." }),
+	);
+	app.onError((error) => {
+		logger.error("a request failed", { error: messageOf(error), stack: error.stack });
+		return problemResponse({ status: 500, title: "The request failed in a way that is a fault of ours.", reason: "internal" });
+	});
+
+	describeIngest(app);
+
+	serve(app, readRoute, readQuery, async (_c, { after, limit, order, until, ...rest }) => {
+		const page = await log.read({
+			...filterOf(rest),
+			...(until === undefined ? {} : { untilMs: Date.parse(until) }),
+			...(after === undefined ? {} : { after: Number(after) }),
+			order,
+			limit: Number(limit),
+		});
+		const next = page.atEnd ? "null" : String(page.scannedTo);
+		const damaged = page.damaged.length === 0 ? "" : `,"damaged":${JSON.stringify(page.damaged)}`;
+		return json(`{"events":[${page.events.map(storedEventJson).join(",")}],"next":${next}${damaged}}`);
+	});
+
+	serve(app, streamRoute, streamQuery, (c, { after, ...rest }) => {
+		if (isDraining()) return problemResponse(DRAINING);
+		const resume = c.req.header("last-event-id");
+		if (resume !== undefined && !SEQUENCE_DIGITS.test(resume)) {
+			return problemResponse({ status: 400, title: "Last-Event-ID is not a sequence.", reason: "bad_query" });
+		}
+		const { lastSequence } = log.stats();
+		const start = resume ?? after ?? (rest.since === undefined ? lastSequence : 0);
+		const stream = SseStream.open(c.env.incoming, c.env.outgoing, { clock });
+		streams.add(stream);
+		stream.onClose(() => streams.delete(stream));
+		// A sequence of the future is of another log: its events will never come, ours will.
+		follow(stream, { log, logger, filter: filterOf(rest), after: Math.min(Number(start), lastSequence) });
+		return RESPONSE_ALREADY_SENT;
+	});
+
+	serve(app, liveRoute, noQuery, () => json('{"status":"live"}'));
+	serve(app, readyRoute, noQuery, () => {
+		if (isDraining()) return problemResponse(DRAINING);
+		if (log.stats().isFailing) return problemResponse({ status: 503, title: "The event log cannot write.", reason: "log_failed" });
+		return json('{"status":"ready"}');
+	});
+	serve(app, metricsRoute, noQuery, async () => {
+		const { contentType, text } = await options.metrics();
+		return new Response(text, { headers: { "content-type": contentType } });
+	});
+
+	app.doc31("/openapi.json", { openapi: "3.1.0", info: { title: "Nexus", version: options.version, description: "The event log of a Nexus mesh." } });
+	return app;
+}
+
+const DRAINING: Problem = { status: 503, title: "Nexus is shutting down.", reason: "draining" };
+
+/** Describes the route and serves it with a checked query. Answers are bytes made by hand, as events are never parsed on their way out. */
+function serve<Q extends z.ZodType>(
+	app: NexusApp,
+	route: RouteConfig,
+	query: Q,
+	handler: (c: Context<{ Bindings: HttpBindings }>, query: z.output<Q>) => Response | Promise<Response>,
+): void {
+	app.openAPIRegistry.registerPath(route);
+	app.on(route.method, route.path, (c) => {
+		const checked = query.safeParse(c.req.query());
+		if (checked.success) return handler(c, checked.data);
+		return problemResponse({ status: 400, title: "The query is not valid.", detail: issuesText(checked.error.issues), reason: "bad_query" });
+	});
+}
+
+const readRoute: RouteConfig = {
+	method: "get",
+	path: "/v1/events",
+	summary: "Read stored events",
+	request: { query: readQuery },
+	responses: {
+		200: { description: "One page.", content: { "application/json": { schema: readAnswer } } },
+		400: badQuery,
+	},
+};
+
+const streamRoute: RouteConfig = {
+	method: "get",
+	path: "/v1/events/stream",
+	summary: "Follow events",
+	description:
+		"Server-sent events, `id` is the sequence. `Last-Event-ID` (or `after`) resumes without gap or double; without it and without `since` the stream begins with what comes next. Sequences that cannot be read any more are told as an event of type `gap`.",
+	request: { query: streamQuery },
+	responses: {
+		200: { description: "The stream; each `data` is a stored event.", content: { "text/event-stream": { schema: { type: "string" } } } },
+		400: badQuery,
+		503: failure("Shutting down."),
+	},
+};
+
+const status = (word: string) => ({
+	description: "Yes.",
+	content: { "application/json": { schema: z.object({ status: z.literal(word) }) } },
+});
+
+const liveRoute: RouteConfig = { method: "get", path: "/livez", summary: "Is the process alive?", responses: { 200: status("live") } };
+const readyRoute: RouteConfig = {
+	method: "get",
+	path: "/readyz",
+	summary: "Can events be sent here?",
+	responses: { 200: status("ready"), 503: failure("Shutting down, or the log cannot write.") },
+};
+const metricsRoute: RouteConfig = {
+	method: "get",
+	path: "/metrics",
+	summary: "Prometheus metrics",
+	responses: { 200: { description: "Text exposition format.", content: { "text/plain": { schema: { type: "string" } } } } },
+};
+
+/** Ingest is served before this app (see ingest.ts); here it is only described. */
+function describeIngest(app: NexusApp): void {
+	app.openAPIRegistry.registerPath({
+		method: "post",
+		path: "/v1/events",
+		summary: "Send events",
+		description: "CloudEvents 1.0 in structured, batch or binary mode (attributes in ce-* fields). Answered once the events are durable.",
+		request: {
+			body: {
+				required: true,
+				content: { [STRUCTURED_TYPE]: { schema: cloudEvent }, [BATCH_TYPE]: { schema: cloudEvent.array() }, "*/*": { schema: { type: "string" } } },
+			},
+		},
+		responses: {
+			200: { description: "At least one event is in the log.", content: { "application/json": { schema: ingestAnswer } } },
+			400: failure("Nothing in it is a valid event."),
+			413: failure("A body above 4 MiB, an event above 64 KiB or a batch of more than 4,096."),
+			415: failure("Neither CloudEvents JSON nor ce-* fields."),
+			429: failure("Too much in hand; see retry-after."),
+			500: failure("The disk failed; nothing was kept."),
+			503: failure("Shutting down."),
+			507: failure("The disk is full; nothing was kept."),
+		},
+	});
+}
+
+function filterOf(query: {
+	type?: string | undefined;
+	source?: string | undefined;
+	subject?: string | undefined;
+	since?: string | undefined;
+}): EventFilter {
+	return {
+		...(query.type === undefined ? {} : { type: query.type }),
+		...(query.source === undefined ? {} : { source: query.source }),
+		...(query.subject === undefined ? {} : { subject: query.subject }),
+		...(query.since === undefined ? {} : { sinceMs: Date.parse(query.since) }),
+	};
+}
+
+function issuesText(issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[]): string {
+	return issues.map(({ path, message }) => (path.length === 0 ? message : `${path.join(".")} ${message}`)).join("; ");
+}
+
+function json(text: string): Response {
+	return new Response(text, { headers: { "content-type": "application/json" } });
+}
+
+function problemResponse(document: Problem): Response {
+	return new Response(problemText(document), { status: document.status, headers: { "content-type": "application/problem+json" } });
+}

@@ -1,0 +1,91 @@
+/** The configuration file of Nexus: text -> checked values, or all of its faults with their places. Pure. */
+import { dirname, resolve } from "node:path";
+import { z } from "zod";
+import type { Env } from "../policy/env.ts";
+import { isRefusal, LineIndex, type PolicyFault, type Refusal } from "../policy/fault.ts";
+import { pathText, type TreeFault, toPlain } from "../policy/tree.ts";
+import { validate } from "../policy/validate.ts";
+import { parseDuration, parseTcpAddress } from "../policy/values.ts";
+import { readYaml } from "../policy/yaml-reader.ts";
+import { RETENTION_AGE_MS, RETENTION_BYTES } from "./log/limits.ts";
+
+export interface NexusConfig {
+	readonly listen: { readonly host: string; readonly port: number };
+	/** Absolute, or relative to the working directory. */
+	readonly dataDir: string;
+	readonly allowedHosts: readonly string[];
+	readonly retention: { readonly bytesMax: number; readonly ageMsMax: number };
+}
+
+export type ConfigResult = { readonly ok: true; readonly config: NexusConfig } | { readonly ok: false; readonly faults: readonly PolicyFault[] };
+
+export const DEFAULT_CONFIG: NexusConfig = Object.freeze({
+	listen: Object.freeze({ host: "127.0.0.1", port: 7400 }),
+	dataDir: ".nexus/data",
+	allowedHosts: Object.freeze([]),
+	retention: Object.freeze({ bytesMax: RETENTION_BYTES, ageMsMax: RETENTION_AGE_MS }),
+});
+
+// Fewer would remove what was acknowledged a moment ago; more need more descriptors than a process has.
+const RETENTION_BYTES_MIN = 16 * 1024 * 1024;
+const RETENTION_BYTES_LIMIT = 1024 ** 4;
+const RETENTION_AGE_MIN_MS = 60_000;
+const UNITS: Readonly<Record<string, number>> = { KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 };
+
+/** `4GiB` -> bytes. */
+export function parseSize(text: string): number | Refusal {
+	const parts = /^(\d{1,6}(?:\.\d{1,3})?)(KiB|MiB|GiB|TiB)$/.exec(text);
+	if (parts === null) return { refused: "is not a size", hint: "write a number and its unit: 512MiB, 4GiB" };
+	return Math.round(Number(parts[1]) * (UNITS[parts[2] ?? ""] ?? 0));
+}
+
+function text<T extends NonNullable<unknown>>(parse: (text: string) => T | Refusal) {
+	return z.string().transform((given, context): T => {
+		const value = parse(given);
+		if (!isRefusal(value)) return value;
+		context.issues.push({ code: "custom", message: `${value.refused}\n${value.hint}`, input: given });
+		return z.NEVER;
+	});
+}
+
+function within(parse: (text: string) => number | Refusal, min: number, max: number, range: string) {
+	return text((given) => {
+		const value = parse(given);
+		return typeof value === "number" && (value < min || value > max) ? { refused: "is out of range", hint: range } : value;
+	});
+}
+
+const schema = z.strictObject({
+	listen: text((given) => parseTcpAddress(given, 0)).optional(),
+	data: z.string().min(1).max(4096).optional(),
+	allowedHosts: z.array(z.string().min(1).max(253)).max(100).optional(),
+	retention: z
+		.strictObject({
+			maxBytes: within(parseSize, RETENTION_BYTES_MIN, RETENTION_BYTES_LIMIT, "from 16MiB to 1TiB").optional(),
+			maxAge: within(parseDuration, RETENTION_AGE_MIN_MS, Number.MAX_SAFE_INTEGER, "at least 1m").optional(),
+		})
+		.optional(),
+});
+
+/** Paths in the text are relative to `file`, which also stands in every place. */
+export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigResult {
+	const lines = new LineIndex(yaml, file);
+	const faults: TreeFault[] = [];
+	const root = readYaml(yaml, faults);
+	const given = root === undefined ? undefined : validate(schema, toPlain(root, env, faults), root, yaml, faults);
+	if (given === undefined || faults.length > 0) return { ok: false, faults: faults.map((fault) => placed(fault, lines)) };
+	const { listen, dataDir, allowedHosts, retention } = DEFAULT_CONFIG;
+	return {
+		ok: true,
+		config: {
+			listen: given.listen ?? listen,
+			dataDir: given.data === undefined ? dataDir : resolve(dirname(file), given.data),
+			allowedHosts: given.allowedHosts ?? allowedHosts,
+			retention: { bytesMax: given.retention?.maxBytes ?? retention.bytesMax, ageMsMax: given.retention?.maxAge ?? retention.ageMsMax },
+		},
+	};
+}
+
+function placed({ span, path, message, hint }: TreeFault, lines: LineIndex): PolicyFault {
+	return { place: lines.place(span.start), width: span.end - span.start, path: pathText(path), message, hint };
+}

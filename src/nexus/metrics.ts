@@ -1,0 +1,66 @@
+/** The Prometheus page of Nexus: plain counters of the other parts, read when someone scrapes. */
+import type { HttpServer } from "../server/http-server.ts";
+import type { Ingest } from "./ingest.ts";
+import type { EventLog } from "./log/event-log.ts";
+
+export interface MetricsSources {
+	readonly log: EventLog;
+	readonly ingest: Ingest;
+	/** Undefined until the server listens. */
+	readonly refused: HttpServer["refused"] | undefined;
+	readonly followers: number;
+}
+
+interface Reading {
+	readonly name: string;
+	readonly type: "counter" | "gauge";
+	/** One sentence, with the unit. */
+	readonly help: string;
+	readonly value: number;
+}
+
+/** The page and its content type. prom-client is loaded with the first scrape: where nobody looks, it costs nothing. */
+export async function renderMetrics(sources: MetricsSources): Promise<{ contentType: string; text: string }> {
+	const { Counter, Gauge, Registry } = await import("prom-client");
+	const registry = new Registry();
+	for (const { name, type, help, value } of readings(sources)) {
+		if (type === "counter") new Counter({ name, help, registers: [registry] }).inc(value);
+		else new Gauge({ name, help, registers: [registry] }).set(value);
+	}
+	return { contentType: registry.contentType, text: await registry.metrics() };
+}
+
+function readings({ log, ingest, refused, followers }: MetricsSources): Reading[] {
+	const stats = log.stats();
+	const counts = ingest.counts;
+	const cpu = process.cpuUsage();
+	return [
+		counter("nexus_events_accepted_total", "Events made durable.", stats.appended),
+		counter("nexus_events_duplicate_total", "Events that were in the log already.", stats.duplicates),
+		counter("nexus_events_rejected_total", "Events that were not valid.", counts.rejectedEvents),
+		counter("nexus_ingest_requests_total", "Requests that brought events.", counts.requests),
+		counter("nexus_ingest_overloaded_total", "Requests refused because too much was in hand.", counts.overloaded),
+		gauge("nexus_ingest_in_flight_bytes", "Bytes of requests that are read, checked or waiting for the disk.", counts.inFlightBytes),
+		counter("nexus_log_commits_total", "Group commits, each one fdatasync.", stats.commits),
+		counter("nexus_log_commit_failures_total", "Group commits that the disk refused.", stats.failures),
+		gauge("nexus_log_failing", "1 while the last commit has failed.", stats.isFailing ? 1 : 0),
+		gauge("nexus_log_first_sequence", "Oldest sequence that is kept.", stats.firstSequence),
+		gauge("nexus_log_last_sequence", "Newest durable sequence.", stats.lastSequence),
+		gauge("nexus_log_bytes", "Size of all segments, in bytes.", stats.bytes),
+		gauge("nexus_log_segments", "Segments on disk.", stats.segments),
+		gauge("nexus_log_damaged_blocks", "Blocks found damaged on disk since start.", stats.damagedBlocks),
+		gauge("nexus_followers", "Open event streams.", followers),
+		counter("nexus_http_connections_refused_total", "Connections dropped at the limit.", refused?.connections ?? 0),
+		counter("nexus_http_requests_refused_total", "Requests with an unexpected Host or from a web page.", refused?.requests ?? 0),
+		counter("process_cpu_seconds_total", "CPU time of the process, in seconds.", (cpu.user + cpu.system) / 1e6),
+		gauge("process_resident_memory_bytes", "Memory of the process, in bytes.", process.memoryUsage.rss()),
+	];
+}
+
+function counter(name: string, help: string, value: number): Reading {
+	return { name, type: "counter", help, value };
+}
+
+function gauge(name: string, help: string, value: number): Reading {
+	return { name, type: "gauge", help, value };
+}
