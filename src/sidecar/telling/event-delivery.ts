@@ -12,7 +12,7 @@ import type { EventSpool, SpooledEvent } from "./event-spool.ts";
 import { NexusClient, type PostVerdict } from "./nexus-client.ts";
 
 export interface EventDeliveryOptions {
-	/** Of Nexus; see `NexusClientOptions.url`. */
+	/** Of Nexus, to begin with; see `NexusClientOptions.url`. */
 	readonly url: string;
 	readonly spool: EventSpool;
 	readonly clock: Clock;
@@ -42,7 +42,8 @@ type Attempt = PostVerdict | { readonly kind: "skipped" };
 
 export class EventDelivery {
 	readonly #options: EventDeliveryOptions;
-	readonly #client: NexusClient;
+	#client: NexusClient;
+	#url: string;
 	readonly #abort = new AbortController();
 	#breaker: CircuitBreaker<[readonly string[]], PostVerdict> | undefined;
 	#pending: Pending = [];
@@ -64,6 +65,7 @@ export class EventDelivery {
 	/** Throws where the URL is none. Connects only when there is something to say. */
 	constructor(options: EventDeliveryOptions) {
 		this.#options = options;
+		this.#url = options.url;
 		this.#client = new NexusClient(options);
 	}
 
@@ -88,6 +90,18 @@ export class EventDelivery {
 		if (this.#running !== undefined || this.#closing !== undefined) return;
 		if (spool.size >= BATCH_EVENTS_MAX) this.#start();
 		else this.#startSoon();
+	}
+
+	/** Sends to another Nexus from now on, beginning with what the present one has not acknowledged. Throws where the URL is none. */
+	setUrl(url: string): void {
+		if (url === this.#url) return;
+		const old = this.#client;
+		this.#client = new NexusClient({ ...this.#options, url });
+		this.#url = url;
+		void old.close(); // what is under way there counts as failed and is sent again
+		this.#failures = 0;
+		this.#breaker?.close();
+		this.#wake?.();
 	}
 
 	/** Delivers what it can within `timeoutMs`, counts the rest as lost, and ends. Idempotent. */
@@ -249,7 +263,7 @@ export class EventDelivery {
 	#trouble(message: string, fields: Record<string, unknown>): void {
 		if (this.#inTrouble) return;
 		this.#inTrouble = true;
-		this.#options.log.warn(message, { ...fields, url: this.#options.url });
+		this.#options.log.warn(message, { ...fields, url: this.#url });
 	}
 
 	#recovered(): void {

@@ -28,7 +28,7 @@ export interface SpooledEvent {
 //              ^ dropped first      happened; only dropping looks at the priority
 
 export class EventSpool {
-	readonly #eventsMax: number;
+	#eventsMax: number;
 	readonly #bytesMax: number;
 	readonly #queues: RingQueue<SpooledEvent>[];
 	#sequence = 0;
@@ -40,7 +40,7 @@ export class EventSpool {
 	constructor(options: EventSpoolOptions = {}) {
 		this.#eventsMax = options.eventsMax ?? EVENTS_MAX;
 		this.#bytesMax = options.bytesMax ?? BYTES_MAX;
-		this.#queues = Array.from({ length: PRIORITIES }, () => new RingQueue(this.#eventsMax + 1));
+		this.#queues = Array.from({ length: PRIORITIES }, () => new RingQueue(Number.MAX_SAFE_INTEGER));
 	}
 
 	get size(): number {
@@ -49,6 +49,12 @@ export class EventSpool {
 
 	get bytes(): number {
 		return this.#bytes;
+	}
+
+	/** From now on; what is over the new bound goes at once. */
+	setEventsMax(eventsMax: number): void {
+		this.#eventsMax = eventsMax;
+		this.#dropOverflow();
 	}
 
 	/** Never refuses for want of room: something less important, or older, makes way; it may be this very event. */
@@ -62,7 +68,7 @@ export class EventSpool {
 		this.#queue(event.priority).push({ sequence: this.#sequence++, json, bytes });
 		this.#size++;
 		this.#bytes += bytes;
-		while (this.#size > this.#eventsMax || this.#bytes > this.#bytesMax) this.#dropOne();
+		this.#dropOverflow();
 	}
 
 	/** Removes and returns the oldest events, within both bounds; one at least if there is any. */
@@ -98,11 +104,13 @@ export class EventSpool {
 		return oldest;
 	}
 
-	#dropOne(): void {
-		const queue = this.#queues.find((candidate) => candidate.size > 0);
-		if (queue === undefined) throw new Error("unreachable: over a bound, yet empty");
-		this.#remove(queue);
-		this.dropped.overflow++;
+	#dropOverflow(): void {
+		while (this.#size > this.#eventsMax || this.#bytes > this.#bytesMax) {
+			const queue = this.#queues.find((candidate) => candidate.size > 0);
+			if (queue === undefined) throw new Error("unreachable: over a bound, yet empty");
+			this.#remove(queue);
+			this.dropped.overflow++;
+		}
 	}
 
 	#remove(queue: RingQueue<SpooledEvent>): void {

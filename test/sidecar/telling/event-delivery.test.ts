@@ -278,6 +278,19 @@ test("closing with a dead Nexus ends after its time and counts what was lost", G
 	assert.equal(delivery.dropped.undelivered, 100);
 });
 
+test("a new address gets everything that the old one has not acknowledged, at once", GUARD, async (t) => {
+	const dead = await startNexus(t);
+	await dead.stop();
+	const nexus = await startNexus(t);
+	const { delivery, run } = rig(t, dead.url, { breakerOpenMs: 3_600_000 });
+	for (let n = 0; n < 100; n++) delivery.offer(event(n));
+	await run(() => delivery.deliveries.skipped === 1, 10_000);
+	delivery.setUrl(nexus.url);
+	await run(() => delivery.sent === 100, 0);
+	assert.deepEqual(ids(nexus.kept), names(0, 100));
+	assert.throws(() => delivery.setUrl("nexus"), /Invalid URL/);
+});
+
 test("a path in the URL is kept as a prefix, and a URL that is none is refused at once", GUARD, async (t) => {
 	const nexus = await startNexus(t);
 	const { delivery, log, run } = rig(t, `${nexus.url}/mesh/`);

@@ -62,3 +62,13 @@ test("a priority that does not exist counts as none", () => {
 	spool.push(event(1, 1));
 	assert.deepEqual(idsOf(spool.take(1, 1e9)), ["e1"]);
 });
+
+test("a smaller bound acts at once, a larger one from then on", () => {
+	const spool = new EventSpool({ eventsMax: 4 });
+	for (let n = 0; n < 4; n++) spool.push(event(n));
+	spool.setEventsMax(2);
+	assert.deepEqual([spool.size, spool.dropped.overflow], [2, 2]);
+	spool.setEventsMax(3);
+	for (let n = 4; n < 6; n++) spool.push(event(n));
+	assert.deepEqual(idsOf(spool.take(9, 1e9)), ["e3", "e4", "e5"]);
+});
