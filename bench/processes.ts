@@ -9,7 +9,7 @@ import { codeOf } from "../src/core/errors.ts";
 // SIGTERM gets this long before SIGKILL; every contestant ends idle within a few milliseconds.
 const STOP_GRACE_MS = 5000;
 const LAST_LINES = 5;
-const LINE_CHARACTERS_MAX = 160;
+const LINE_CHARACTERS_MAX = 240;
 
 export interface Command {
 	readonly command: string;
