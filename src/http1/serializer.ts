@@ -6,12 +6,12 @@ import { latin1 } from "../core/latin1.ts";
 import type { FieldTable } from "./field-table.ts";
 import { HOP_BY_HOP, NOT_NOMINABLE } from "./fields.ts";
 import type { Meaning } from "./meaning.ts";
-import { isAll, isToken, PATH, QUERY, VALUE } from "./syntax.ts";
+import { isAll, isFieldValue, isToken, PATH, QUERY } from "./syntax.ts";
 
 /** `Name: value CRLF`. Throws a TypeError on a name that is no token or a value with a control byte: a fault of ours, never of a peer. */
 export function fieldLine(name: string, value: string): string {
 	if (!isToken(name)) throw new TypeError(`not a field name: ${JSON.stringify(name)}`);
-	if (!isAll(value, VALUE)) throw new TypeError(`not a value for ${name}: ${JSON.stringify(value)}`);
+	if (!isFieldValue(value)) throw new TypeError(`not a value for ${name}: ${JSON.stringify(value)}`);
 	return `${name}: ${value}\r\n`;
 }
 
@@ -19,7 +19,7 @@ export function fieldLine(name: string, value: string): string {
 export function fieldWriter(name: string): (value: string) => string {
 	const prefix = fieldLine(name, "").slice(0, -2);
 	return (value) => {
-		if (!isAll(value, VALUE)) throw new TypeError(`not a value for ${name}: ${JSON.stringify(value)}`);
+		if (!isFieldValue(value)) throw new TypeError(`not a value for ${name}: ${JSON.stringify(value)}`);
 		return `${prefix}${value}\r\n`;
 	};
 }
@@ -34,7 +34,7 @@ export function requestLine(method: string, target: string): string {
 /** `HTTP/1.1 status reason CRLF`. */
 export function statusLine(status: number, phrase: string): string {
 	if (!Number.isInteger(status) || status < 100 || status > 599) throw new TypeError(`not a status: ${status}`);
-	if (!isAll(phrase, VALUE)) throw new TypeError(`not a reason phrase: ${JSON.stringify(phrase)}`);
+	if (!isFieldValue(phrase)) throw new TypeError(`not a reason phrase: ${JSON.stringify(phrase)}`);
 	return `HTTP/1.1 ${status} ${phrase}\r\n`;
 }
 
