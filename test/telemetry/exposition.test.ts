@@ -75,6 +75,26 @@ test("counters that no request touched cost a scrape nothing", async () => {
 	assert.equal(parseExposition(await new Exposition([trafficSource(traffic)]).text()).get("nexus_requests_total")?.samples.length, 0);
 });
 
+test("a scrape of a thousand routes lets the loop turn, and still tells what was true when it began", async () => {
+	const traffic = new TrafficRegistry();
+	const all = Array.from({ length: 1000 }, (_, i) => traffic.counters("outbound", `route-${i}`, "payments"));
+	for (const counters of all) counters.finish(200, undefined, 2);
+	let turns = 0;
+	let ended = false;
+	const turn = (): void => {
+		turns++;
+		for (const counters of all) counters.finish(200, undefined, 2);
+		if (!ended) setImmediate(turn);
+	};
+	setImmediate(turn);
+	const families = parseExposition(await new Exposition([trafficSource(traffic)]).text());
+	ended = true;
+	assert.ok(turns > 50, `${turns} turns`);
+	const durations = families.get("nexus_request_duration_seconds")?.samples ?? [];
+	assert.equal(durations.length, 1000 * 21);
+	assert.ok(durations.every((s) => !s.name.endsWith("_count") || s.value === 1));
+});
+
 test("scrapes at the same time see a reading each, and the next one sees what happened since", async () => {
 	let n = 0;
 	const exposition = new Exposition([{ collect: (emit) => emit("nexus_policy_version", {}, ++n) }]);
