@@ -54,7 +54,7 @@ function fault(what: string, thrown: unknown): never {
 	const line = {
 		level: "fatal",
 		time: new Date(systemClock.wallMs()).toISOString(),
-		msg: `a fault of ours: ${what}: ${messageOf(thrown)}`,
+		message: `a fault of ours: ${what}: ${messageOf(thrown)}`,
 		stack: inspect(thrown),
 	};
 	try {

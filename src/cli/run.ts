@@ -16,6 +16,8 @@ import { Child, type ChildEnd, describeEnd, exitCodeOf, nexusCommand } from "./s
 // Far above the budget of 300 ms for a start; a machine that swaps may need it.
 const LISTEN_TIMEOUT_MS = 10_000;
 const LISTEN_POLL_MS = 20;
+const DRAIN_POLL_MS = 50;
+const ADMIN_TIMEOUT_MS = 2_000;
 // The sidecar's own drain timeout ends it; this is for one that does not answer at all.
 const AFTER_DRAIN_MS = 2_000;
 const EXIT_INPUT = 1;
@@ -29,7 +31,7 @@ export interface RunOptions {
 
 type TcpAddress = Address & { kind: "tcp" };
 
-/** Resolves with the exit status of the application (128 + n for signal n); 1 for a bad policy or command, 70 where the sidecar failed. */
+/** Resolves with the exit status of the application (128 + n for signal n); 1 for a bad policy, address or command, 70 where the sidecar failed. */
 export async function runUnit({ configFile, command }: RunOptions, io: CliIo): Promise<number> {
 	const { text, result } = await loadPolicyFile(configFile, process.env, 1);
 	if (!result.ok) {
@@ -85,8 +87,12 @@ class Unit {
 			case "SIGHUP":
 				await this.#end(sidecar);
 				return exitCodeOf({ kind: "killed", signal: started });
-			case "ended":
-				return this.#sidecarFailed(await sidecar.ended);
+			case "ended": {
+				const end = await sidecar.ended;
+				const code = this.#sidecarFailed(end);
+				// Its own word that the input is wrong, such as an address that is taken; it has said which.
+				return exitCodeOf(end) === EXIT_INPUT ? EXIT_INPUT : code;
+			}
 			case "timeout":
 				this.#tell(`the sidecar has not opened its listeners within ${LISTEN_TIMEOUT_MS / 1000} s`);
 				await this.#end(sidecar);
@@ -146,13 +152,19 @@ class Unit {
 
 	/** The sidecar refuses what is new from outside and lets what has begun finish; the way out stays open. */
 	async #drain(sidecar: Child, application: Child): Promise<void> {
-		const { host, port } = this.#policy.admin.listen;
-		const gone = Promise.race([sidecar.ended, application.ended, this.#signals.second]);
-		const drained = fetch(`http://${urlHost(host)}:${port}/drain?wait=inbound`, {
-			method: "POST",
-			signal: AbortSignal.timeout(this.#policy.drainTimeoutMs),
-		}).catch((error: unknown) => this.#tell(`the sidecar does not drain: ${messageOf(error)}`));
-		await Promise.race([drained, gone]);
+		let given = false;
+		const gone = Promise.race([sidecar.ended, application.ended, this.#signals.second]).then(() => {
+			given = true;
+		});
+		const untilMs = this.#clock.monotonicMs() + this.#policy.drainTimeoutMs;
+		const admin = this.#policy.admin.listen;
+		const drained = async (): Promise<void> => {
+			await askAdmin(admin, "POST", "/drain");
+			while (!given && this.#clock.monotonicMs() < untilMs && inboundActive(await askAdmin(admin, "GET", "/metrics")) > 0) {
+				await new Promise<void>((resolve) => this.#clock.setTimer(DRAIN_POLL_MS, resolve));
+			}
+		};
+		await Promise.race([drained().catch((error: unknown) => this.#tell(`the sidecar does not drain: ${messageOf(error)}`)), gone]);
 	}
 
 	async #end(sidecar: Child): Promise<void> {
@@ -179,6 +191,20 @@ function environmentFor({ service, outbound }: Snapshot): NodeJS.ProcessEnv {
 function listenersOf({ admin, inbound, outbound, upstreams }: Snapshot): TcpAddress[] {
 	const ofUpstreams = [...upstreams.values()].map(({ listen }) => listen);
 	return [outbound?.listen, ...ofUpstreams, inbound?.listen, admin.listen].filter((address) => address !== undefined);
+}
+
+async function askAdmin({ host, port }: TcpAddress, method: string, path: string): Promise<string> {
+	const response = await fetch(`http://${urlHost(reachable(host))}:${port}${path}`, { method, signal: AbortSignal.timeout(ADMIN_TIMEOUT_MS) });
+	const text = await response.text();
+	if (!response.ok) throw new Error(`${method} ${path} answers ${response.status}`);
+	return text;
+}
+
+/** Requests from outside that have begun and not ended, from the text of /metrics. */
+function inboundActive(metrics: string): number {
+	let sum = 0;
+	for (const [, active] of metrics.matchAll(/^nexus_requests_active\{[^}]*direction="inbound"[^}]*\} (\d+)/gm)) sum += Number(active);
+	return sum;
 }
 
 function accepts({ host, port }: TcpAddress): Promise<boolean> {
