@@ -1,12 +1,13 @@
 /** Policy text -> snapshot, or all of its faults at once. Pure: reads no file, no clock, no environment of its own. */
 import { createHash } from "node:crypto";
+import { readCommonYaml } from "./common-yaml.ts";
 import { compile, compileEndpoint, deepFreeze } from "./compile.ts";
 import { crossCheck } from "./cross-checks.ts";
 import type { Env } from "./env.ts";
 import { LineIndex, type PolicyFault, printable } from "./fault.ts";
 import { endpointListSchema, policySchema } from "./schema.ts";
 import type { EndpointPolicy, Snapshot } from "./snapshot.ts";
-import { locate, type Node, type Plain, pathText, type Span, type TreeFault, toPlain } from "./tree.ts";
+import { locate, type Node, pathText, type Span, type TreeFault, toPlain } from "./tree.ts";
 import { validate } from "./validate.ts";
 import { readYaml } from "./yaml-reader.ts";
 
@@ -27,22 +28,22 @@ const WORDS_CHARS_MAX = 400;
  */
 export function loadPolicy(text: string, file: string, env: Env, version: number): LoadResult {
 	const lines = new LineIndex(text, file);
-	const read = readPlain(text, env, lines);
-	if (!("root" in read)) return read;
-	const { root, plain, faults } = read;
-	const config = validate(policySchema, plain, root, text, faults);
-	crossCheck(plain, (path, at, message, hint) => {
-		const { node, keySpan, depth } = locate(root, path);
-		const written = depth === path.length;
-		faults.push({ span: at === "value" && written ? node : (keySpan ?? node), path, message, hint });
+	return load(text, lines, (root, faults) => {
+		const plain = toPlain(root, env, faults);
+		const config = validate(policySchema, plain, root, text, faults);
+		crossCheck(plain, (path, at, message, hint) => {
+			const { node, keySpan, depth } = locate(root, path);
+			const written = depth === path.length;
+			faults.push({ span: at === "value" && written ? node : (keySpan ?? node), path, message, hint });
+		});
+		if (config === undefined || faults.length !== 0) return undefined;
+		const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
+		const snapshot = compile(config, { version, hash, file }, (path) => {
+			const { node, keySpan } = locate(root, path);
+			return lines.place((keySpan ?? node).start);
+		});
+		return { ok: true, snapshot };
 	});
-	if (config === undefined || faults.length !== 0) return failure(faults, text, lines);
-	const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
-	const snapshot = compile(config, { version, hash, file }, (path) => {
-		const { node, keySpan } = locate(root, path);
-		return lines.place((keySpan ?? node).start);
-	});
-	return { ok: true, snapshot };
 }
 
 export type EndpointsResult =
@@ -51,14 +52,10 @@ export type EndpointsResult =
 
 /** The file behind `upstreams.X.file`: a YAML or JSON list of `{ address, weight?, zone? }`, which may be empty. */
 export function loadEndpoints(text: string, file: string, env: Env): EndpointsResult {
-	const lines = new LineIndex(text, file);
-	const read = readPlain(text, env, lines);
-	if (!("root" in read)) return read;
-	const { root, plain, faults } = read;
-	const config = validate(endpointListSchema, plain, root, text, faults);
-	return config === undefined || faults.length !== 0
-		? failure(faults, text, lines)
-		: { ok: true, endpoints: deepFreeze(config.map(compileEndpoint)) };
+	return load(text, new LineIndex(text, file), (root, faults) => {
+		const config = validate(endpointListSchema, toPlain(root, env, faults), root, text, faults);
+		return config === undefined || faults.length !== 0 ? undefined : { ok: true, endpoints: deepFreeze(config.map(compileEndpoint)) };
+	});
 }
 
 interface Failure {
@@ -66,13 +63,17 @@ interface Failure {
 	readonly faults: readonly PolicyFault[];
 }
 
-/** What stands in the text; faults that leave a tree to look at are handed on, so that all are told together. */
-function readPlain(text: string, env: Env, lines: LineIndex): { root: Node; plain: Plain; faults: TreeFault[] } | Failure {
-	const faults: TreeFault[] = [];
+/** `build` gives undefined where it has added to `faults`. */
+function load<T>(text: string, lines: LineIndex, build: (root: Node, faults: TreeFault[]) => T | undefined): T | Failure {
 	const unreadable = refuseText(text);
 	if (unreadable !== undefined) return failure([unreadable], text, lines);
+	const common = readCommonYaml(text);
+	const built = common && build(common, []);
+	if (built !== undefined) return built;
+	// There is a fault, or unusual YAML: the library knows the exact extent of everything.
+	const faults: TreeFault[] = [];
 	const root = readYaml(text, faults);
-	return root === undefined ? failure(faults, text, lines) : { root, plain: toPlain(root, env, faults), faults };
+	return (root && build(root, faults)) ?? failure(faults, text, lines);
 }
 
 /** What is refused before any parser looks at it. */

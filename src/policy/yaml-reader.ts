@@ -1,6 +1,10 @@
 /** YAML 1.2 -> tree. The only file that knows the YAML library; what the library leaves unbounded is bounded here. */
-import { type Alias, isAlias, isMap, isNode, isScalar, isSeq, parseDocument, type YAMLMap, type Node as YamlNode } from "yaml";
+import { createRequire } from "node:module";
+import type { Alias, YAMLMap, Node as YamlNode } from "yaml";
 import { type MapEntry, type Node, type Scalar, type Span, type TreeFault, UNSET } from "./tree.ts";
+
+// Loaded by the first text that needs it: most never do (common-yaml.ts), which saves the sidecar 8 MB and 20 ms at its start.
+const require = createRequire(import.meta.url);
 
 // A policy nests 7 deep; this leaves room and keeps recursion harmless.
 const DEPTH_MAX = 24;
@@ -17,11 +21,12 @@ const HINTS: Readonly<Record<string, string>> = {
 
 /** Reads one document; undefined where the text is not YAML, so that nothing can be said about its keys. */
 export function readYaml(text: string, faults: TreeFault[]): Node | undefined {
+	const { isAlias, isMap, isNode, isScalar, isSeq, parseDocument }: typeof import("yaml") = require("yaml");
 	const path: (string | number)[] = [];
 	const fault = (span: Span, message: string, hint = "") => {
 		faults.push({ span, path: [...path], message, hint });
 	};
-	const document = parse(text);
+	const document = parse();
 	if (document === undefined) {
 		fault({ start: 0, end: 1 }, "the text is nested too deeply", `at most ${DEPTH_MAX} levels`);
 		return undefined;
@@ -37,6 +42,18 @@ export function readYaml(text: string, faults: TreeFault[]): Node | undefined {
 	}
 	const anchors = new Map<string, Node>();
 	return convert(document.contents, { start: 0, end: 1 });
+
+	// The library recurses: a text of nothing but brackets exhausts the stack, which it throws or tells as an error of the text.
+	// uniqueKeys costs it quadratic time; duplicates are found below.
+	function parse() {
+		try {
+			const parsed = parseDocument(text, { version: "1.2", schema: "core", uniqueKeys: false, prettyErrors: false, logLevel: "error" });
+			return parsed.errors.some(({ message }) => message.includes("call stack")) ? undefined : parsed;
+		} catch (thrown) {
+			if (thrown instanceof RangeError) return undefined;
+			throw thrown;
+		}
+	}
 
 	function convert(node: unknown, around: Span): Node {
 		if (!isNode(node)) return { kind: "scalar", value: null, ...around };
@@ -87,18 +104,6 @@ export function readYaml(text: string, faults: TreeFault[]): Node | undefined {
 			path.pop();
 		}
 		return { kind: "map", entries, ...span };
-	}
-}
-
-// uniqueKeys costs the library quadratic time; duplicates are found above.
-// The library recurses: a text of nothing but brackets exhausts the stack, which it throws or tells as an error of the text.
-function parse(text: string) {
-	try {
-		const document = parseDocument(text, { version: "1.2", schema: "core", uniqueKeys: false, prettyErrors: false, logLevel: "error" });
-		return document.errors.some(({ message }) => message.includes("call stack")) ? undefined : document;
-	} catch (thrown) {
-		if (thrown instanceof RangeError) return undefined;
-		throw thrown;
 	}
 }
 
