@@ -64,6 +64,8 @@ export function follow(stream: SseStream, { log, logger, filter, after }: Follow
 		position = Math.max(position, last);
 	};
 
+	// An id without data: who loses the connection before the first event resumes from here, not from the end.
+	stream.sendFrame(`id: ${position}\n\n`);
 	stream.onClose(log.onCommit(() => void pump()));
 	stream.onDrain(() => void pump());
 	void pump();

@@ -1,0 +1,95 @@
+/** One event as one readable line: when, how grave, what, who, and the gist of its data. */
+import type { NexusEventData } from "../events/catalogue.ts";
+import { type CloudEvent, validateEvent } from "../events/cloud-event.ts";
+
+/** As the API gives it. */
+export interface ShownEvent {
+	readonly sequence: number;
+	readonly receivedAt: string;
+	readonly event: CloudEvent;
+}
+
+export interface LineStyle {
+	readonly colour: boolean;
+	/** The gist is cut so that a line fits. */
+	readonly columns: number;
+}
+
+const GIST_CHARS_MIN = 20;
+const RED = "\x1b[31m";
+const YELLOW = "\x1b[33m";
+const DIM = "\x1b[2m";
+const BOLD = "\x1b[1m";
+const RESET = "\x1b[0m";
+
+/** `data` of one item of the API; undefined where it is none. */
+export function readShownEvent(value: unknown): ShownEvent | undefined {
+	if (typeof value !== "object" || value === null) return undefined;
+	const { sequence, receivedAt, event } = value as Record<string, unknown>;
+	if (typeof sequence !== "number" || typeof receivedAt !== "string") return undefined;
+	const verdict = validateEvent(event);
+	return verdict.ok ? { sequence, receivedAt, event: verdict.event } : undefined;
+}
+
+/** Local time of receipt, without a line break at the end. What senders wrote can move no cursor. */
+export function eventLine({ receivedAt, event }: ShownEvent, { colour, columns }: LineStyle): string {
+	const paint = (code: string, text: string): string => (colour ? `${code}${text}${RESET}` : text);
+	const time = localTime(receivedAt);
+	const mark = severity(event.priority);
+	const type = event.type.replace(/^nexus\.(mesh\.)?/, "");
+	const who = event.source.replace(/^\/mesh\//, "");
+	const plain = `${time} ${mark.text} ${type.padEnd(20)} ${who.padEnd(16)} `;
+	const gist = printable(gistOf(event));
+	const room = Math.max(GIST_CHARS_MIN, columns - plain.length);
+	const cut = gist.length > room ? `${gist.slice(0, room - 1)}…` : gist;
+	return `${paint(DIM, time)} ${paint(mark.colour, mark.text)} ${paint(BOLD, printable(type).padEnd(20))} ${printable(who).padEnd(16)} ${cut}`.trimEnd();
+}
+
+function severity(priority: number | undefined): { text: string; colour: string } {
+	if (priority !== undefined && priority >= 8) return { text: "FAIL", colour: RED };
+	if (priority !== undefined && priority >= 6) return { text: "note", colour: YELLOW };
+	return { text: "info", colour: DIM };
+}
+
+type Gists = { readonly [T in keyof NexusEventData]: (data: NexusEventData[T]) => string };
+
+const GISTS: Gists = {
+	"nexus.mesh.sidecar.started": (d) => `version ${d.version}, policy ${d.policyVersion}, ready after ${Math.round(d.readyMs)} ms`,
+	"nexus.mesh.sidecar.draining": (d) => `by ${d.cause}, ${d.inFlight} in flight`,
+	"nexus.mesh.sidecar.stopped": (d) => `after ${Math.round(d.uptimeMs / 1000)} s, ${d.cut} cut`,
+	"nexus.mesh.traffic.routed": (d) =>
+		`${d.direction} ${d.route === "" ? "" : `${d.route} -> `}${d.upstream} ${d.outcome} x${d.count}, mean ${(d.latency.sumMs / Math.max(1, d.count)).toFixed(1)} ms`,
+	"nexus.mesh.endpoint.unhealthy": (d) => `${d.upstream} ${d.endpoint} (${d.kind}): ${d.lastError}, ${d.consecutive} in a row`,
+	"nexus.mesh.endpoint.healthy": (d) => `${d.upstream} ${d.endpoint} (${d.kind}), ${d.consecutive} in a row`,
+	"nexus.mesh.policy.applied": (d) =>
+		`version ${d.version} (${d.hash}) ${Object.entries(d.changed)
+			.filter(([, names]) => names.length > 0)
+			.map(([section, names]) => `${section}: ${names.join(", ")}`)
+			.join("; ")}`,
+	"nexus.mesh.policy.rejected": (d) => d.faults.map(({ place, message }) => `${place} ${message}`).join("; "),
+};
+
+function gistOf(event: CloudEvent): string {
+	const gist = (GISTS as Readonly<Record<string, (data: never) => string>>)[event.type];
+	if (gist !== undefined && Object.hasOwn(GISTS, event.type)) {
+		try {
+			return gist(event.data as never);
+		} catch {
+			// Anyone may send an event of this type; then its data is shown as it is.
+		}
+	}
+	const subject = event.subject === undefined ? "" : `${event.subject} `;
+	if (event.data_base64 !== undefined) return `${subject}(${Math.floor(event.data_base64.length * 0.75)} bytes)`;
+	return event.data === undefined ? subject : subject + JSON.stringify(event.data);
+}
+
+function localTime(iso: string): string {
+	const date = new Date(iso);
+	const two = (n: number): string => String(n).padStart(2, "0");
+	return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** Control characters, also those of the C1 set and bidirectional overrides, shown as U+FFFD. */
+function printable(text: string): string {
+	return text.replace(/[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+}
