@@ -15,12 +15,13 @@ COPY package.json LICENSE ./
 COPY bin ./bin
 COPY src ./src
 COPY config ./config
-# Leaves the compiled sources in .runtime/, so that starts are quick although nothing can be written later.
-RUN node bin/nexus check config/samples/minimal.yaml \
-	&& mkdir -p /var/lib/nexus \
-	&& chown 1000:1000 /var/lib/nexus
+RUN mkdir -p .runtime/compile-cache /var/lib/nexus \
+	&& chown 1000:1000 .runtime/compile-cache /var/lib/nexus
 # The user node of the base image, as a number: only so can Kubernetes verify runAsNonRoot.
 USER 1000:1000
+# Keeps the compiled sources, which halves the time of a start. As this user, whose number is part of the cache's key, and
+# now, because on a read-only root nothing can be written later.
+RUN node -e 'require("node:module").enableCompileCache("/app/.runtime/compile-cache"); import("/app/src/sidecar/run.ts"); import("/app/src/nexus/run.ts")'
 ENV NEXUS_HEALTH_URL=http://127.0.0.1:15000/livez
 EXPOSE 7400 15000 15001 15006
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
