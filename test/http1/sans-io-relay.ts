@@ -60,8 +60,9 @@ export function relayRequests(reads: readonly Buffer[]): Relayed {
 				}
 				const progress = parser.parse(read, at, read.length);
 				if (progress === BAD) return out.relayed("refused", parser.fault);
-				if (progress === MORE) break;
 				at = parser.consumed;
+				if (progress === MORE && at < read.length) throw new Error("the parser wants more and left bytes behind");
+				if (progress === MORE) break;
 				keepAlive = parser.keepAlive;
 				upgrade = wantsUpgrade(parser);
 				out.text(requestHead(parser, HEAD_OPTIONS, IDS, { requestId: "", traceparent: "" }));
@@ -70,8 +71,10 @@ export function relayRequests(reads: readonly Buffer[]): Relayed {
 				parser.reset();
 				inBody = !body.done;
 			} else {
+				const before = at;
 				at = body.decode(read, at, read.length);
 				if (body.fault !== undefined) return out.relayed("refused", body.fault);
+				if (at === before) throw new Error("the decoder took nothing and complains of nothing: a loop without end");
 				out.body(body, read);
 				inBody = !body.done;
 			}
@@ -102,8 +105,9 @@ export function relayResponse(reads: readonly Buffer[], method: string): Relayed
 			if (!inBody) {
 				const progress = parser.parse(read, at, read.length, method === "HEAD");
 				if (progress === BAD) return out.relayed("refused", parser.fault);
-				if (progress === MORE) break;
 				at = parser.consumed;
+				if (progress === MORE && at < read.length) throw new Error("the parser wants more and left bytes behind");
+				if (progress === MORE) break;
 				if (parser.status === 101) return out.relayed("refused", fault("upstream_protocol_error", "101 that nobody asked for", 0));
 				const framing = framingForClient(parser, 1);
 				out.text(responseHead(parser, framing, 1, false, true));
@@ -113,12 +117,15 @@ export function relayResponse(reads: readonly Buffer[], method: string): Relayed
 					continue;
 				}
 				out.framing = framing;
-				body.start(parser.framing);
+				// Where the client is told of no body (205), its answer is complete with the head.
+				body.start(framing.kind === "none" ? framing : parser.framing);
 				parser.reset();
 				inBody = !body.done;
 			} else {
+				const before = at;
 				at = body.decode(read, at, read.length);
 				if (body.fault !== undefined) return out.relayed("refused", body.fault);
+				if (at === before) throw new Error("the decoder took nothing and complains of nothing: a loop without end");
 				out.body(body, read);
 				inBody = !body.done;
 			}
@@ -145,7 +152,6 @@ class Output {
 
 	/** The payload of the last decode in the framing of the other side. */
 	body(body: BodyDecoder, read: Buffer): void {
-		if (this.framing.kind === "none") return; // 205
 		const bytes = body.dataEnd - body.dataStart;
 		const chunked = this.framing.kind === "chunked";
 		if (bytes > 0) {

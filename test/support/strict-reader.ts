@@ -118,7 +118,9 @@ function readRequest(bytes: Buffer, text: string, from: number, author: Author):
 
 function readResponse(bytes: Buffer, text: string, from: number, method: string, ended: boolean, author: Author): Taken {
 	const head = readHead(text, from);
-	const line = STATUS_LINE.exec(author === "sent" && head.startLine.length === 12 ? `${head.startLine} ` : head.startLine);
+	// A server may forget the last space, and may be of a later minor version, which is to be read as 1.1 (RFC 9110 2.5).
+	const sent = head.startLine.length === 12 ? `${head.startLine} ` : head.startLine;
+	const line = STATUS_LINE.exec(author === "sent" ? sent.replace(/^HTTP\/1\.[2-9]/, "HTTP/1.1") : head.startLine);
 	if (line === null) throw new Offence(`status line: ${JSON.stringify(head.startLine)}`);
 	const [, version = "", digits = ""] = line;
 	const status = Number(digits);
