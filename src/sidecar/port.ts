@@ -9,7 +9,8 @@ import { Listener, type ListenerStats } from "../net/listener.ts";
 import type { Address } from "../policy/snapshot.ts";
 import type { ExchangeObserver } from "../telemetry/access-record.ts";
 import { endpointKey } from "../upstream/endpoint-key.ts";
-import { ClientConnection, type ClientContext } from "./exchange/client-connection.ts";
+import { ClientConnection } from "./exchange/client-connection.ts";
+import type { ClientContext } from "./exchange/client-context.ts";
 import { localAnswer } from "./exchange/local-answer.ts";
 import type { Stack } from "./exchange/stack.ts";
 

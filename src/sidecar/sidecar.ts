@@ -9,7 +9,7 @@ import type { CloudEvent } from "../events/cloud-event.ts";
 import { TrafficRegistry } from "../metrics/traffic.ts";
 import { trafficSource } from "../metrics/traffic-source.ts";
 import { ReadBuffer } from "../net/byte-socket.ts";
-import { diffSnapshots, type SnapshotDiff } from "../policy/diff.ts";
+import { diffSnapshots } from "../policy/diff.ts";
 import type { Env } from "../policy/env.ts";
 import { placeText } from "../policy/explain.ts";
 import type { PolicyFault } from "../policy/fault.ts";
@@ -23,6 +23,7 @@ import { AdminApi } from "./admin/admin-api.ts";
 import { meshSource, upstreamView } from "./admin/mesh-source.ts";
 import type { AdminView, ListenerView, Readiness, ReloadResult, RunningPolicy, UpstreamView } from "./admin/view.ts";
 import { DataPlane } from "./data-plane.ts";
+import { changedNames, notReloadable } from "./reload-report.ts";
 import { EventFeed } from "./telling/event-feed.ts";
 import { tellingSource } from "./telling/metrics.ts";
 import { Telling } from "./telling.ts";
@@ -100,7 +101,7 @@ export class Sidecar implements AdminView {
 		const { clock, log, version } = this.#options;
 		this.#policy = { snapshot, appliedAtMs: clock.wallMs(), rejected: undefined, reloads: { applied: 0, unchanged: 0, rejected: 0 } };
 		this.#admin = await startHttpServer({ listen: snapshot.admin.listen, handler: (req, res) => this.#api.handle(req, res), log, clock });
-		await this.#telling.apply(snapshot, undefined);
+		await this.#telling.apply(snapshot);
 		const faults = await this.#plane.apply(snapshot, undefined);
 		if (faults.length > 0) {
 			this.#phase = "closing";
@@ -228,7 +229,7 @@ export class Sidecar implements AdminView {
 				running,
 				faults.map(({ place, message }) => ({ place, width: 1, path: "", message, hint: "" })),
 			);
-		await this.#telling.apply(next, running.snapshot);
+		await this.#telling.apply(next);
 		this.#policy = {
 			snapshot: next,
 			appliedAtMs: this.#options.clock.wallMs(),
@@ -290,22 +291,3 @@ export class Sidecar implements AdminView {
 }
 
 const READY_LOOK_MS = 20;
-
-function notReloadable(diff: SnapshotDiff, next: Snapshot): PolicyFault[] {
-	const fixed = diff.settings.filter((part) => part === "service" || part === "trustDomain" || part === "admin");
-	return fixed.map((part) => ({
-		place: part === "admin" ? next.admin.place : { file: next.file, line: 1, column: 1 },
-		width: 1,
-		path: part,
-		message: `${part} cannot change while the sidecar runs`,
-		hint: "restart the sidecar, or set it back",
-	}));
-}
-
-function changedNames(diff: SnapshotDiff): Record<string, readonly string[]> {
-	const upstreams = [...diff.upstreams].filter(([, change]) => change.kind !== "unchanged").map(([name, change]) => `${name} (${change.kind})`);
-	const parts = (change: SnapshotDiff["inbound"] | SnapshotDiff["outbound"]): readonly string[] =>
-		change.kind === "changed" ? change.parts : change.kind === "unchanged" ? [] : [change.kind];
-	const sections = { settings: diff.settings, inbound: parts(diff.inbound), outbound: parts(diff.outbound), upstreams };
-	return Object.fromEntries(Object.entries(sections).filter(([, names]) => names.length > 0));
-}

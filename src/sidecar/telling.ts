@@ -30,7 +30,7 @@ export interface TellingOptions {
 export class Telling implements ExchangeObserver {
 	readonly #options: TellingOptions;
 	readonly #rollup: TrafficRollup;
-	#spool = new EventSpool();
+	readonly #spool = new EventSpool();
 	#delivery: EventDelivery | undefined;
 	#unsubscribe: (() => void) | undefined;
 	#writer: LineWriter | undefined;
@@ -49,25 +49,32 @@ export class Telling implements ExchangeObserver {
 		this.#accessLog?.record(exchange);
 	}
 
-	/** Takes over what `next` says about Nexus and the access log; what did not change goes on undisturbed. */
-	async apply(next: Snapshot, before: Snapshot | undefined): Promise<void> {
+	/** Takes over what `next` says about Nexus and the access log; events that wait go on waiting, for whoever is Nexus then. */
+	async apply(next: Snapshot): Promise<void> {
 		this.#applyAccessLog(next.accessLogSample);
-		if (before !== undefined && next.nexus?.url === before.nexus?.url && next.nexus?.spoolEventsMax === before.nexus?.spoolEventsMax) return;
-		await this.#closeDelivery(0);
-		if (next.nexus === undefined) return;
-		const { clock, rng, log, feed } = this.#options;
-		// Loaded where a Nexus is configured, and only there: it brings an HTTP client along.
-		const { EventDelivery } = await import("./telling/event-delivery.ts");
-		this.#spool = new EventSpool({ eventsMax: next.nexus.spoolEventsMax });
-		const delivery = new EventDelivery({ url: next.nexus.url, spool: this.#spool, clock, rng, log });
-		this.#delivery = delivery;
-		this.#unsubscribe = feed.subscribe((event) => delivery.offer(event));
+		const { nexus } = next;
+		if (nexus === undefined) {
+			await this.#closeDelivery(0);
+			return;
+		}
+		this.#spool.setEventsMax(nexus.spoolEventsMax);
+		if (this.#delivery === undefined) await this.#openDelivery(nexus.url);
+		else this.#delivery.setUrl(nexus.url);
 	}
 
 	/** The last window of the rollup; call while events can still be delivered. */
 	async close(): Promise<void> {
 		this.#rollup.stop();
 		await Promise.all([this.#closeDelivery(FLUSH_MS), this.#writer?.close(FLUSH_MS)]);
+	}
+
+	async #openDelivery(url: string): Promise<void> {
+		const { clock, rng, log, feed } = this.#options;
+		// Loaded where a Nexus is configured, and only there.
+		const { EventDelivery } = await import("./telling/event-delivery.ts");
+		const delivery = new EventDelivery({ url, spool: this.#spool, clock, rng, log });
+		this.#delivery = delivery;
+		this.#unsubscribe = feed.subscribe((event) => delivery.offer(event));
 	}
 
 	async #closeDelivery(timeoutMs: number): Promise<void> {

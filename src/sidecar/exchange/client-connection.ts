@@ -3,13 +3,15 @@
  * It knows bytes, deadlines and order; what a request means is the exchange's matter.
  */
 import type { Socket } from "node:net";
-import type { Deadline, DeadlineWheel } from "../../core/deadline-wheel.ts";
+import type { Deadline } from "../../core/deadline-wheel.ts";
 import { BodyDecoder } from "../../http1/body-decoder.ts";
 import { BAD, MORE, RequestParser } from "../../http1/request-parser.ts";
-import { adopt, type ByteReader, type ReadBuffer, UNSENT_BYTES_MAX } from "../../net/byte-socket.ts";
+import { adopt, type ByteReader, UNSENT_BYTES_MAX } from "../../net/byte-socket.ts";
 import { openTunnel, type Tunnel } from "../../net/tunnel.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
-import { type Downstream, Exchange, type ExchangeDeps } from "./exchange.ts";
+import type { ClientContext } from "./client-context.ts";
+import type { Downstream } from "./downstream.ts";
+import { Exchange } from "./exchange.ts";
 import type { Client, Stack } from "./stack.ts";
 
 /** After the last answer we read and drop for so long, lest a reset eat the answer on its way (Envoy: delayed_close_timeout). */
@@ -23,16 +25,6 @@ const FLUSH_MS = 60_000;
  * · tunnel: upgraded · closing: all is said, the peer's close is awaited · closed
  */
 type State = "head" | "body" | "busy" | "tunnel" | "closing" | "closed";
-
-/** What the connections of one listener share. `stack` is replaced by a reload. */
-export interface ClientContext extends ExchangeDeps {
-	readonly wheel: DeadlineWheel;
-	readonly shared: ReadBuffer;
-	readonly parsers: RequestParser[];
-	stack: Stack;
-	draining: boolean;
-	readonly onClosed: (connection: ClientConnection) => void;
-}
 
 export class ClientConnection implements ByteReader, Downstream {
 	readonly socket: Socket;

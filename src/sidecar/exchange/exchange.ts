@@ -2,73 +2,28 @@
  * One request and its response: asks the stack where it goes, runs an attempt, relays the answer, and tells how it ended.
  * One object per client connection, reused for each of its requests, which run one after the other.
  */
-import type { Clock } from "../../core/clock.ts";
-import type { Deadline, DeadlineWheel } from "../../core/deadline-wheel.ts";
-import { latin1 } from "../../core/latin1.ts";
+
+import type { Deadline } from "../../core/deadline-wheel.ts";
 import { REASONS, type Reason } from "../../core/reasons.ts";
 import type { BodyDecoder } from "../../http1/body-decoder.ts";
 import { type Framing, NO_BODY } from "../../http1/framing.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { ResponseParser } from "../../http1/response-parser.ts";
-import { chunkSizeLine, lastChunk } from "../../http1/serializer.ts";
-import type { Direction, TrafficCounters } from "../../metrics/traffic.ts";
-import type { ExchangeObserver, ExchangeRecord } from "../../telemetry/access-record.ts";
+import type { TrafficCounters } from "../../metrics/traffic.ts";
 import { Attempt, type AttemptObserver, type AttemptRequest } from "../../upstream/attempt.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
+import { framedBytes, framedText, GLUED_BYTES_MAX } from "./body-framing.ts";
+import type { Downstream, ExchangeDeps } from "./downstream.ts";
+import { ExchangeFacts } from "./exchange-facts.ts";
 import { localAnswer } from "./local-answer.ts";
 import { wantsUpgrade } from "./request-head.ts";
 import { framingForClient, responseHead, switchingHead } from "./response-head.ts";
-import type { Client, Correlation, Stack, Target } from "./stack.ts";
-
-/** Head and body up to this go out as one latin1 string, in one write; beyond it Node allocates for the copy anyway. */
-const GLUED_BYTES_MAX = 15 * 1024;
+import type { Client, Stack, Target } from "./stack.ts";
 
 /** RFC 9110 9.2.2: these may be sent again when nobody knows whether the first one was acted on. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
 
-/** The client's connection, as the exchange needs it. */
-export interface Downstream {
-	readonly draining: boolean;
-	/** Writes latin1 text or bytes; returns whether more may follow now, otherwise `Exchange.onDownstreamWritable` tells when. */
-	write(part: string | Buffer): boolean;
-	/** Stops and goes on reading the request body. */
-	pauseReading(): void;
-	resumeReading(): void;
-	/** The answer is complete; `close`: nothing may follow on this connection. */
-	exchangeEnded(close: boolean): void;
-	/** The answer cannot be completed: the client must see that it was cut (RFC 9112 8). */
-	abort(): void;
-	/** The connection becomes a tunnel to `upstream`; `head` goes out first, then `early` of the upstream's bytes. */
-	becomeTunnel(upstream: Http1Connection, head: string, early: Buffer): void;
-}
-
-export interface ExchangeDeps {
-	readonly clock: Clock;
-	readonly wheel: DeadlineWheel;
-	readonly observer: ExchangeObserver;
-}
-
-export class Exchange implements AttemptObserver, AttemptRequest, ExchangeRecord, Correlation {
-	// What the record tells; all of it is written by `start` or `refuse`.
-	direction: Direction = "inbound";
-	method = "";
-	target = "";
-	host = "";
-	route = "";
-	upstream = "";
-	endpoint = "";
-	status = 0;
-	reason: Reason | undefined;
-	detail = "";
-	requestId = "";
-	traceparent = "";
-	clientAddress = "";
-	attempts = 0;
-	bytesIn = 0;
-	bytesOut = 0;
-	durationMs = 0;
-	upstreamMs = 0;
-
+export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptRequest {
 	// What the attempt sends.
 	text = "";
 	complete = true;
@@ -96,6 +51,7 @@ export class Exchange implements AttemptObserver, AttemptRequest, ExchangeRecord
 	#close = false;
 
 	constructor(downstream: Downstream, deps: ExchangeDeps) {
+		super();
 		this.#downstream = downstream;
 		this.#deps = deps;
 		this.#attempt = new Attempt(this, deps.clock, deps.wheel);
@@ -141,7 +97,7 @@ export class Exchange implements AttemptObserver, AttemptRequest, ExchangeRecord
 	onRequestBody(body: BodyDecoder, buffer: Buffer): void {
 		this.bytesIn = body.received;
 		this.#requestComplete = body.done;
-		const part = this.#framed(body, buffer, this.#requestFraming, body.trailers, "");
+		const part = framedBytes(body, buffer, this.#requestFraming, body.trailers, "");
 		const connection = this.#attempt.connection;
 		if (connection === undefined) {
 			this.#early = this.#early === undefined ? part : Buffer.concat([this.#early, part]);
@@ -248,13 +204,8 @@ export class Exchange implements AttemptObserver, AttemptRequest, ExchangeRecord
 	}
 
 	#reset(stack: Stack, client: Client): void {
-		this.direction = stack.direction;
-		this.clientAddress = client.address;
+		this.forget(stack, client);
 		this.#startedMs = this.#deps.clock.monotonicMs();
-		this.method = this.target = this.host = this.route = this.upstream = this.endpoint = "";
-		this.detail = this.requestId = this.traceparent = "";
-		this.status = this.attempts = this.bytesIn = this.bytesOut = this.upstreamMs = 0;
-		this.reason = undefined;
 		this.headRequest = this.upgrade = false;
 		this.#minorVersion = 1;
 		this.#early = undefined;
@@ -275,8 +226,8 @@ export class Exchange implements AttemptObserver, AttemptRequest, ExchangeRecord
 		if (body.done && this.#requestFraming.kind === "none") return;
 		const length = body.dataEnd - body.dataStart;
 		if (length <= GLUED_BYTES_MAX && (body.done || length > 0)) {
-			this.text += this.#framedText(body, buffer, this.#requestFraming, body.trailers);
-		} else if (length > 0) this.#early = this.#framed(body, buffer, this.#requestFraming, body.trailers, "");
+			this.text += framedText(body, buffer, this.#requestFraming, body.trailers);
+		} else if (length > 0) this.#early = framedBytes(body, buffer, this.#requestFraming, body.trailers, "");
 		this.#replayable = body.done && this.#early === undefined;
 		if (this.#early !== undefined) {
 			// The text alone is not the whole request: `onAttemptSent` sends the rest.
@@ -307,9 +258,9 @@ export class Exchange implements AttemptObserver, AttemptRequest, ExchangeRecord
 		let writable = true;
 		if (length <= GLUED_BYTES_MAX) {
 			const text =
-				length > 0 || (ended && this.#answerFraming.kind === "chunked") ? head + this.#framedText(body, buffer, this.#answerFraming, trailers) : head;
+				length > 0 || (ended && this.#answerFraming.kind === "chunked") ? head + framedText(body, buffer, this.#answerFraming, trailers) : head;
 			if (text !== "") writable = this.#downstream.write(text);
-		} else writable = this.#downstream.write(this.#framed(body, buffer, this.#answerFraming, trailers, head));
+		} else writable = this.#downstream.write(framedBytes(body, buffer, this.#answerFraming, trailers, head));
 		if (ended) {
 			this.#attempt.finish();
 			this.#end();
@@ -368,27 +319,5 @@ export class Exchange implements AttemptObserver, AttemptRequest, ExchangeRecord
 		if (!this.#active) return;
 		if (this.#answerBegun) this.#fail("body_timeout", "");
 		else this.#fail("upstream_timeout", "");
-	}
-
-	/** The payload of the last decode in `framing`, as latin1 text. */
-	#framedText(body: BodyDecoder, buffer: Buffer, framing: Framing, trailers: string): string {
-		const data = latin1(buffer, body.dataStart, body.dataEnd);
-		if (framing.kind !== "chunked") return data;
-		const chunk = data.length === 0 ? "" : `${chunkSizeLine(data.length)}${data}\r\n`;
-		return body.done ? chunk + lastChunk(trailers) : chunk;
-	}
-
-	/** The same as bytes of their own, behind `head`: one copy, one write. */
-	#framed(body: BodyDecoder, buffer: Buffer, framing: Framing, trailers: string, head: string): Buffer {
-		const length = body.dataEnd - body.dataStart;
-		const chunked = framing.kind === "chunked";
-		const before = chunked && length > 0 ? head + chunkSizeLine(length) : head;
-		let after = chunked && length > 0 ? "\r\n" : "";
-		if (chunked && body.done) after += lastChunk(trailers);
-		const framed = Buffer.allocUnsafe(before.length + length + after.length);
-		framed.write(before, 0, "latin1");
-		buffer.copy(framed, before.length, body.dataStart, body.dataEnd);
-		framed.write(after, before.length + length, "latin1");
-		return framed;
 	}
 }

@@ -1,0 +1,27 @@
+/** The two sides between which an exchange stands, as it sees them: the client's connection, and what it is given to work with. */
+import type { Clock } from "../../core/clock.ts";
+import type { DeadlineWheel } from "../../core/deadline-wheel.ts";
+import type { ExchangeObserver } from "../../telemetry/access-record.ts";
+import type { Http1Connection } from "../../upstream/http1-connection.ts";
+
+/** The client's connection, as the exchange needs it. */
+export interface Downstream {
+	readonly draining: boolean;
+	/** Writes latin1 text or bytes; returns whether more may follow now, otherwise `Exchange.onDownstreamWritable` tells when. */
+	write(part: string | Buffer): boolean;
+	/** Stops and goes on reading the request body. */
+	pauseReading(): void;
+	resumeReading(): void;
+	/** The answer is complete; `close`: nothing may follow on this connection. */
+	exchangeEnded(close: boolean): void;
+	/** The answer cannot be completed: the client must see that it was cut (RFC 9112 8). */
+	abort(): void;
+	/** The connection becomes a tunnel to `upstream`; `head` goes out first, then `early` of the upstream's bytes. */
+	becomeTunnel(upstream: Http1Connection, head: string, early: Buffer): void;
+}
+
+export interface ExchangeDeps {
+	readonly clock: Clock;
+	readonly wheel: DeadlineWheel;
+	readonly observer: ExchangeObserver;
+}
