@@ -27,7 +27,8 @@ suite("the head parser", () => {
 		whole.parse(bytes(HEAD), 0, HEAD.length);
 		for (let cut = 1; cut < HEAD.length; cut++) {
 			const parser = new HeadParser("request");
-			assert.equal(parser.parse(bytes(HEAD.slice(0, cut)), 0, cut), MORE);
+			const first = bytes(`..${HEAD.slice(0, cut)}`);
+			assert.equal(parser.parse(first, 2, first.length), MORE);
 			const rest = bytes(`....${HEAD.slice(cut)}GET /next`);
 			assert.equal(parser.parse(rest, 4, rest.length), DONE);
 			assert.equal(parser.consumed, 4 + HEAD.length - cut, `cut at ${cut}`);
@@ -122,6 +123,10 @@ suite("the head parser", () => {
 			for (const verdict of verdicts) assert.deepEqual(verdict, verdicts[0]);
 		});
 	}
+
+	test("says that a folded line is one, rather than that its name is wrong", () => {
+		for (const white of [" ", "\t"]) assert.match(requestVerdicts(`GET / HTTP/1.1\r\nHost: a\r\n${white}b\r\n\r\n`)[0]?.fault ?? "", /folded line/);
+	});
 
 	for (const version of ["0.9", "1.2", "1.9", "2.0", "3.1"]) {
 		test(`answers HTTP/${version} with version_not_supported`, () => {
