@@ -9,7 +9,7 @@ import { lockDirectory } from "./directory-lock.ts";
 import type { AppendBatch, AppendOutcome, EventLog, LogStats, NewEvent, ReadQuery, ReadResult } from "./event-log.ts";
 import { Group, type GroupBuffers, type GroupResult, newGroupBuffers } from "./group.ts";
 import { HASH_KEY_BYTES, KeyedHash } from "./keyed-hash.ts";
-import { RETENTION_AGE_MS, RETENTION_BYTES, SEGMENT_BYTES } from "./limits.ts";
+import { EXTENT_BYTES, RETENTION_AGE_MS, RETENTION_BYTES, SEGMENT_BYTES } from "./limits.ts";
 import { LogReader } from "./log-reader.ts";
 import { recoverWindow } from "./recovered-window.ts";
 import { type RecoveryNote, recoverSegments } from "./recovery.ts";
@@ -22,6 +22,7 @@ export interface EmbeddedLogOptions {
 	readonly clock: Clock;
 	readonly log: Logger;
 	readonly segmentBytes?: number;
+	readonly extentBytes?: number;
 	readonly retention?: RetentionLimits;
 	readonly dedupeWindowEvents?: number;
 	/** See SegmentWriterOptions. */
@@ -43,7 +44,7 @@ export function openEmbeddedLog(options: EmbeddedLogOptions): { log: EventLog; r
 	mkdirSync(options.dir, { recursive: true });
 	const lock = lockDirectory(options.dir);
 	try {
-		const { segments, notes } = recoverSegments(options.dir);
+		const { segments, notes } = recoverSegments(options.dir, options.extentBytes ?? EXTENT_BYTES);
 		return { log: new EmbeddedLog(options, segments, lock.release), recovery: notes };
 	} catch (thrown) {
 		lock.release();
@@ -76,7 +77,7 @@ class EmbeddedLog implements EventLog {
 	readonly #counts = { commits: 0, appended: 0, duplicates: 0, failures: 0 };
 
 	constructor(options: EmbeddedLogOptions, segments: Segment[], unlock: () => void) {
-		const { dir, clock, log, segmentBytes = SEGMENT_BYTES, retention = RETENTION, beforeSync } = options;
+		const { dir, clock, log, segmentBytes = SEGMENT_BYTES, extentBytes = EXTENT_BYTES, retention = RETENTION, beforeSync } = options;
 		const ids = new IdSource();
 		const hashKey = segments[0]?.header.hashKey ?? Buffer.from(ids.hex(HASH_KEY_BYTES * 2), "hex");
 		this.#options = options;
@@ -85,7 +86,7 @@ class EmbeddedLog implements EventLog {
 		this.#hash = new KeyedHash(hashKey);
 		this.#retention = retention;
 		const segmentAgeMs = retention.ageMsMax / SEGMENTS_PER_AGE;
-		this.#writer = new SegmentWriter({ dir, segments, hashKey, segmentBytes, segmentAgeMs, clock, ids, log, beforeSync });
+		this.#writer = new SegmentWriter({ dir, segments, hashKey, segmentBytes, segmentAgeMs, extentBytes, clock, ids, log, beforeSync });
 		this.#reader = new LogReader({ segments, subjectHash: (subject) => this.#subjectHash(subject), onDamage: (place) => this.#noteDamage(place) });
 		this.#durableSequence = segments.at(-1)?.lastSequence ?? 0;
 		this.#nextSequence = this.#durableSequence + 1;

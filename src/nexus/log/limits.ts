@@ -1,9 +1,7 @@
 /** The sizes of the embedded log, each with its reason. */
 
-/** A segment is what retention removes at once; at most 1 GiB, so that offsets fit 32 bits with room to spare. */
+/** A segment is what retention removes at once. Offsets in it are kept in 32 bits. */
 export const SEGMENT_BYTES = 256 * 1024 * 1024;
-export const SEGMENT_BYTES_MIN = 1024 * 1024;
-export const SEGMENT_BYTES_LIMIT = 1024 * 1024 * 1024;
 
 /** Log bytes between two checkpoints of the index: what a start has to walk at most, about 20 ms. */
 export const EXTENT_BYTES = 16 * 1024 * 1024;

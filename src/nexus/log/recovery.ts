@@ -5,8 +5,7 @@
 import { readdirSync, renameSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { BLOCK_FIXED_BYTES, BLOCK_MAGIC, type BlockHead, decodeBlockHead, isBodyIntact, peekBlock, SEGMENT_HEADER_BYTES } from "./block-codec.ts";
-import { EXTENT_BYTES } from "./limits.ts";
-import { indexPathOf, isSegmentName, Segment, syncDirectory } from "./segment.ts";
+import { isSegmentName, Segment, syncDirectory } from "./segment.ts";
 
 export type RecoveryNote =
 	/** Bytes behind the last whole block: a commit that was never acknowledged. */
@@ -27,8 +26,8 @@ export interface Recovered {
 // Looking for the next whole block reads the rest of the segment piece by piece.
 const SEARCH_BYTES = 1024 * 1024;
 
-/** Throws what the file system says. */
-export function recoverSegments(dir: string): Recovered {
+/** `extentBytes`: log bytes between two checkpoints. Throws what the file system says. */
+export function recoverSegments(dir: string, extentBytes: number): Recovered {
 	const names = readdirSync(dir).filter(isSegmentName).sort();
 	const notes: RecoveryNote[] = [];
 	const segments: Segment[] = [];
@@ -47,7 +46,7 @@ export function recoverSegments(dir: string): Recovered {
 	segments.forEach((segment, index) => {
 		// What stands at or behind the next segment's first sequence belongs to a commit that failed and was never acknowledged.
 		const limit = segments[index + 1]?.header.firstSequence ?? Number.POSITIVE_INFINITY;
-		recoverSegment(segment, limit, notes);
+		recoverSegment(segment, limit, extentBytes, notes);
 		if (index < segments.length - 1) segment.finishExtent();
 	});
 	if (notes.length > 0) syncDirectory(dir);
@@ -55,30 +54,30 @@ export function recoverSegments(dir: string): Recovered {
 	return { segments, notes };
 }
 
-function recoverSegment(segment: Segment, sequenceLimit: number, notes: RecoveryNote[]): void {
+function recoverSegment(segment: Segment, sequenceLimit: number, extentBytes: number, notes: RecoveryNote[]): void {
 	const fileBytes = segment.fileBytes;
 	segment.loadIndex(fileBytes);
 	while (segment.end < fileBytes) {
 		const block = readBlock(segment, segment.end, fileBytes);
 		if (block !== undefined && block.firstSequence >= sequenceLimit) break;
 		if (block !== undefined && block.firstSequence > segment.lastSequence) {
-			take(segment, segment.end, block);
+			take(segment, segment.end, block, extentBytes);
 			continue;
 		}
 		const next = findBlock(segment, segment.end + 1, fileBytes);
 		if (next === undefined || next.head.firstSequence >= sequenceLimit) break;
 		notes.push({ kind: "damaged", file: segment.path, offset: segment.end, bytes: next.offset - segment.end });
-		take(segment, next.offset, next.head);
+		take(segment, next.offset, next.head, extentBytes);
 	}
 	if (segment.end === fileBytes) return;
 	notes.push({ kind: "tail-cut", file: segment.path, offset: segment.end, bytes: fileBytes - segment.end });
 	segment.cutBack();
 }
 
-function take(segment: Segment, offset: number, head: BlockHead): void {
+function take(segment: Segment, offset: number, head: BlockHead, extentBytes: number): void {
 	segment.open.add(offset, head);
 	segment.end = segment.open.logEnd;
-	if (segment.end - segment.open.logStart >= EXTENT_BYTES) segment.finishExtent();
+	if (segment.end - segment.open.logStart >= extentBytes) segment.finishExtent();
 }
 
 /** The head of the block at `offset` if all of the block is whole. */
@@ -107,8 +106,7 @@ function findBlock(segment: Segment, offset: number, fileBytes: number): { offse
 function removeStrayIndexes(dir: string): void {
 	const names = new Set(readdirSync(dir));
 	for (const name of names) {
-		if (/^\d{16}\.log$/.test(name.replace(/\.idx$/, ".log")) && name.endsWith(".idx") && !names.has(name.replace(/\.idx$/, ".log"))) {
-			unlinkSync(indexPathOf(join(dir, name.replace(/\.idx$/, ".log"))));
-		}
+		const segment = name.replace(/\.idx$/, ".log");
+		if (segment !== name && isSegmentName(segment) && !names.has(segment)) unlinkSync(join(dir, name));
 	}
 }

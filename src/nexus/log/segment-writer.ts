@@ -6,7 +6,6 @@ import type { IdSource } from "../../core/ids.ts";
 import type { Logger } from "../../core/log.ts";
 import { type BlockHead, encodeBlockHead, makeSegmentId, ROW_WORDS } from "./block-codec.ts";
 import type { Group, GroupResult } from "./group.ts";
-import { EXTENT_BYTES } from "./limits.ts";
 import { Segment } from "./segment.ts";
 
 export interface SegmentWriterOptions {
@@ -17,6 +16,8 @@ export interface SegmentWriterOptions {
 	readonly segmentBytes: number;
 	/** A segment older than this takes no more, so that retention by age has whole segments to remove. */
 	readonly segmentAgeMs: number;
+	/** Log bytes between two checkpoints of the index. */
+	readonly extentBytes: number;
 	readonly clock: Clock;
 	readonly ids: IdSource;
 	readonly log: Logger;
@@ -52,7 +53,7 @@ export class SegmentWriter {
 			await syncData(segment.fd);
 			for (const { offset: at, head } of written) segment.open.add(at, head);
 			segment.end = offset;
-			if (segment.end - segment.open.logStart >= EXTENT_BYTES) this.#finishExtent(segment);
+			if (segment.end - segment.open.logStart >= this.#options.extentBytes) this.#finishExtent(segment);
 			return { ok: true };
 		} catch (cause) {
 			if (segment !== undefined) this.#cutBack(segment);

@@ -199,7 +199,7 @@ export function isSegmentName(name: string): boolean {
 	return /^\d{16}\.log$/.test(name);
 }
 
-export function indexPathOf(path: string): string {
+function indexPathOf(path: string): string {
 	return path.replace(/\.log$/, ".idx");
 }
 

@@ -1,0 +1,252 @@
+/** What is left of a log after crashes, torn tails, bit flips and full disks: all that was whole, and nothing else. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { appendFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { seededRng } from "../../../src/core/rng.ts";
+import { type BlockHead, decodeBlockHead, decodeSegmentHeader, peekBlock, SEGMENT_HEADER_BYTES } from "../../../src/nexus/log/block-codec.ts";
+import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "../support.ts";
+
+interface BlockSpan {
+	readonly start: number;
+	readonly end: number;
+	readonly firstSequence: number;
+	readonly events: number;
+}
+
+function blocksOf(file: string): BlockSpan[] {
+	const bytes = readFileSync(file);
+	const header = decodeSegmentHeader(bytes);
+	assert.ok(header);
+	const blocks: BlockSpan[] = [];
+	for (let start = SEGMENT_HEADER_BYTES; start < bytes.length; ) {
+		const peeked = peekBlock(bytes, start);
+		const head: BlockHead | undefined = peeked && decodeBlockHead(header.id, Buffer.from(bytes.subarray(start, start + peeked.headBytes)));
+		assert.ok(peeked && head);
+		const end = start + peeked.headBytes + peeked.bodyBytes;
+		blocks.push({ start, end, firstSequence: head.firstSequence, events: head.events });
+		start = end;
+	}
+	return blocks;
+}
+
+function segmentFiles(dir: string): string[] {
+	return readdirSync(dir)
+		.filter((name) => name.endsWith(".log"))
+		.sort()
+		.map((name) => join(dir, name));
+}
+
+// 60 batches of 1 to 7.
+const EVENTS = 234;
+
+/** A log as a killed process leaves it: copied while open, the index behind the blocks. */
+async function killedLog(t: TestContext): Promise<string> {
+	const dir = temporaryDir(t);
+	const { log } = openLog(t, join(dir, "live"), { segmentBytes: 12_000, extentBytes: 3_000 });
+	for (let i = 0; i < 60; i++) await log.append(batchOf(numbered(`${i}-`, 1 + (i % 7), { data: "x".repeat(i * 3) })));
+	cpSync(join(dir, "live"), join(dir, "killed"), { recursive: true });
+	await log.close();
+	return join(dir, "killed");
+}
+
+function sequencesOf(blocks: readonly BlockSpan[]): number[] {
+	return blocks.flatMap(({ firstSequence, events }) => Array.from({ length: events }, (_, i) => firstSequence + i));
+}
+
+/** Opens the log, checks what can be read, that it goes on, and that a second start finds nothing to mend. */
+async function expectRecovered(t: TestContext, dir: string, sequences: number[], what: string): Promise<void> {
+	const options = { segmentBytes: 12_000, extentBytes: 3_000 };
+	const { log } = openLog(t, dir, options);
+	assert.deepEqual(
+		(await readAll(log)).map(({ sequence }) => sequence),
+		sequences,
+		what,
+	);
+	const appended = await log.append(batchOf([{ id: "after recovery" }]));
+	assert.ok(appended.ok && appended.accepted === 1, what);
+	await log.close();
+	const again = openLog(t, dir, options);
+	assert.deepEqual(again.recovery, [], what);
+	const events = await readAll(again.log);
+	assert.deepEqual(
+		events.map(({ sequence }) => sequence),
+		[...sequences, appended.sequence],
+		what,
+	);
+	assert.equal(events.map(idOf).at(-1), "after recovery", what);
+	const repeated = await again.log.append(batchOf([{ id: "after recovery" }]));
+	assert.ok(repeated.ok && repeated.duplicates === 1, what);
+	await again.log.close();
+}
+
+test("a killed log opens whole, and so does one without any index", async (t) => {
+	const killed = await killedLog(t);
+	const sequences = sequencesOf(segmentFiles(killed).flatMap(blocksOf));
+	assert.equal(sequences.length, EVENTS);
+	const bare = `${killed}-bare`;
+	cpSync(killed, bare, { recursive: true });
+	for (const name of readdirSync(bare)) if (name.endsWith(".idx")) rmSync(join(bare, name));
+	await expectRecovered(t, killed, sequences, "killed");
+	await expectRecovered(t, bare, sequences, "without index");
+});
+
+test("a tail torn at any place gives back exactly the blocks before it", async (t) => {
+	const killed = await killedLog(t);
+	const random = seededRng(11);
+	for (let round = 0; round < 60; round++) {
+		const dir = `${killed}-${round}`;
+		cpSync(killed, dir, { recursive: true });
+		const files = segmentFiles(dir);
+		const last = files.at(-1) as string;
+		const blocks = blocksOf(last);
+		const size = Math.floor(random() * statSync(last).size);
+		truncateSync(last, size);
+		const kept = [...files.slice(0, -1).flatMap(blocksOf), ...blocks.filter(({ end }) => end <= size)];
+		await expectRecovered(t, dir, sequencesOf(kept), `cut to ${size}`);
+		rmSync(dir, { recursive: true });
+	}
+});
+
+test("a flipped bit costs its own block and no other, in whichever segment", async (t) => {
+	const killed = await killedLog(t);
+	const random = seededRng(12);
+	for (let round = 0; round < 60; round++) {
+		const dir = `${killed}-${round}`;
+		cpSync(killed, dir, { recursive: true });
+		const files = segmentFiles(dir);
+		const file = files[Math.floor(random() * files.length)] as string;
+		const all = files.map((each) => ({ file: each, blocks: blocksOf(each) }));
+		const bytes = readFileSync(file);
+		const at = SEGMENT_HEADER_BYTES + Math.floor(random() * (bytes.length - SEGMENT_HEADER_BYTES));
+		(bytes[at] as number) ^= 1 << Math.floor(random() * 8);
+		writeFileSync(file, bytes);
+		const kept = all.flatMap(({ file: each, blocks }) => (each === file ? blocks.filter(({ start, end }) => at < start || at >= end) : blocks));
+		await expectDamaged(t, dir, sequencesOf(kept), `byte ${at} of ${file}`);
+		rmSync(dir, { recursive: true });
+	}
+});
+
+/** As `expectRecovered`, but what is damaged in the middle stays so. */
+async function expectDamaged(t: TestContext, dir: string, sequences: number[], what: string): Promise<void> {
+	const { log } = openLog(t, dir, { segmentBytes: 12_000, extentBytes: 3_000 });
+	assert.deepEqual(
+		(await readAll(log)).map(({ sequence }) => sequence),
+		sequences,
+		what,
+	);
+	const appended = await log.append(batchOf([{ id: "after recovery" }]));
+	assert.ok(appended.ok && appended.accepted === 1, what);
+	assert.deepEqual(
+		(await readAll(log)).map(({ sequence }) => sequence),
+		[...sequences, appended.sequence],
+		what,
+	);
+	await log.close();
+}
+
+test("garbage behind the last block is cut and told, with the file, the place and the size", async (t) => {
+	const killed = await killedLog(t);
+	const last = segmentFiles(killed).at(-1) as string;
+	const size = statSync(last).size;
+	appendFileSync(last, Buffer.from("NXB1 looks like the start of a block but is none"));
+	const { log, recovery } = openLog(t, killed, { segmentBytes: 12_000, extentBytes: 3_000 });
+	assert.deepEqual(recovery, [{ kind: "tail-cut", file: last, offset: size, bytes: 48 }]);
+	assert.equal((await readAll(log)).length, EVENTS);
+});
+
+test("a segment whose header is damaged is set aside, not deleted; the others are read", async (t) => {
+	const killed = await killedLog(t);
+	const [first, ...others] = segmentFiles(killed);
+	assert.ok(first);
+	const bytes = readFileSync(first);
+	(bytes[3] as number) ^= 1;
+	writeFileSync(first, bytes);
+	const expected = sequencesOf(others.flatMap(blocksOf));
+	const { log, recovery } = openLog(t, killed, { segmentBytes: 12_000, extentBytes: 3_000 });
+	assert.deepEqual(recovery, [{ kind: "set-aside", file: first }]);
+	assert.deepEqual(
+		(await readAll(log)).map(({ sequence }) => sequence),
+		expected,
+	);
+	assert.deepEqual(readFileSync(`${first}.damaged`), bytes);
+});
+
+test("a segment that was just being created when the process died is removed", async (t) => {
+	const killed = await killedLog(t);
+	const unborn = join(killed, "0000000000000235.log");
+	for (const content of ["", "NXSEG001 half of a header"]) {
+		writeFileSync(unborn, content);
+		const { log, recovery } = openLog(t, killed, { segmentBytes: 12_000, extentBytes: 3_000 });
+		assert.deepEqual(recovery, [{ kind: "unborn-removed", file: unborn }]);
+		assert.equal((await readAll(log)).length, EVENTS);
+		await log.close();
+	}
+});
+
+test("a damaged index is made again from the blocks", async (t) => {
+	const killed = await killedLog(t);
+	const random = seededRng(13);
+	const expected = sequencesOf(segmentFiles(killed).flatMap(blocksOf));
+	for (let round = 0; round < 30; round++) {
+		const dir = `${killed}-${round}`;
+		cpSync(killed, dir, { recursive: true });
+		for (const name of readdirSync(dir)) {
+			if (!name.endsWith(".idx")) continue;
+			const size = statSync(join(dir, name)).size;
+			truncateSync(join(dir, name), Math.floor(random() * (size + 1)));
+			if (random() < 0.3) appendFileSync(join(dir, name), "garbage");
+		}
+		await expectRecovered(t, dir, expected, `round ${round}`);
+		rmSync(dir, { recursive: true });
+	}
+});
+
+test("a full disk refuses and says so, keeps all it acknowledged, and goes on by itself when there is room", async (t) => {
+	const dir = join(temporaryDir(t), "small");
+	mkdirSync(dir);
+	const mounted = process.getuid?.() === 0 && spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", dir]).status === 0;
+	if (!mounted) {
+		t.skip("a small file system can only be mounted by root on Linux");
+		return;
+	}
+	try {
+		await fillAndFree(t, dir);
+	} finally {
+		// Before the clean-up of the directory, which cannot remove what is mounted.
+		spawnSync("umount", ["-l", dir]);
+	}
+});
+
+async function fillAndFree(t: TestContext, dir: string): Promise<void> {
+	const filler = join(dir, "filler");
+	writeFileSync(filler, Buffer.alloc(500_000));
+	const { log } = openLog(t, dir, { extentBytes: 50_000 });
+	const acknowledged: string[] = [];
+	const refused: string[] = [];
+	for (let i = 0; refused.length < 5; i++) {
+		const events = numbered(`${i}-`, 10, { data: "x".repeat(1000) });
+		const outcome = await log.append(batchOf(events));
+		if (outcome.ok) acknowledged.push(...events.map(({ id }) => id));
+		else {
+			assert.equal(outcome.failure, "full");
+			refused.push(...events.map(({ id }) => id));
+			assert.ok(i < 1000);
+		}
+	}
+	assert.deepEqual((await readAll(log)).map(idOf), acknowledged);
+	rmSync(filler);
+	const events = refused.map((id) => ({ id }));
+	assert.deepEqual(await log.append(batchOf(events)), {
+		ok: true,
+		accepted: refused.length,
+		duplicates: 0,
+		sequence: acknowledged.length + refused.length,
+		durability: "disk",
+	});
+	await log.close();
+	const { log: reopened } = openLog(t, dir);
+	assert.deepEqual((await readAll(reopened)).map(idOf), [...acknowledged, ...refused]);
+	await reopened.close();
+}
