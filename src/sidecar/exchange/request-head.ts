@@ -61,15 +61,17 @@ export function requestHead(request: RequestParser, options: RequestHeadOptions,
 	const sameLine = request.form === "origin" && request.minorVersion === 1 && host === undefined;
 	let text = sameLine ? relayed(request, request.start, drop) : requestLine(request.method, request.target);
 	if (!sameLine) text += (host === undefined ? "" : fieldLine("host", host)) + relayed(request, request.lineEnd, drop);
+	const made = ids.hex(32);
 	if (meaning.has(X_REQUEST_ID)) correlation.requestId = fields.first(X_REQUEST_ID) ?? "";
 	else {
-		correlation.requestId = ids.hex(32);
-		text += requestIdLine(correlation.requestId);
+		correlation.requestId = made;
+		text += requestIdLine(made);
 	}
 	if (meaning.has(TRACEPARENT)) correlation.traceparent = fields.first(TRACEPARENT) ?? "";
 	else {
-		// W3C Trace Context 3.2: version, trace id, parent id, flags; not sampled, as nobody records it yet.
-		correlation.traceparent = `00-${ids.hex(32)}-${ids.hex(16)}-00`;
+		// W3C Trace Context 3.2: version, trace id, parent id, flags; not sampled, as nobody records it yet. Where both ids are
+		// ours they are the same one, so that a log line leads to its trace.
+		correlation.traceparent = `00-${made}-${ids.hex(16)}-00`;
 		text += traceparentLine(correlation.traceparent);
 	}
 	if (request.framing.kind === "chunked") text += CHUNKED_LINE;
