@@ -1,5 +1,5 @@
 /** config/policy.schema.json: what editors complete and check while a policy is written. */
-import { z } from "zod";
+import * as z from "zod/mini";
 import { policySchema } from "../../src/policy/schema.ts";
 import type { Page } from "../generate.ts";
 

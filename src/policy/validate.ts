@@ -1,13 +1,13 @@
 /** Plain values -> typed configuration, or every fault in the words of a person. */
-import type { z } from "zod";
+import * as z from "zod/mini";
 import { isLaterKey, isLaterValue } from "./later.ts";
 import { nearest } from "./nearest.ts";
-import { keysAt } from "./schema.ts";
+import { keysAt } from "./schema-values.ts";
 import { locate, type Node, type Path, type Plain, pathText, type Span, type TreeFault, UNSET } from "./tree.ts";
 
 /** The configuration; undefined where it does not fit `schema`, for which a fault stands in `faults`. */
-export function validate<T>(schema: z.ZodType<T>, plain: Plain, root: Node, text: string, faults: TreeFault[]): T | undefined {
-	const result = schema.safeParse(plain);
+export function validate<T>(schema: z.core.$ZodType<T>, plain: Plain, root: Node, text: string, faults: TreeFault[]): T | undefined {
+	const result = z.safeParse(schema, plain);
 	if (result.success) return result.data;
 	const known = (path: Path) => keysAt(schema, path);
 	for (const issue of result.error.issues) faults.push(...describe(issue, { plain, root, text, known }));
