@@ -28,7 +28,10 @@ export class DeadlineWheel {
 		this.#schedule();
 	}
 
-	/** `fire` runs at most once per arming, never earlier than asked, at most two ticks (100 ms) late. */
+	/**
+	 * `fire` runs at most once per arming, never earlier than asked (but for what the runtime's own timer is late, about a millisecond),
+	 * at most two ticks (100 ms) late, and later by as long as the event loop stands still.
+	 */
 	deadline(fire: () => void): Deadline {
 		return new Deadline(this, fire);
 	}
@@ -42,6 +45,7 @@ export class DeadlineWheel {
 	arm(deadline: Deadline, delayMs: number): void {
 		// +1: the present tick has begun already, so rounding up alone could fire early.
 		const dueTick = this.#tick + Math.ceil(delayMs / TICK_MS) + 1;
+		deadline.armedTick = this.#tick;
 		deadline.dueTick = dueTick;
 		if (deadline.queuedTick === NEVER || dueTick < deadline.queuedTick) this.#put(deadline);
 	}
@@ -53,13 +57,30 @@ export class DeadlineWheel {
 	}
 
 	#schedule(): void {
-		this.#timer = this.#clock.setTimer(TICK_MS, () => {
+		// To the next tick, not one tick from now: what the runtime is late must not add up.
+		const delayMs = Math.ceil(this.#originMs + (this.#tick + 1) * TICK_MS - this.#clock.monotonicMs());
+		this.#timer = this.#clock.setTimer(delayMs, () => {
 			const target = Math.floor((this.#clock.monotonicMs() - this.#originMs) / TICK_MS);
+			if (target - this.#tick > 1) this.#excuse(target - this.#tick - 1);
 			// After a long stall (suspended laptop, SIGSTOP) every slot is visited once, not once per missed tick.
 			if (target - this.#tick > SLOTS) this.#skipTo(target - SLOTS);
 			while (this.#tick < target) this.#turn();
 			if (this.#timer !== undefined) this.#schedule();
 		});
+	}
+
+	/**
+	 * Ticks were missed: a long reload, a container out of its share of CPU. What was armed meanwhile counted from a tick that was over,
+	 * and would fire long before its time. Counting from a clock instead would cost every arming a look at it.
+	 */
+	#excuse(missedTicks: number): void {
+		for (const slot of this.#slots) {
+			for (const deadline of slot) {
+				if (deadline.armedTick !== this.#tick) continue;
+				deadline.armedTick = NEVER; // it may lie in two slots
+				deadline.dueTick += missedTicks;
+			}
+		}
 	}
 
 	#skipTo(tick: number): void {
@@ -98,6 +119,7 @@ export class Deadline {
 	readonly fire: () => void;
 	dueTick = NEVER;
 	queuedTick = NEVER;
+	armedTick = NEVER;
 
 	constructor(wheel: DeadlineWheel, fire: () => void) {
 		this.#wheel = wheel;

@@ -11,7 +11,8 @@ export class Lifecycle {
 
 	/** Runs once however often it is called; resolves with what failed (empty when all went well). */
 	close(): Promise<Error[]> {
-		this.#closing ??= this.#run();
+		// In a later turn: a closer that closes the whole finds this promise, not the beginning of a second run.
+		this.#closing ??= Promise.resolve().then(() => this.#run());
 		return this.#closing;
 	}
 
