@@ -91,7 +91,7 @@ test("SIGTERM finishes what is in hand and exits 0; a second Nexus on the same d
 		spawnNexus(args),
 		new RegExp(`ended with 1: nexus serve: the data directory .* in use by another Nexus \\(process ${first.child.pid}\\)`),
 	);
-	const sending = Promise.all(
+	await Promise.all(
 		Array.from({ length: 20 }, (_, i) =>
 			send(
 				first.url,
@@ -99,11 +99,20 @@ test("SIGTERM finishes what is in hand and exits 0; a second Nexus on the same d
 			),
 		),
 	);
-	const answers = await sending;
 	const stream = await fetch(`${first.url}/v1/events/stream`);
-	assert.deepEqual(await first.stop("SIGTERM"), { code: 0, signal: null });
+	const { hostname, port } = new URL(first.url);
+	const slow = connect(Number(port), hostname);
+	const body = eventJson({ id: "in hand" });
+	slow.write(`POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${STRUCTURED_TYPE}\r\ncontent-length: ${body.length}\r\n\r\n`);
+	while (!/in_flight_bytes [1-9]/.test(await (await fetch(`${first.url}/metrics`)).text()));
+	const stopped = first.stop("SIGTERM");
+	// The stream ends once draining has begun; only then the body is sent.
 	await stream.text();
-	assert.ok(answers.every((answer) => answer?.accepted === BATCH));
+	slow.write(body);
+	let answer = "";
+	for await (const chunk of slow) answer += String(chunk);
+	assert.match(answer, /^HTTP\/1\.1 200 .*"accepted":1/s);
+	assert.deepEqual(await stopped, { code: 0, signal: null });
 	const second = await spawnNexus(args);
 	await second.stop("SIGKILL");
 	const third = await spawnNexus(args);
