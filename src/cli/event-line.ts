@@ -16,6 +16,8 @@ export interface LineStyle {
 }
 
 const GIST_CHARS_MIN = 20;
+// Control characters, also those of the C1 set, and what changes the direction of writing.
+const UNPRINTABLE = /[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 const RED = "\x1b[31m";
 const YELLOW = "\x1b[33m";
 const DIM = "\x1b[2m";
@@ -89,7 +91,11 @@ function localTime(iso: string): string {
 	return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** Control characters, also those of the C1 set and bidirectional overrides, shown as U+FFFD. */
+/** Whatever it is as JSON, with what a terminal would obey escaped. */
+export function safeJson(value: unknown): string {
+	return JSON.stringify(value).replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 function printable(text: string): string {
-	return text.replace(/[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+	return text.replace(UNPRINTABLE, "\ufffd");
 }

@@ -1,7 +1,7 @@
 /** `nexus events`: what Nexus has, and with --follow what comes. */
 import { type Clock, systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
-import { eventLine, readShownEvent } from "./event-line.ts";
+import { eventLine, readShownEvent, safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
 import { SseReader } from "./sse-reader.ts";
 
@@ -76,13 +76,10 @@ class Printer {
 
 	print(item: unknown): void {
 		this.printed++;
-		if (this.#asJson) {
-			this.#io.stdout.write(`${JSON.stringify(item)}\n`);
-			return;
-		}
-		const shown = readShownEvent(item);
 		const { colour, stdout } = this.#io;
-		stdout.write(shown === undefined ? `${JSON.stringify(item)}\n` : `${eventLine(shown, { colour, columns: stdout.columns })}\n`);
+		const shown = this.#asJson ? undefined : readShownEvent(item);
+		const line = shown === undefined ? safeJson(item) : eventLine(shown, { colour, columns: stdout.columns });
+		stdout.write(`${line}\n`);
 	}
 }
 
