@@ -23,7 +23,8 @@ describe("a seeded generator", () => {
 			const tenths = new Array<number>(10).fill(0);
 			for (const number of take(rng, 100_000)) {
 				assert.ok(number >= 0 && number < 1);
-				tenths[Math.floor(number * 10)]++;
+				const tenth = Math.floor(number * 10);
+				tenths[tenth] = (tenths[tenth] as number) + 1;
 			}
 			// 10,000 expected, standard deviation 95.
 			for (const count of tenths) assert.ok(Math.abs(count - 10_000) < 600, tenths.join(" "));
