@@ -66,6 +66,10 @@ export class Ingest {
 	}
 
 	async #take(req: IncomingMessage, res: ServerResponse): Promise<void> {
+		if ((req.headers["content-encoding"] ?? "identity") !== "identity") {
+			sendProblem(res, { status: 415, title: TITLES[415], detail: "Bodies are taken without content-encoding.", reason: "bad_event" });
+			return;
+		}
 		const read = await readBody(req, BODY_BYTES_MAX);
 		if (!read.ok) {
 			sendProblem(res, read.problem);

@@ -1,4 +1,5 @@
 /** Nexus as one thing: the log, the ingest path and the API behind one address, opened and closed in order. */
+import type { IncomingMessage } from "node:http";
 import { getRequestListener } from "@hono/node-server";
 import type { Clock } from "../core/clock.ts";
 import { Lifecycle } from "../core/lifecycle.ts";
@@ -48,7 +49,7 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			clock,
 			log: logger,
 			connectionsMax: CONNECTIONS_MAX,
-			handler: (req, res) => (req.method === "POST" && req.url === "/v1/events" ? ingest.handle(req, res) : behind(req, res)),
+			handler: (req, res) => (isIngest(req) ? ingest.handle(req, res) : behind(req, res)),
 		});
 		server = started;
 		lifecycle.onClose("the HTTP server", () => {
@@ -62,4 +63,8 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		await lifecycle.close();
 		throw thrown;
 	}
+}
+
+function isIngest({ method, url = "" }: IncomingMessage): boolean {
+	return method === "POST" && (url === "/v1/events" || url.startsWith("/v1/events?"));
 }

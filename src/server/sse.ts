@@ -46,6 +46,9 @@ export class SseStream {
 		res.flushHeaders();
 		res.once("close", () => stream.#closed());
 		res.on("error", () => stream.#closed());
+		res.on("drain", () => {
+			stream.#stalled = 0;
+		});
 		req.resume();
 		stream.#beat();
 		return stream;
@@ -97,6 +100,7 @@ export class SseStream {
 
 	#beat(): void {
 		this.#heartbeat = this.#clock.setTimer(this.#heartbeatMs, () => {
+			// A busy stream is full at nearly every look; it is stuck only if it has not drained once in between.
 			this.#stalled = this.#res.writableNeedDrain ? this.#stalled + 1 : 0;
 			if (this.#stalled > STALLED_HEARTBEATS_MAX) {
 				this.#res.destroy();

@@ -85,6 +85,7 @@ test("another type of content is 415, a larger event or body 413", async (t) => 
 	const { nexus, url } = await serveNexus(t, temporaryDir(t));
 	assert.equal((await post(url, eventJson({ id: "1" }), { "content-type": "application/json" })).status, 415);
 	assert.equal((await post(url, eventJson({ id: "1" }), { "content-type": "application/cloudevents+avro" })).status, 415);
+	assert.equal((await post(url, eventJson({ id: "1" }), { "content-type": STRUCTURED_TYPE, "content-encoding": "gzip" })).status, 415);
 	assert.equal((await post(url, eventJson({ id: "1", data: "x".repeat(65_536) }), { "content-type": STRUCTURED_TYPE })).status, 413);
 	assert.equal((await post(url, Buffer.alloc(4 * 1024 * 1024 + 1, 0x20), { "content-type": BATCH_TYPE })).status, 413);
 	assert.equal(nexus.log.stats().lastSequence, 0);

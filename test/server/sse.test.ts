@@ -78,6 +78,20 @@ test("a reader that takes nothing over three heartbeats is cut off", async (t) =
 	assert.equal(closed, true);
 });
 
+test("a slow reader that makes progress is kept, though its stream is full at every heartbeat", async (t) => {
+	const clock = new FakeClock();
+	const { stream, client } = await openStream(t, clock, 64 * 1024 * 1024);
+	for (let round = 0; round < 6; round++) {
+		client.pause();
+		while (stream.isReady) stream.send({ data: "x".repeat(100_000) });
+		clock.advance(15_000);
+		const drained = new Promise<void>((resolve) => stream.onDrain(resolve));
+		client.resume();
+		await drained;
+	}
+	assert.equal(stream.isOpen, true);
+});
+
 test("onClose runs when the reader goes away, and at once when it has gone", async (t) => {
 	const { stream, client } = await openStream(t, new FakeClock());
 	client.destroy();
