@@ -9,13 +9,14 @@ const BYTES_MAX = TEXT_CHARS_MAX * 3;
 
 /** `text` is what was read, for `formatFaults`; empty where nothing was. Rejects never. */
 export async function loadPolicyFile(file: string, env: Env, version: number): Promise<{ readonly text: string; readonly result: LoadResult }> {
-	const read = await readText(file);
+	const read = await readTextFile(file);
 	if ("text" in read) return { text: read.text, result: loadPolicy(read.text, file, env, version) };
 	const place = { file, line: 1, column: 1 };
 	return { text: "", result: { ok: false, faults: [{ place, width: 1, path: "", message: read.message, hint: read.hint }] } };
 }
 
-async function readText(file: string): Promise<{ text: string } | { message: string; hint: string }> {
+/** The whole text of a UTF-8 file, cut off (and so refused by whoever parses it) just above what a policy may have. Rejects never. */
+export async function readTextFile(file: string): Promise<{ readonly text: string } | { readonly message: string; readonly hint: string }> {
 	try {
 		await using handle = await open(file, "r");
 		const bytes = Buffer.allocUnsafe(64 * 1024);
