@@ -45,6 +45,12 @@ export async function runUnit({ configFile, command }: RunOptions, io: CliIo): P
 		);
 		return EXIT_INPUT;
 	}
+	// Looked at before, as afterwards whoever answers there could not be told from our own sidecar.
+	for (const address of listenersOf(result.snapshot)) {
+		if (!(await accepts(address))) continue;
+		io.stderr.write(`nexus: ${urlHost(address.host)}:${address.port}, where ${configFile} wants to listen, is taken by another program.\n`);
+		return EXIT_INPUT;
+	}
 	const signals = listenForStop(process, systemClock);
 	try {
 		return await new Unit(configFile, result.snapshot, signals, io, systemClock).run(command);

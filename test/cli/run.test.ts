@@ -112,6 +112,7 @@ test("an address that is taken ends the unit before the application starts", asy
 	const { run } = await start(t, "console.log('started');", outside);
 	const { code } = await run.ended;
 	assert.equal(code, 1);
+	assert.match(run.stderr, new RegExp(`127\\.0\\.0\\.1:${outside}, where .* is taken by another program`));
 	assert.doesNotMatch(run.stdout, /started/);
 });
 

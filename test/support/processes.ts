@@ -24,7 +24,7 @@ export class NexusProcess {
 	stderr = "";
 	readonly #waiting = new Set<() => void>();
 
-	/** Killed at the end of the test, if it still runs then. */
+	/** Told to end at the end of the test, and again until it has: killed outright it could not end what it has started. */
 	constructor(t: TestContext, args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
 		const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ["ignore", "pipe", "pipe"], ...options });
 		this.process = child;
@@ -32,8 +32,12 @@ export class NexusProcess {
 		child.stderr.on("data", (chunk: Buffer) => this.#take("stderr", chunk));
 		this.ended = new Promise((resolve) => child.once("close", (code, signal) => resolve({ code, signal })));
 		t.after(async () => {
-			child.kill("SIGKILL");
-			await this.ended;
+			const exited = child.exitCode !== null || child.signalCode !== null;
+			if (exited) return;
+			const again = setInterval(() => child.kill("SIGTERM"), 100);
+			child.kill("SIGTERM");
+			await new Promise((resolve) => child.once("exit", resolve));
+			clearInterval(again);
 		});
 	}
 
