@@ -39,8 +39,8 @@ export interface HealthCheckerOptions {
 	readonly clock: Clock;
 	readonly rng: Rng;
 	readonly log: Logger;
-	/** Each change of the verdict; so the first result of a pending endpoint is always told. Never during `setEndpoints`. */
-	readonly onChange: (key: string, healthy: boolean, detail: HealthDetail) => void;
+	/** Each change of the verdict, `first` where there was none before: a pending endpoint's first result is always told. Never during `setEndpoints`. */
+	readonly onChange: (key: string, healthy: boolean, detail: HealthDetail & { readonly first: boolean }) => void;
 	/** For tests of the schedule; the real one where absent. */
 	readonly probe?: typeof probe;
 }
@@ -146,7 +146,7 @@ export class HealthChecker {
 		}
 		this.#schedule(check, this.#intervalMs(check.state));
 		const after = statusOf(check.state);
-		if (after !== before) onChange(check.key, after === "healthy", detailOf(check));
+		if (after !== before) onChange(check.key, after === "healthy", { ...detailOf(check), first: before === "pending" });
 	}
 
 	#intervalMs(state: HealthState): number {

@@ -29,8 +29,10 @@ function bench(overrides: Partial<HealthCheckPolicy> = {}, rng = seededRng(1)) {
 		clock,
 		rng,
 		log: silentLogger,
-		onChange: (key, healthy, { lastError, consecutive }) => {
-			changes.push(`${key} ${healthy ? "healthy" : "unhealthy"} after ${consecutive}${lastError === "" ? "" : `: ${lastError}`}`);
+		onChange: (key, healthy, { lastError, consecutive, first }) => {
+			changes.push(
+				`${key} ${first ? "first " : ""}${healthy ? "healthy" : "unhealthy"} after ${consecutive}${lastError === "" ? "" : `: ${lastError}`}`,
+			);
 		},
 		probe: (address, _options, _clock, signal) =>
 			new Promise((resolve) => {
@@ -101,7 +103,7 @@ describe("HealthChecker", () => {
 		clock.advance(1_000);
 		await asked[0]?.answer(OK);
 		await asked[1]?.answer(REFUSED);
-		assert.deepEqual(changes, ["e0 healthy after 1", "e1 unhealthy after 1: connect refused"]);
+		assert.deepEqual(changes, ["e0 first healthy after 1", "e1 first unhealthy after 1: connect refused"]);
 		assert.deepEqual(checker.status("e1"), { health: "unhealthy", lastError: "connect refused", consecutive: 1 });
 		checker.stop();
 	});
@@ -111,7 +113,7 @@ describe("HealthChecker", () => {
 		checker.setEndpoints(targets(1));
 		await asked[0]?.answer(OK);
 		for (const result of [REFUSED, REFUSED, OK, REFUSED, REFUSED]) await round(result);
-		assert.deepEqual(changes, ["e0 healthy after 1"]);
+		assert.deepEqual(changes, ["e0 first healthy after 1"]);
 		for (const result of [REFUSED, REFUSED, OK, REFUSED, OK]) await round(result);
 		assert.deepEqual(changes.slice(1), ["e0 unhealthy after 3: connect refused"]);
 		await round(OK);
@@ -133,7 +135,7 @@ describe("HealthChecker", () => {
 		assert.equal(asked.length, 31);
 		clock.advance(1);
 		await asked.at(-1)?.answer(OK);
-		assert.deepEqual(changes, ["e0 unhealthy after 1: connect refused", "e0 healthy after 1: connect refused"]);
+		assert.deepEqual(changes, ["e0 first unhealthy after 1: connect refused", "e0 healthy after 1: connect refused"]);
 		checker.stop();
 	});
 
@@ -153,7 +155,7 @@ describe("HealthChecker", () => {
 			asked.map(({ key }) => key),
 			["e0", "e1", "e0"],
 		);
-		assert.deepEqual(changes, ["e0 healthy after 1"]);
+		assert.deepEqual(changes, ["e0 first healthy after 1"]);
 		checker.stop();
 	});
 
@@ -192,7 +194,7 @@ describe("HealthChecker", () => {
 		assert.deepEqual(changes, []);
 		assert.equal(checker.status("e0")?.health, "pending");
 		await asked[1]?.answer(OK);
-		assert.deepEqual(changes, ["e0 healthy after 1"]);
+		assert.deepEqual(changes, ["e0 first healthy after 1"]);
 		checker.stop();
 	});
 
