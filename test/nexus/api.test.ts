@@ -192,6 +192,9 @@ test("health, metrics and the OpenAPI document answer", async (t: TestContext) =
 	assert.equal(await expectStatus(url, "/livez", 200), '{"status":"live"}');
 	assert.equal(await expectStatus(url, "/readyz?verbose", 200), '{"status":"ready"}');
 	assert.match(await expectStatus(url, "/metrics", 200), /^nexus_events_accepted_total 1$/m);
+	const head = await fetch(`${url}/v1/events/stream`, { method: "HEAD" });
+	assert.deepEqual([head.status, head.headers.get("content-type")], [200, "text/event-stream"]);
+	assert.match(await expectStatus(url, "/metrics", 200), /^nexus_followers 0$/m);
 	const document = JSON.parse(await expectStatus(url, "/openapi.json", 200)) as {
 		openapi: string;
 		paths: Record<string, Record<string, { responses: object }>>;

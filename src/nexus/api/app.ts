@@ -64,6 +64,8 @@ export function createApp(options: AppOptions): NexusApp {
 		if (resume !== undefined && !SEQUENCE_DIGITS.test(resume)) {
 			return problemResponse({ status: 400, title: "Last-Event-ID is not a sequence.", reason: "bad_query" });
 		}
+		// A HEAD has no body that could follow anything.
+		if (c.req.method === "HEAD") return new Response(null, { headers: { "content-type": "text/event-stream" } });
 		const { lastSequence } = log.stats();
 		const start = resume ?? after ?? (rest.since === undefined ? lastSequence : 0);
 		const stream = SseStream.open(c.env.incoming, c.env.outgoing, { clock });

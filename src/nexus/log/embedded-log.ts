@@ -1,5 +1,4 @@
 /** The embedded event log: group commit over segments, each (source, id) once within the window, reads of what is durable. */
-import { mkdirSync } from "node:fs";
 import type { Clock } from "../../core/clock.ts";
 import { codeOf, messageOf } from "../../core/errors.ts";
 import { IdSource } from "../../core/ids.ts";
@@ -14,7 +13,7 @@ import { LogReader } from "./log-reader.ts";
 import { recoverWindow } from "./recovered-window.ts";
 import { type RecoveryNote, recoverSegments } from "./recovery.ts";
 import { type RetentionLimits, removeExpired } from "./retention.ts";
-import type { Segment } from "./segment.ts";
+import { makeDirectory, type Segment } from "./segment.ts";
 import { SegmentWriter } from "./segment-writer.ts";
 
 export interface EmbeddedLogOptions {
@@ -41,7 +40,7 @@ const SPARE_BUFFER_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Locks the directory, recovers what is in it and opens the log. Throws a readable error when the directory cannot be used. */
 export function openEmbeddedLog(options: EmbeddedLogOptions): { log: EventLog; recovery: readonly RecoveryNote[] } {
-	mkdirSync(options.dir, { recursive: true });
+	makeDirectory(options.dir);
 	const lock = lockDirectory(options.dir);
 	try {
 		const { segments, notes } = recoverSegments(options.dir, options.extentBytes ?? EXTENT_BYTES);

@@ -49,8 +49,10 @@ export function recoverSegments(dir: string, extentBytes: number): Recovered {
 		recoverSegment(segment, limit, extentBytes, notes);
 		if (index < segments.length - 1) segment.finishExtent();
 	});
-	if (notes.length > 0) syncDirectory(dir);
 	removeStrayIndexes(dir);
+	// A process killed between write and sync leaves blocks that only the page cache has. From here on they count as durable.
+	segments.at(-1)?.sync();
+	syncDirectory(dir);
 	return { segments, notes };
 }
 

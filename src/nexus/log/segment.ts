@@ -1,6 +1,6 @@
 /** One segment on disk: the file of blocks, and beside it the file of finished extents. Raw descriptors; knows no events. */
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, read, readSync, unlinkSync, writeSync, writevSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, read, readSync, unlinkSync, writeSync, writevSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { decodeSegmentHeader, encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./block-codec.ts";
 import { decodeExtentHeader, EXTENT_HEADER_BYTES, Extent, type ExtentSummary } from "./extent.ts";
 
@@ -88,6 +88,11 @@ export class Segment {
 			while (rest.length > 0 && written >= (rest[0] as Buffer).length) written -= (rest.shift() as Buffer).length;
 			if (written > 0) rest = [(rest[0] as Buffer).subarray(written), ...rest.slice(1)];
 		}
+	}
+
+	/** Blocks until the disk has all that was written. */
+	sync(): void {
+		fsyncSync(this.fd);
 	}
 
 	/** Undefined where the file is shorter than that. */
@@ -201,6 +206,17 @@ export function isSegmentName(name: string): boolean {
 
 function indexPathOf(path: string): string {
 	return path.replace(/\.log$/, ".idx");
+}
+
+/** Creates a directory with what is missing above it, all of it durable: a file is only as safe as the names that lead to it. */
+export function makeDirectory(dir: string): void {
+	const created = mkdirSync(dir, { recursive: true });
+	if (created === undefined) return;
+	const last = dirname(resolve(created));
+	for (let parent = dirname(resolve(dir)); ; parent = dirname(parent)) {
+		syncDirectory(parent);
+		if (parent === last) return;
+	}
 }
 
 /** Makes creations and removals in a directory durable. */
