@@ -2,7 +2,7 @@
 import { relative } from "node:path";
 import type { CliIo } from "./io.ts";
 import type { Mesh } from "./up-mesh.ts";
-import { quantileMs, type ServiceTraffic, type StoredEvent, serviceOf, type Watched } from "./up-watch.ts";
+import { quantileMs, type ServiceTraffic, type StoredEvent, serviceOf } from "./up-watch.ts";
 
 const HOST = "127.0.0.1";
 const DEFAULT_NEXUS_PORT = 7400;
@@ -62,13 +62,27 @@ function portOf(url: string): number {
 	return Number(new URL(url).port);
 }
 
+export interface Seen {
+	/** Inbound, by service, in the order in which they are shown. */
+	readonly traffic: readonly (readonly [service: string, traffic: ServiceTraffic])[];
+	readonly seconds: number;
+	/** All so far. */
+	readonly events: number;
+	/** Requests of the steady load without any answer, all so far. */
+	readonly unanswered: number;
+}
+
 /** One line: requests a second of each service, the share that failed, latencies. */
-export function liveLine(watched: Watched, unanswered: number, seconds: number): string {
-	if (watched.fault !== undefined) return `nexus does not answer (${watched.fault}); the mesh goes on without it`;
-	const services = [...watched.traffic].sort(([a], [b]) => a.localeCompare(b)).map(([name, traffic]) => serviceText(name, traffic, seconds));
-	const parts = services.length === 0 ? ["no traffic"] : services;
+export function liveLine({ traffic, seconds, events, unanswered }: Seen): string {
+	const parts = traffic.length === 0 ? ["no traffic"] : traffic.map(([name, service]) => serviceText(name, service, seconds));
 	if (unanswered > 0) parts.push(`${unanswered} unanswered`);
-	return `${parts.join(" | ")} | ${watched.events} events`;
+	return `${parts.join(" | ")} | ${events} events`;
+}
+
+/** As the mesh file lists them, whose names may count instances (payments-1) where events know the service (payments). */
+export function inMeshOrder({ services }: Mesh, traffic: ReadonlyMap<string, ServiceTraffic>): (readonly [string, ServiceTraffic])[] {
+	const place = (service: string): number => services.findIndex(({ name }) => name === service || name.startsWith(`${service}-`));
+	return [...traffic].sort(([a], [b]) => place(a) - place(b));
 }
 
 function serviceText(name: string, traffic: ServiceTraffic, seconds: number): string {
@@ -84,10 +98,10 @@ function ms(value: number | undefined): string {
 /** One event on one line, without the prefix that all share. */
 export function eventLine({ event }: StoredEvent): string {
 	const time = event.time === undefined ? "" : `${new Date(event.time).toTimeString().slice(0, 8)} `;
-	return `${time}${serviceOf(event.source)} ${event.type.replace(/^nexus\.mesh\./, "")}${describeData(event.data)}`;
+	return `${time}${serviceOf(event.source)} ${event.type.replace(/^nexus\.mesh\./, "")}${describeData(event.type, event.data)}`;
 }
 
-function describeData(data: unknown): string {
+function describeData(type: string, data: unknown): string {
 	if (typeof data !== "object" || data === null) return "";
 	if ("faults" in data && Array.isArray(data.faults)) {
 		return data.faults
@@ -98,9 +112,8 @@ function describeData(data: unknown): string {
 			.join("");
 	}
 	const record = data as Record<string, unknown>;
-	const told = ["upstream", "endpoint", "lastError", "version", "hash", "cause"]
-		.map((key) => record[key])
-		.filter((value) => value !== undefined && value !== "");
+	const keys = ["upstream", "endpoint", "version", "hash", "cause", ...(type.endsWith(".unhealthy") ? ["lastError"] : [])];
+	const told = keys.map((key) => record[key]).filter((value) => value !== undefined && value !== "");
 	return told.length === 0 ? "" : ` ${told.join(" ")}`;
 }
 

@@ -20,13 +20,9 @@ export interface ServiceTraffic {
 	counts: number[];
 }
 
-export interface Watched {
-	/** Inbound traffic since the last call, by service. */
-	readonly traffic: ReadonlyMap<string, ServiceTraffic>;
+export interface Polled {
 	/** What is not traffic, oldest first. */
 	readonly happened: readonly StoredEvent[];
-	/** All events so far. */
-	readonly events: number;
 	/** Set where Nexus did not answer. */
 	readonly fault: string | undefined;
 }
@@ -34,31 +30,42 @@ export interface Watched {
 export class MeshWatch {
 	readonly #url: string;
 	#after = 0;
+	#traffic = new Map<string, ServiceTraffic>();
 
 	/** `url` of Nexus, without a path. */
 	constructor(url: string) {
 		this.#url = url;
 	}
 
+	/** All events so far. */
+	get events(): number {
+		return this.#after;
+	}
+
 	/** Never rejects; what could not be read now is read by the next call. */
-	async poll(): Promise<Watched> {
-		const traffic = new Map<string, ServiceTraffic>();
+	async poll(): Promise<Polled> {
 		const happened: StoredEvent[] = [];
 		try {
-			const response = await fetch(`${this.#url}/v1/events?after=${this.#after}&limit=${EVENTS_PER_POLL}&order=asc`, {
-				signal: AbortSignal.timeout(POLL_TIMEOUT_MS),
-			});
+			const url = `${this.#url}/v1/events?after=${this.#after}&limit=${EVENTS_PER_POLL}&order=asc`;
+			const response = await fetch(url, { signal: AbortSignal.timeout(POLL_TIMEOUT_MS) });
 			if (!response.ok) throw new Error(`status ${response.status}`);
 			const { events } = (await response.json()) as { events: StoredEvent[] };
 			for (const stored of events) {
 				this.#after = stored.sequence;
-				if (stored.event.type === "nexus.mesh.traffic.routed") addTraffic(traffic, stored);
+				if (stored.event.type === "nexus.mesh.traffic.routed") addTraffic(this.#traffic, stored);
 				else happened.push(stored);
 			}
-			return { traffic, happened, events: this.#after, fault: undefined };
+			return { happened, fault: undefined };
 		} catch (error) {
-			return { traffic, happened, events: this.#after, fault: faultOf(error) };
+			return { happened, fault: faultOf(error) };
 		}
+	}
+
+	/** Inbound traffic by service since the last call. */
+	takeTraffic(): ReadonlyMap<string, ServiceTraffic> {
+		const taken = this.#traffic;
+		this.#traffic = new Map();
+		return taken;
 	}
 }
 

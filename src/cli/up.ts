@@ -12,18 +12,18 @@ import { loadPolicyFile } from "../policy/load-file.ts";
 import type { CliIo } from "./io.ts";
 import { listenForStop, type StopSignals } from "./stop-signals.ts";
 import { Child, describeEnd, nexusCommand } from "./supervise.ts";
-import { type Mesh, readMesh } from "./up-mesh.ts";
+import { type Mesh, type MeshService, readMesh } from "./up-mesh.ts";
 import { startTraffic } from "./up-traffic.ts";
-import { eventLine, LiveScreen, liveLine, table, whatToTry } from "./up-view.ts";
+import { eventLine, inMeshOrder, LiveScreen, liveLine, table, whatToTry } from "./up-view.ts";
 import { MeshWatch } from "./up-watch.ts";
 
 const SHOP = fileURLToPath(new URL("../../config/samples/shop/mesh.json", import.meta.url));
 const PROGRAM = fileURLToPath(new URL("../../bin/nexus", import.meta.url));
 const READY_TIMEOUT_MS = 20_000;
 const READY_POLL_MS = 50;
-const REDRAW_MS = 1_000;
-// In a pipe each line stays: fewer are enough.
-const REPORT_MS = 5_000;
+const POLL_MS = 1_000;
+// Where output is no terminal each line stays: fewer are enough.
+const POLLS_PER_LINE = 5;
 // The drain timeout of the samples is 5 s.
 const STOP_GRACE_MS = 8_000;
 const LOG_TAIL_LINES = 15;
@@ -115,14 +115,18 @@ class RunningMesh {
 			process.env,
 		);
 		if (!(await this.#ready(nexus, nexusPort))) return nexus;
-		const sidecars = services.map(({ name, command, env, policyFile, ports }) => {
-			this.#child(name, command, env, directory);
-			const sidecar = this.#child(`${name} sidecar`, nexusCommand("sidecar", "--config", policyFile), env, directory);
-			return { sidecar, admin: ports.get("ADMIN_PORT") ?? 0 };
-		});
-		const ready = await Promise.all(sidecars.map(({ sidecar, admin }) => this.#ready(sidecar, admin)));
-		const failed = sidecars[ready.indexOf(false)];
-		return this.#children.find(({ end }) => end !== undefined) ?? failed?.sidecar ?? "ready";
+		// The called before their callers, so that a first health check finds somebody.
+		for (const group of groupsOf(services).reverse()) {
+			const sidecars = group.map(({ name, command, env, policyFile, ports }) => {
+				this.#child(name, command, env, directory);
+				const sidecar = this.#child(`${name} sidecar`, nexusCommand("sidecar", "--config", policyFile), env, directory);
+				return { sidecar, admin: ports.get("ADMIN_PORT") ?? 0 };
+			});
+			const ready = await Promise.all(sidecars.map(({ sidecar, admin }) => this.#ready(sidecar, admin)));
+			const failed = this.#children.find(({ end }) => end !== undefined) ?? sidecars[ready.indexOf(false)]?.sidecar;
+			if (failed !== undefined) return failed;
+		}
+		return "ready";
 	}
 
 	#child(name: string, command: readonly string[], env: NodeJS.ProcessEnv, cwd?: string): Child {
@@ -157,20 +161,27 @@ class RunningMesh {
 		const { traffic, nexusPort } = this.#mesh;
 		const steady = startTraffic(traffic.url, traffic.requestsPerSecond, systemClock);
 		const watch = new MeshWatch(`http://127.0.0.1:${nexusPort}`);
-		const intervalMs = this.#io.stdout.isTTY ? REDRAW_MS : REPORT_MS;
 		// Nexus may go: the mesh does not need it to carry traffic, and showing that is part of the show.
 		const gone = Promise.race(this.#children.slice(1).map((child) => child.ended.then(() => child)));
 		const stopped = Promise.race([gone, this.#signals.first.then(() => "signal" as const)]);
+		const pollsPerLine = this.#io.stdout.isTTY ? 1 : POLLS_PER_LINE;
 		let lastMs = systemClock.monotonicMs();
 		try {
-			for (;;) {
-				const next = await Promise.race([stopped, pause(intervalMs)]);
+			for (let polls = 1; ; polls++) {
+				const next = await Promise.race([stopped, pause(POLL_MS)]);
 				if (next === "signal") return 0;
 				if (next !== undefined) return this.#fail(next);
-				const watched = await watch.poll();
+				const { happened, fault } = await watch.poll();
+				for (const event of happened) this.#screen.print(eventLine(event));
+				if (polls % pollsPerLine !== 0) continue;
 				const nowMs = systemClock.monotonicMs();
-				for (const event of watched.happened) this.#screen.print(eventLine(event));
-				this.#screen.show(liveLine(watched, steady.unanswered, (nowMs - lastMs) / 1000));
+				const seen = {
+					traffic: inMeshOrder(this.#mesh, watch.takeTraffic()),
+					seconds: (nowMs - lastMs) / 1000,
+					events: watch.events,
+					unanswered: steady.unanswered,
+				};
+				this.#screen.show(fault === undefined ? liveLine(seen) : `nexus does not answer (${fault}); the mesh goes on without it`);
 				lastMs = nowMs;
 			}
 		} finally {
@@ -189,6 +200,17 @@ class RunningMesh {
 	#logOf(name: string): string {
 		return join(this.#scratch, `${name.replaceAll(" ", "-")}.log`);
 	}
+}
+
+/** Neighbours in the list with one policy are instances of one service. */
+function groupsOf(services: readonly MeshService[]): MeshService[][] {
+	const groups: MeshService[][] = [];
+	for (const service of services) {
+		const last = groups.at(-1);
+		if (last?.[0]?.policyFile === service.policyFile) last.push(service);
+		else groups.push([service]);
+	}
+	return groups;
 }
 
 /** A mesh that runs keeps the process alive; the pause alone does not. */
