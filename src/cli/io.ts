@@ -26,7 +26,7 @@ function streamOf(stream: NodeJS.WriteStream): CliStream {
 		isTTY: stream.isTTY === true,
 		// A getter: the window may be resized while a command runs.
 		get columns() {
-			return stream.columns ?? 80;
+			return stream.columns || 80; // 0 where a terminal has no size
 		},
 	};
 }
