@@ -163,11 +163,13 @@ export async function rawClient(t: TestContext, port: number, options: { paused?
 
 /** A server's side of one connection. */
 export class RawUpstreamConnection extends RawPeer {
+	/** Set it with the 101: what comes from then on is not HTTP. */
+	tunnel = false;
 	readonly #requests: StrictMessage[] = [];
 
 	/** Complete requests so far, by a strict reader; throws where what came is not HTTP/1.1 as a proxy may write it. */
 	get requests(): readonly StrictMessage[] {
-		this.#requests.push(...this.takeMessages((bytes) => readRequests(bytes)));
+		if (!this.tunnel) this.#requests.push(...this.takeMessages((bytes) => readRequests(bytes)));
 		return this.#requests;
 	}
 
@@ -202,6 +204,8 @@ export async function rawUpstream(t: TestContext, answer?: Answerer): Promise<Ra
 	const server = createServer({ allowHalfOpen: true }, (socket) => {
 		const connection = new RawUpstreamConnection(socket);
 		connections.push(connection);
+		// Registered now, so that it runs behind the hooks which stop whatever has connected: a failed check must leave nothing running.
+		if (connections.length === 1) t.after(check);
 		for (const look of waiting) look();
 		if (answer === undefined) return;
 		let answered = 0;
@@ -221,10 +225,10 @@ export async function rawUpstream(t: TestContext, answer?: Answerer): Promise<Ra
 		for (const { socket } of connections) socket.destroy();
 		if (server.listening) await new Promise((resolve) => server.close(resolve));
 	};
-	t.after(async () => {
-		await close();
+	const check = (): void => {
 		for (const connection of connections) if (connection.keep) void connection.requests;
-	});
+	};
+	t.after(close);
 	const { port } = server.address() as AddressInfo;
 	return {
 		port,
