@@ -72,11 +72,11 @@ export interface Seen {
 	readonly unanswered: number;
 }
 
-/** One line: requests a second of each service, the share that failed, latencies. */
+/** One line: requests a second of each service, the share that failed, latency. Three services fit 80 columns. */
 export function liveLine({ traffic, seconds, events, unanswered }: Seen): string {
 	const parts = traffic.length === 0 ? ["no traffic"] : traffic.map(([name, service]) => serviceText(name, service, seconds));
 	if (unanswered > 0) parts.push(`${unanswered} unanswered`);
-	return `${parts.join(" | ")} | ${events} events`;
+	return [...parts, `${events} events`].join("  ");
 }
 
 /** As the mesh file lists them, whose names may count instances (payments-1) where events know the service (payments). */
@@ -87,7 +87,8 @@ export function inMeshOrder({ services }: Mesh, traffic: ReadonlyMap<string, Ser
 
 function serviceText(name: string, traffic: ServiceTraffic, seconds: number): string {
 	const failed = traffic.failed === 0 ? "" : ` ${Math.round((traffic.failed / traffic.requests) * 100)}% failed`;
-	return `${name} ${(traffic.requests / seconds).toFixed(1)}/s${failed} p50<${ms(quantileMs(traffic, 0.5))} p99<${ms(quantileMs(traffic, 0.99))}`;
+	const rate = traffic.requests / seconds;
+	return `${name} ${rate < 1 ? rate.toFixed(1) : Math.round(rate)}/s${failed} p99<${ms(quantileMs(traffic, 0.99))}`;
 }
 
 function ms(value: number | undefined): string {

@@ -24,7 +24,7 @@ test("the shop serves requests through its sidecars, its events arrive, and a st
 	assert.match(order.payment.by, /^payments-[123]$/);
 
 	// What the steady traffic did has come back as events.
-	await up.said(/frontend \d+\.\d\/s .*checkout \d+\.\d\/s .*payments \d+\.\d\/s .* \d+ events/);
+	await up.said(/frontend [1-9]\d*\/s .*checkout [1-9]\d*\/s .*payments [1-9]\d*\/s .* \d+ events/);
 	up.process.kill("SIGTERM");
 	assert.deepEqual(await up.ended, { code: 0, signal: null });
 	assert.equal(up.stderr, "");
