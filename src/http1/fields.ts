@@ -27,6 +27,8 @@ export const CACHE_CONTROL = 22;
 export const FRAMING_ALIAS = 23;
 /** Any field that begins with `x-nexus-`: the mesh's own. */
 export const X_NEXUS = 24;
+/** Names that the same servers read as one of the fields in which proxies say who the client is: never relayed, whoever sends them. */
+export const FORWARDED_ALIAS = 25;
 
 const NAMES: readonly (readonly [string, number])[] = [
 	["host", HOST],
@@ -51,8 +53,6 @@ const NAMES: readonly (readonly [string, number])[] = [
 	["max-forwards", MAX_FORWARDS],
 	["authorization", AUTHORIZATION],
 	["cache-control", CACHE_CONTROL],
-	["transfer_encoding", FRAMING_ALIAS],
-	["content_length", FRAMING_ALIAS],
 ];
 
 interface Known {
@@ -66,6 +66,15 @@ const BY_LENGTH: readonly (readonly Known[])[] = Array.from({ length: LONGEST },
 );
 const NEXUS_PREFIX = Buffer.from("x-nexus-", "latin1");
 
+/** What a name is that differs from the known one only by `_` for `-`. */
+const ALIASES: Uint8Array = new Uint8Array(32);
+for (const id of [CONTENT_LENGTH, TRANSFER_ENCODING]) ALIASES[id] = FRAMING_ALIAS;
+for (const id of [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP]) ALIASES[id] = FORWARDED_ALIAS;
+
+const DIFFERENT = 0;
+const SAME = 1;
+const ALIAS = 2;
+
 /** Which of the known fields the bytes `[start, end)` name, ASCII case folded. Their being a token is the caller's check. */
 export function fieldId(buffer: Uint8Array, start: number, end: number): number {
 	const length = end - start;
@@ -74,10 +83,14 @@ export function fieldId(buffer: Uint8Array, start: number, end: number): number 
 		const known = BY_LENGTH[length] as readonly Known[];
 		for (let k = 0; k < known.length; k++) {
 			const candidate = known[k] as Known;
-			if (candidate.bytes[0] === first && equalsFolded(buffer, start, candidate.bytes)) return candidate.id;
+			if (candidate.bytes[0] !== first) continue;
+			const likeness = compareFolded(buffer, start, candidate.bytes);
+			if (likeness === SAME) return candidate.id;
+			if (likeness === ALIAS) return ALIASES[candidate.id] as number;
 		}
 	}
-	return first === 0x78 && length > NEXUS_PREFIX.length && equalsFolded(buffer, start, NEXUS_PREFIX) ? X_NEXUS : OTHER;
+	if (first !== 0x78 || length <= NEXUS_PREFIX.length) return OTHER;
+	return compareFolded(buffer, start, NEXUS_PREFIX) === DIFFERENT ? OTHER : X_NEXUS;
 }
 
 /** The same for a name that is a string already. */
@@ -87,17 +100,29 @@ export function fieldIdOf(name: string): number {
 }
 
 // Folding by range, not by bit: `_` and DEL, `[` and `{` must stay different.
-function equalsFolded(buffer: Uint8Array, start: number, lower: Uint8Array): boolean {
+function compareFolded(buffer: Uint8Array, start: number, lower: Uint8Array): number {
+	let likeness = SAME;
 	for (let i = 0; i < lower.length; i++) {
 		const byte = buffer[start + i] as number;
 		const folded = byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
-		if (folded !== lower[i]) return false;
+		if (folded === lower[i]) continue;
+		if (byte !== 0x5f || lower[i] !== 0x2d) return DIFFERENT;
+		likeness = ALIAS;
 	}
-	return true;
+	return likeness;
 }
 
-/** Fields that mean one connection only and are never relayed: RFC 9110 section 7.6.1. Framing is written anew. */
-export const HOP_BY_HOP: Uint8Array = flags([CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS]);
+/** Fields that are never relayed: those that mean one connection only (RFC 9110 section 7.6.1), framing, which is written anew, and aliases. */
+export const HOP_BY_HOP: Uint8Array = flags([
+	CONNECTION,
+	KEEP_ALIVE,
+	PROXY_CONNECTION,
+	TE,
+	TRANSFER_ENCODING,
+	UPGRADE,
+	HTTP2_SETTINGS,
+	FORWARDED_ALIAS,
+]);
 
 /** Fields that a `Connection` list cannot make us drop (CVE-2024-45410, CVE-2022-45059): what they say is not the client's to withdraw. */
 export const NOT_NOMINABLE: Uint8Array = flags([

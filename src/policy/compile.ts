@@ -1,7 +1,14 @@
 /** Typed configuration -> the frozen snapshot that the data plane runs. Nothing can fail here any more. */
 import { dirname, resolve } from "node:path";
 import { FrozenMap } from "./frozen-map.ts";
-import type { EndpointConfig, PolicyConfig, UpstreamConfig } from "./schema.ts";
+import {
+	type EndpointConfig,
+	limits as limitsSchema,
+	type PolicyConfig,
+	pool as poolSchema,
+	timeout as timeoutSchema,
+	type UpstreamConfig,
+} from "./schema.ts";
 import type {
 	EndpointPolicy,
 	EndpointsPolicy,
@@ -134,6 +141,15 @@ function compileTimeouts(timeout: UpstreamConfig["timeout"]): Timeouts {
 
 function compilePool(pool: UpstreamConfig["pool"]): PoolLimits {
 	return { connectionsMax: pool.maxConnections, pendingMax: pool.maxPending, pendingTimeoutMs: pool.pendingTimeout };
+}
+
+/** What holds where a policy has no place to say otherwise: ports of single upstreams without `outbound`, destinations outside the mesh. */
+export function defaultLimits(): { readonly limits: ListenerLimits; readonly timeout: Timeouts; readonly pool: PoolLimits } {
+	return {
+		limits: compileLimits(limitsSchema.parse({})),
+		timeout: compileTimeouts(timeoutSchema.parse({})),
+		pool: compilePool(poolSchema.parse({})),
+	};
 }
 
 export function deepFreeze<T>(value: T): T {

@@ -40,6 +40,7 @@ export class Port {
 			wheel: deps.wheel,
 			shared: deps.shared,
 			parsers: deps.parsers,
+			exchanges: [],
 			observer: deps.observer,
 			stack,
 			draining: false,

@@ -112,7 +112,8 @@ export class Pool implements ConnectionOwner {
 		this.leave(waiter);
 		const refusal = this.#refusal;
 		if (this.#options.holdWhileRefused && refusal !== undefined) waiter.onNoConnection("application_not_ready", refusal.detail);
-		else if (this.#connecting > 0 && this.#all.size === 0) waiter.onNoConnection("connect_timeout", "no connection was accepted in time");
+		else if (this.#connecting > 0 && this.#connecting === this.#all.size)
+			waiter.onNoConnection("connect_timeout", "no connection was accepted in time");
 		else waiter.onNoConnection("queue_timeout", `no connection became free within ${this.#options.pendingTimeoutMs} ms`);
 	}
 
@@ -141,6 +142,8 @@ export class Pool implements ConnectionOwner {
 		this.#connecting--;
 		this.#refusal = undefined;
 		this.onReusable(connection);
+		// While the application refused, only one attempt was made for all who wait.
+		if (this.#options.holdWhileRefused) this.#connectForWaiters();
 	}
 
 	onConnectFailed(connection: Http1Connection, reason: Reason, detail: string): void {

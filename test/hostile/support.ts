@@ -20,8 +20,8 @@ export interface Running {
 }
 
 /** `policy`: YAML; `admin` and `service` are added. Closed at the end of the test. */
-export async function runSidecar(t: TestContext, policy: string): Promise<Running> {
-	const text = `service: tested\nadmin: { listen: 127.0.0.1:0 }\ndrainTimeout: 100ms\n${policy}`;
+export async function runSidecar(t: TestContext, policy: string, adminPort = 0): Promise<Running> {
+	const text = `service: tested\nadmin: { listen: 127.0.0.1:${adminPort} }\ndrainTimeout: 100ms\n${policy}`;
 	const file = "/nowhere/policy.yaml";
 	const loaded = loadPolicy(text, file, {}, 1);
 	assert.ok(loaded.ok, loaded.ok ? "" : formatFaults(loaded.faults, text));

@@ -4,13 +4,12 @@
  */
 import type { Socket } from "node:net";
 import type { Deadline } from "../../core/deadline-wheel.ts";
-import { BodyDecoder } from "../../http1/body-decoder.ts";
 import { BAD, MORE, RequestParser } from "../../http1/request-parser.ts";
 import { adopt, type ByteReader, UNSENT_BYTES_MAX } from "../../net/byte-socket.ts";
 import { openTunnel, type Tunnel } from "../../net/tunnel.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
 import type { ClientContext } from "./client-context.ts";
-import type { Downstream } from "./downstream.ts";
+import { type Downstream, NOBODY } from "./downstream.ts";
 import { Exchange } from "./exchange.ts";
 import type { Client, Stack } from "./stack.ts";
 
@@ -29,9 +28,9 @@ type State = "head" | "body" | "busy" | "tunnel" | "closing" | "closed";
 export class ClientConnection implements ByteReader, Downstream {
 	readonly socket: Socket;
 	readonly #context: ClientContext;
-	readonly #exchange: Exchange;
+	/** Only while a request is on its way. */
+	#exchange: Exchange | undefined;
 	readonly #deadline: Deadline;
-	readonly #body = new BodyDecoder();
 	#client: Client | undefined;
 	#metStack: Stack | undefined;
 	#state: State = "head";
@@ -47,12 +46,11 @@ export class ClientConnection implements ByteReader, Downstream {
 
 	constructor(accepted: Socket, context: ClientContext) {
 		this.#context = context;
-		this.#exchange = new Exchange(this, context);
 		this.#deadline = context.wheel.deadline(() => this.#onDeadline());
 		this.#deadline.arm(context.stack.limits.keepAliveIdleTimeoutMs);
 		const socket = adopt(accepted, context.shared, this);
 		this.socket = socket;
-		socket.on("drain", () => this.#exchange.onDownstreamWritable());
+		socket.on("drain", () => this.#exchange?.onDownstreamWritable());
 		socket.on("error", () => {}); // a reset; `close` follows and does the rest
 		socket.on("end", () => this.#onEnd());
 		socket.on("close", () => this.#onClose());
@@ -65,7 +63,7 @@ export class ClientConnection implements ByteReader, Downstream {
 
 	/** Whether a request is on its way. */
 	get active(): boolean {
-		return this.#exchange.active;
+		return this.#exchange !== undefined;
 	}
 
 	/** No further request: closes now when idle, after the running answer otherwise. */
@@ -122,8 +120,8 @@ export class ClientConnection implements ByteReader, Downstream {
 		if (progress === BAD) {
 			const fault = parser.fault;
 			this.#state = "busy";
-			if (fault === undefined) this.#exchange.refuse(stack, client, "bad_request", "");
-			else this.#exchange.refuse(stack, client, fault.reason, `${fault.detail}, at byte ${fault.offset}`);
+			if (fault === undefined) this.#takeExchange().refuse(stack, client, "bad_request", "");
+			else this.#takeExchange().refuse(stack, client, fault.reason, `${fault.detail}, at byte ${fault.offset}`);
 		} else at = this.#startExchange(parser, stack, client, buffer, to);
 		parser.reset();
 		context.parsers.push(parser);
@@ -131,35 +129,37 @@ export class ClientConnection implements ByteReader, Downstream {
 	}
 
 	#startExchange(parser: RequestParser, stack: Stack, client: Client, buffer: Buffer, to: number): number {
-		const body = this.#body;
+		const exchange = this.#takeExchange();
+		const { body } = exchange;
 		const head = parser.consumed;
 		body.start(parser.framing);
 		const at = body.done ? head : body.decode(buffer, head, to);
 		if (body.fault !== undefined) {
 			this.#state = "busy";
-			this.#exchange.refuse(stack, client, body.fault.reason, body.fault.detail);
+			exchange.refuse(stack, client, body.fault.reason, body.fault.detail);
 			return to;
 		}
 		this.#state = body.done ? "busy" : "body";
 		if (!body.done) this.#deadline.arm(stack.limits.bodyIdleTimeoutMs);
-		this.#exchange.start(stack, client, parser, body, buffer);
+		exchange.start(stack, client, parser, buffer);
 		return at;
 	}
 
 	#readBody(buffer: Buffer, from: number, to: number): number {
-		const body = this.#body;
+		const exchange = this.#exchange as Exchange;
+		const { body } = exchange;
 		const at = body.decode(buffer, from, to);
 		if (body.fault !== undefined) {
 			this.#state = "busy";
 			this.#deadline.disarm();
-			this.#exchange.requestBroken(body.fault.reason, body.fault.detail);
+			exchange.requestBroken(body.fault.reason, body.fault.detail);
 			return to;
 		}
 		if (body.done) {
 			this.#state = "busy";
 			this.#deadline.disarm();
 		} else if (!this.#paused) this.#deadline.arm(this.#context.stack.limits.bodyIdleTimeoutMs);
-		this.#exchange.onRequestBody(body, buffer);
+		exchange.onRequestBody(buffer);
 		return at;
 	}
 
@@ -194,6 +194,7 @@ export class ClientConnection implements ByteReader, Downstream {
 	}
 
 	exchangeEnded(close: boolean): void {
+		this.#giveBackExchange();
 		if (this.#state === "closed") return;
 		if (close || this.#halfClosed || this.#context.draining) {
 			this.#close();
@@ -223,6 +224,21 @@ export class ClientConnection implements ByteReader, Downstream {
 	}
 
 	// --- order, pauses, end
+
+	#takeExchange(): Exchange {
+		const exchange = this.#context.exchanges.pop() ?? new Exchange(this.#context);
+		exchange.attach(this);
+		this.#exchange = exchange;
+		return exchange;
+	}
+
+	#giveBackExchange(): void {
+		const exchange = this.#exchange;
+		if (exchange === undefined) return;
+		this.#exchange = undefined;
+		exchange.attach(NOBODY);
+		this.#context.exchanges.push(exchange);
+	}
 
 	#meet(stack: Stack): Client {
 		if (this.#client === undefined || this.#metStack !== stack) {
@@ -260,7 +276,7 @@ export class ClientConnection implements ByteReader, Downstream {
 				break;
 			case "body":
 				this.#state = "busy";
-				this.#exchange.requestBroken("client_closed", "the client closed before the request was complete");
+				this.#exchange?.requestBroken("client_closed", "the client closed before the request was complete");
 				this.socket.destroy();
 				break;
 			default: // busy, closing, tunnel: they see `#halfClosed` or the socket's own `end`
@@ -288,12 +304,17 @@ export class ClientConnection implements ByteReader, Downstream {
 				else {
 					this.#parser = undefined;
 					this.#state = "busy";
-					this.#exchange.refuse(this.#context.stack, this.#meet(this.#context.stack), "request_timeout", "the header section did not arrive in time");
+					this.#takeExchange().refuse(
+						this.#context.stack,
+						this.#meet(this.#context.stack),
+						"request_timeout",
+						"the header section did not arrive in time",
+					);
 				}
 				break;
 			case "body":
 				this.#state = "busy";
-				this.#exchange.requestBroken("request_timeout", "the body did not arrive in time");
+				this.#exchange?.requestBroken("request_timeout", "the body did not arrive in time");
 				break;
 			default:
 				this.socket.destroy();
@@ -307,8 +328,9 @@ export class ClientConnection implements ByteReader, Downstream {
 		this.#deadline.disarm();
 		this.#held = undefined;
 		this.#parser = undefined;
-		if (tunnel !== undefined) this.#exchange.tunnelEnded(tunnel.fromClient.bytes, tunnel.fromUpstream.bytes);
-		else this.#exchange.downstreamClosed();
+		if (tunnel !== undefined) this.#exchange?.tunnelEnded(tunnel.fromClient.bytes, tunnel.fromUpstream.bytes);
+		else this.#exchange?.downstreamClosed();
+		this.#giveBackExchange();
 		this.#context.onClosed(this);
 	}
 }

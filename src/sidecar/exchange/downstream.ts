@@ -25,3 +25,18 @@ export interface ExchangeDeps {
 	readonly wheel: DeadlineWheel;
 	readonly observer: ExchangeObserver;
 }
+
+/** The downstream of an exchange that lies in the pool. Anything it is told is a fault of ours. */
+export const NOBODY: Downstream = Object.freeze({
+	draining: false,
+	write: unattached,
+	pauseReading: unattached,
+	resumeReading: unattached,
+	exchangeEnded: unattached,
+	abort: unattached,
+	becomeTunnel: unattached,
+});
+
+function unattached(): never {
+	throw new Error("an exchange without a connection was used");
+}

@@ -1,24 +1,31 @@
 /**
  * One request and its response: asks the stack where it goes, runs an attempt, relays the answer, and tells how it ended.
- * One object per client connection, reused for each of its requests, which run one after the other.
+ * Pooled: a client connection holds one while a request of its is on the way, so that an idle connection costs none.
  */
 
 import type { Deadline } from "../../core/deadline-wheel.ts";
 import { REASONS, type Reason } from "../../core/reasons.ts";
-import type { BodyDecoder } from "../../http1/body-decoder.ts";
+import { BodyDecoder } from "../../http1/body-decoder.ts";
 import { type Framing, NO_BODY } from "../../http1/framing.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { ResponseParser } from "../../http1/response-parser.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
 import { Attempt, type AttemptObserver, type AttemptRequest } from "../../upstream/attempt.ts";
+import type { Endpoint } from "../../upstream/endpoint.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
 import { framedBytes, framedText, GLUED_BYTES_MAX } from "./body-framing.ts";
-import type { Downstream, ExchangeDeps } from "./downstream.ts";
+import { type Downstream, type ExchangeDeps, NOBODY } from "./downstream.ts";
 import { ExchangeFacts } from "./exchange-facts.ts";
 import { localAnswer } from "./local-answer.ts";
 import { wantsUpgrade } from "./request-head.ts";
 import { framingForClient, responseHead, switchingHead } from "./response-head.ts";
 import type { Client, Stack, Target } from "./stack.ts";
+
+/** The first one, one elsewhere for a dead connection, and one more for an endpoint that is just restarting. */
+const ATTEMPTS_MAX = 3;
+
+/** No byte of the request has left: the endpoint cannot have acted on it (as HAProxy's redispatch). */
+const UNSENT: ReadonlySet<Reason> = new Set(["connect_refused", "connect_failed", "connect_timeout", "no_healthy_endpoint"]);
 
 /** RFC 9110 9.2.2: these may be sent again when nobody knows whether the first one was acted on. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
@@ -30,7 +37,9 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	headRequest = false;
 	upgrade = false;
 
-	readonly #downstream: Downstream;
+	/** The request body as it is read. */
+	readonly body = new BodyDecoder();
+	#downstream: Downstream = NOBODY;
 	readonly #deps: ExchangeDeps;
 	readonly #attempt: Attempt;
 	readonly #deadline: Deadline;
@@ -46,16 +55,23 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	/** Body that came before there was a connection; one read at most, as reading pauses. */
 	#early: Buffer | undefined;
 	#replayable = true;
+	#triedAt: Endpoint | undefined;
+	/** A kept-alive connection turned out to be dead; once is bad luck, twice is not. */
+	#raced = false;
 	#answerBegun = false;
 	#answerFraming: Framing = NO_BODY;
 	#close = false;
 
-	constructor(downstream: Downstream, deps: ExchangeDeps) {
+	constructor(deps: ExchangeDeps) {
 		super();
-		this.#downstream = downstream;
 		this.#deps = deps;
 		this.#attempt = new Attempt(this, deps.clock, deps.wheel);
 		this.#deadline = deps.wheel.deadline(() => this.#onDeadline());
+	}
+
+	/** Gives it to a connection; `NOBODY` takes it back. */
+	attach(downstream: Downstream): void {
+		this.#downstream = downstream;
 	}
 
 	/** Whether a request is on its way. */
@@ -64,7 +80,8 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	}
 
 	/** A complete request head, with the part of the body that came in the same read. */
-	start(stack: Stack, client: Client, request: RequestParser, body: BodyDecoder, buffer: Buffer): void {
+	start(stack: Stack, client: Client, request: RequestParser, buffer: Buffer): void {
+		const { body } = this;
 		this.#begin(stack, client, request);
 		this.bytesIn = body.received;
 		this.#requestComplete = body.done;
@@ -81,7 +98,7 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		this.text = stack.requestHead(request, decision, client, this);
 		this.upgrade = wantsUpgrade(request);
 		this.#attachBody(body, buffer);
-		this.#tryOnce(false);
+		this.#tryFirst();
 	}
 
 	/** The bytes of the client were not a request: counted, answered, closed. */
@@ -94,7 +111,8 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	}
 
 	/** More of the request body. */
-	onRequestBody(body: BodyDecoder, buffer: Buffer): void {
+	onRequestBody(buffer: Buffer): void {
+		const { body } = this;
 		this.bytesIn = body.received;
 		this.#requestComplete = body.done;
 		const part = framedBytes(body, buffer, this.#requestFraming, body.trailers, "");
@@ -181,12 +199,8 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	}
 
 	onAttemptFailed(reason: Reason, detail: string): void {
-		if (reason === "upstream_idle_race" && this.attempts === 1 && this.#replayable && IDEMPOTENT.has(this.method)) {
-			(this.#counters as TrafficCounters).retries++;
-			this.#tryOnce(true);
-			return;
-		}
-		this.#fail(reason, detail);
+		if (this.attempts < ATTEMPTS_MAX && this.#tryAgain(reason)) (this.#counters as TrafficCounters).retries++;
+		else this.#fail(reason, detail);
 	}
 
 	// --- in the order of a request's life
@@ -210,6 +224,7 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		this.#minorVersion = 1;
 		this.#early = undefined;
 		this.#replayable = true;
+		this.#raced = false;
 		this.#answerBegun = false;
 		this.#target = undefined;
 	}
@@ -235,16 +250,36 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		}
 	}
 
-	#tryOnce(fresh: boolean): void {
-		const target = this.#target as Target;
-		this.attempts++;
-		const endpoint = target.upstream.pick();
+	#tryFirst(): void {
+		const { upstream } = this.#target as Target;
+		const endpoint = upstream.pick();
 		if (endpoint === undefined) {
+			this.attempts = 1;
 			this.#fail("no_healthy_endpoint", "");
 			return;
 		}
+		this.#deadline.arm(upstream.options.timeout.requestMs);
+		this.#tryAt(endpoint, false);
+	}
+
+	/** False where the request must not be sent again, or there is nowhere else to send it. */
+	#tryAgain(reason: Reason): boolean {
+		const failed = this.#triedAt;
+		const endpoint = (this.#target as Target).upstream.pick(failed);
+		if (endpoint === undefined) return false;
+		// Nothing has been sent, so any method may go elsewhere; the endpoint that refused is not asked twice.
+		if (UNSENT.has(reason)) {
+			if (endpoint === failed) return false;
+		} else if (reason !== "upstream_idle_race" || this.#raced || !this.#replayable || !IDEMPOTENT.has(this.method)) return false;
+		else this.#raced = true;
+		this.#tryAt(endpoint, this.#raced);
+		return true;
+	}
+
+	#tryAt(endpoint: Endpoint, fresh: boolean): void {
+		this.attempts++;
 		this.endpoint = endpoint.key;
-		this.#deadline.arm(target.upstream.options.timeout.requestMs);
+		this.#triedAt = endpoint;
 		if (!this.#requestComplete) this.#downstream.pauseReading();
 		this.#attempt.start(endpoint, this, fresh);
 	}

@@ -1,7 +1,7 @@
 /** The answers that the sidecar gives by itself: from a reason of the catalogue to a response, the same way for all. */
-import { STATUS_CODES } from "node:http";
 import { REASONS, type Reason } from "../../core/reasons.ts";
 import { fieldLine, statusLine } from "../../http1/serializer.ts";
+import { statusPhrase } from "../../http1/status-phrases.ts";
 
 export interface LocalAnswer {
 	readonly reason: Reason;
@@ -26,7 +26,7 @@ export function localAnswer(answer: LocalAnswer): string {
 	};
 	// Ids come from clients and may hold any latin1 byte; escaped, the document is ASCII and its length is that of the string.
 	const body = `${toAscii(JSON.stringify(problem))}\n`;
-	let head = statusLine(spec.status, STATUS_CODES[spec.status] ?? "");
+	let head = statusLine(spec.status, statusPhrase(spec.status));
 	head += fieldLine("content-type", "application/problem+json");
 	head += fieldLine("content-length", String(body.length));
 	head += fieldLine("x-nexus-reason", answer.reason);
