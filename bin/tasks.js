@@ -15,7 +15,7 @@ const TASKS = {
 	check: (node) =>
 		runAll(node, [
 			["node_modules/typescript/bin/tsc", "-p", "."],
-			["node_modules/@biomejs/biome/bin/biome", "check"],
+			["node_modules/@biomejs/biome/bin/biome", "check", "--error-on-warnings"],
 			["--test", "test/architecture.test.ts"],
 		]),
 	bench: (node, args) => runInOurPlace(node, [join("bench", "main.ts"), ...args], { cwd: ROOT }),

@@ -15,7 +15,7 @@ interface Unit {
 }
 
 test("the application finds the mesh in its environment and is reached through its sidecar", async (t) => {
-	const unit = await start(t, "console.log(`env ${process.env.NEXUS_SERVICE} ${process.env.NEXUS_OUTBOUND}`); serve((_, res) => res.end('hello'));");
+	const unit = await start(t, "console.log('env', process.env.NEXUS_SERVICE, process.env.NEXUS_OUTBOUND); serve((_, res) => res.end('hello'));");
 	const [, service, outbound] = await unit.run.said(/env (\S+) (\S+)/);
 	assert.equal(service, "greeter");
 	assert.equal(outbound, `http://127.0.0.1:${unit.outbound}`);
