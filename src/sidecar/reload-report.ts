@@ -2,6 +2,7 @@
 import type { SnapshotDiff } from "../policy/diff.ts";
 import type { PolicyFault } from "../policy/fault.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
+import type { BindFault } from "./data-plane.ts";
 
 /** Faults for settings that hold for the life of the process. */
 export function notReloadable(diff: SnapshotDiff, next: Snapshot): PolicyFault[] {
@@ -13,6 +14,11 @@ export function notReloadable(diff: SnapshotDiff, next: Snapshot): PolicyFault[]
 		message: `${part} cannot change while the sidecar runs`,
 		hint: "restart the sidecar, or set it back",
 	}));
+}
+
+/** Ports that could not be bound, as faults of the policy that asks for them. */
+export function bindFaults(faults: readonly BindFault[]): PolicyFault[] {
+	return faults.map(({ place, message }) => ({ place, width: 1, path: "listen", message, hint: "choose another port, or stop what listens there" }));
 }
 
 /** Names by section that were added, changed or removed; sections without any are left out. */

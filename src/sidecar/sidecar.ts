@@ -23,7 +23,7 @@ import { AdminApi } from "./admin/admin-api.ts";
 import { meshSource, upstreamView } from "./admin/mesh-source.ts";
 import type { AdminView, ListenerView, Readiness, ReloadResult, RunningPolicy, UpstreamView } from "./admin/view.ts";
 import { DataPlane } from "./data-plane.ts";
-import { changedNames, notReloadable } from "./reload-report.ts";
+import { bindFaults, changedNames, notReloadable } from "./reload-report.ts";
 import { EventFeed } from "./telling/event-feed.ts";
 import { tellingSource } from "./telling/metrics.ts";
 import { Telling } from "./telling.ts";
@@ -39,11 +39,6 @@ export interface SidecarOptions {
 	/** A descriptor or a path; default standard output. */
 	readonly accessLogDestination?: number | string;
 }
-
-export type StartResult =
-	| { readonly ok: true }
-	/** `text` is what was read of the file, for a code frame. */
-	| { readonly ok: false; readonly faults: readonly PolicyFault[]; readonly text: string };
 
 /** serving -> inbound-drained (POST /drain) -> closing; a sidecar never goes back. */
 type Phase = "starting" | "serving" | "inbound-drained" | "closing";
@@ -97,7 +92,7 @@ export class Sidecar implements AdminView {
 	}
 
 	/** Binds everything. With faults nothing is left open. Rejects where the admin address cannot be had. */
-	async start(snapshot: Snapshot, text: string): Promise<StartResult> {
+	async start(snapshot: Snapshot): Promise<readonly PolicyFault[]> {
 		const { clock, log, version } = this.#options;
 		this.#policy = { snapshot, appliedAtMs: clock.wallMs(), rejected: undefined, reloads: { applied: 0, unchanged: 0, rejected: 0 } };
 		this.#admin = await startHttpServer({ listen: snapshot.admin.listen, handler: (req, res) => this.#api.handle(req, res), log, clock });
@@ -106,11 +101,7 @@ export class Sidecar implements AdminView {
 		if (faults.length > 0) {
 			this.#phase = "closing";
 			await this.#release(0);
-			return {
-				ok: false,
-				text,
-				faults: faults.map(({ place, message }) => ({ place, width: 1, path: "", message, hint: "choose another port, or stop what listens there" })),
-			};
+			return bindFaults(faults);
 		}
 		this.#phase = "serving";
 		this.#whenReady(() => {
@@ -124,9 +115,9 @@ export class Sidecar implements AdminView {
 				listeners,
 				readyMs,
 			});
-			log.info("ready", { service: snapshot.service, policy: snapshot.hash, readyMs, ...listeners });
+			log.info("ready", { policy: snapshot.hash, readyMs, ...listeners });
 		});
-		return { ok: true };
+		return [];
 	}
 
 	/** Reads the policy file again. One reload at a time; those asked for meanwhile follow. */
@@ -224,11 +215,7 @@ export class Sidecar implements AdminView {
 		const fixed = notReloadable(diff, next);
 		if (fixed.length > 0) return this.#reject(running, fixed);
 		const faults = await this.#plane.apply(next, diff);
-		if (faults.length > 0)
-			return this.#reject(
-				running,
-				faults.map(({ place, message }) => ({ place, width: 1, path: "", message, hint: "" })),
-			);
+		if (faults.length > 0) return this.#reject(running, bindFaults(faults));
 		await this.#telling.apply(next);
 		this.#policy = {
 			snapshot: next,

@@ -136,7 +136,16 @@ export class UpstreamSet {
 	}
 
 	#checkEndpoints(member: Member): void {
-		member.checker?.setEndpoints(member.endpoints.map(({ address }) => ({ key: endpointKey(address), address })));
+		if (member.checker === undefined) return;
+		// What an earlier checker found is still true: a changed check must not make an ill endpoint look well for a moment.
+		const known = new Map(Array.from(member.upstream.endpoints(), ({ key, health }) => [key, health]));
+		member.checker.setEndpoints(
+			member.endpoints.map(({ address }) => {
+				const key = endpointKey(address);
+				const health = known.get(key);
+				return health === "healthy" || health === "unhealthy" ? { key, address, known: health } : { key, address };
+			}),
+		);
 	}
 
 	#createChecker({ policy, upstream }: Member): HealthChecker | undefined {
@@ -149,14 +158,14 @@ export class UpstreamSet {
 			clock,
 			rng,
 			log,
-			onChange: (key, healthy, { lastError, consecutive }) => {
-				const first = [...upstream.endpoints()].some((endpoint) => endpoint.key === key && endpoint.health === "pending");
+			onChange: (key, healthy, { lastError, consecutive, first }) => {
 				upstream.setHealth(key, healthy ? "healthy" : "unhealthy");
 				// That a service is well when one looks for the first time is no news.
 				if (first && healthy) return;
 				const fields = { upstream: policy.name, endpoint: key, kind: check.kind, lastError, consecutive };
 				feed.emit(healthy ? "nexus.mesh.endpoint.healthy" : "nexus.mesh.endpoint.unhealthy", fields, `${policy.name}/${key}`);
-				log.warn(healthy ? "endpoint is healthy again" : "endpoint is unhealthy", fields);
+				if (healthy) log.info("endpoint is healthy again", fields);
+				else log.warn("endpoint is unhealthy", fields);
 			},
 		});
 	}

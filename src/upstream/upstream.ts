@@ -96,7 +96,10 @@ export class Upstream {
 	setHealth(key: string, health: EndpointHealth): void {
 		const endpoint = this.#endpoints.get(key);
 		if (endpoint === undefined || endpoint.health === health) return;
+		const wasUsable = endpoint.health !== "unhealthy";
 		endpoint.health = health;
+		// From pending to healthy nothing changes for the picker; a thousand first results must not build a thousand of them.
+		if (wasUsable === (health !== "unhealthy")) return;
 		this.#publish(true);
 		if (health === "unhealthy") endpoint.pool.drain();
 	}

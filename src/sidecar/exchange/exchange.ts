@@ -13,6 +13,7 @@ import type { TrafficCounters } from "../../metrics/traffic.ts";
 import { Attempt, type AttemptObserver, type AttemptRequest } from "../../upstream/attempt.ts";
 import type { Endpoint } from "../../upstream/endpoint.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
+import { anotherTry } from "./another-try.ts";
 import { framedBytes, framedText, GLUED_BYTES_MAX } from "./body-framing.ts";
 import { type Downstream, type ExchangeDeps, NOBODY } from "./downstream.ts";
 import { ExchangeFacts } from "./exchange-facts.ts";
@@ -20,15 +21,6 @@ import { localAnswer } from "./local-answer.ts";
 import { wantsUpgrade } from "./request-head.ts";
 import { framingForClient, responseHead, switchingHead } from "./response-head.ts";
 import type { Client, Stack, Target } from "./stack.ts";
-
-/** The first one, one elsewhere for a dead connection, and one more for an endpoint that is just restarting. */
-const ATTEMPTS_MAX = 3;
-
-/** No byte of the request has left: the endpoint cannot have acted on it (as HAProxy's redispatch). */
-const UNSENT: ReadonlySet<Reason> = new Set(["connect_refused", "connect_failed", "connect_timeout", "no_healthy_endpoint"]);
-
-/** RFC 9110 9.2.2: these may be sent again when nobody knows whether the first one was acted on. */
-const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
 
 export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptRequest {
 	// What the attempt sends.
@@ -56,7 +48,6 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	#early: Buffer | undefined;
 	#replayable = true;
 	#triedAt: Endpoint | undefined;
-	/** A kept-alive connection turned out to be dead; once is bad luck, twice is not. */
 	#raced = false;
 	#answerBegun = false;
 	#answerFraming: Framing = NO_BODY;
@@ -199,8 +190,7 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	}
 
 	onAttemptFailed(reason: Reason, detail: string): void {
-		if (this.attempts < ATTEMPTS_MAX && this.#tryAgain(reason)) (this.#counters as TrafficCounters).retries++;
-		else this.#fail(reason, detail);
+		if (!this.#tryAgain(reason)) this.#fail(reason, detail);
 	}
 
 	// --- in the order of a request's life
@@ -254,7 +244,6 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		const { upstream } = this.#target as Target;
 		const endpoint = upstream.pick();
 		if (endpoint === undefined) {
-			this.attempts = 1;
 			this.#fail("no_healthy_endpoint", "");
 			return;
 		}
@@ -262,16 +251,15 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		this.#tryAt(endpoint, false);
 	}
 
-	/** False where the request must not be sent again, or there is nowhere else to send it. */
+	/** False where it must not be sent again, or there is nowhere else to send it. */
 	#tryAgain(reason: Reason): boolean {
+		const again = anotherTry(reason, { method: this.method, attempts: this.attempts, replayable: this.#replayable, raced: this.#raced });
+		if (again === "no") return false;
 		const failed = this.#triedAt;
 		const endpoint = (this.#target as Target).upstream.pick(failed);
-		if (endpoint === undefined) return false;
-		// Nothing has been sent, so any method may go elsewhere; the endpoint that refused is not asked twice.
-		if (UNSENT.has(reason)) {
-			if (endpoint === failed) return false;
-		} else if (reason !== "upstream_idle_race" || this.#raced || !this.#replayable || !IDEMPOTENT.has(this.method)) return false;
-		else this.#raced = true;
+		if (endpoint === undefined || (again === "elsewhere" && endpoint === failed)) return false;
+		if (again === "fresh") this.#raced = true;
+		(this.#counters as TrafficCounters).retries++;
 		this.#tryAt(endpoint, this.#raced);
 		return true;
 	}
