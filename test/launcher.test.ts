@@ -14,14 +14,15 @@ const REPOSITORY = fileURLToPath(new URL("..", import.meta.url));
 const FOLDER = `node-26.10.0-${process.platform}-${process.arch}`;
 
 const old = oldNode();
-const skip = old === undefined && process.env.NEXUS_TEST_STRICT !== "1" ? "no Node 20 to 23 with npm on the PATH" : false;
+const MISSING = "no Node 20 to 23 with npm on the PATH";
+const skip = old === undefined && process.env.NEXUS_TEST_STRICT !== "1" ? MISSING : false;
 
 // What stands in for the product: tells where it runs, and ends as it is asked to.
 const MAIN = `
 const [how] = process.argv.slice(2);
-console.log(JSON.stringify({ pid: process.pid, execPath: process.execPath, args: process.argv.slice(2) }));
 process.on("SIGTERM", () => process.exit(43));
 process.on("disconnect", () => { console.log("parent gone"); process.exit(0); });
+console.log(JSON.stringify({ pid: process.pid, execPath: process.execPath, args: process.argv.slice(2) }));
 if (how === "wait") setInterval(() => {}, 1000);
 else if (how === "killed") process.kill(process.pid, "SIGKILL");
 else process.exit(Number(how ?? 0));
@@ -179,7 +180,8 @@ async function startRegistry(t: TestContext): Promise<{ url: string; integrity: 
 	return { url, integrity, close };
 }
 
-function start(checkout: string, args: string[], node = old ?? "", env: NodeJS.ProcessEnv = process.env): ChildProcess {
+function start(checkout: string, args: string[], node = old, env: NodeJS.ProcessEnv = process.env): ChildProcess {
+	assert.ok(node !== undefined, MISSING);
 	return spawn(node, [join(checkout, "bin", "nexus"), ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
 }
 
