@@ -3,7 +3,8 @@
 import { assertNever } from "../core/errors.ts";
 import type { Reason } from "../core/reasons.ts";
 import { normalHost } from "./host-name.ts";
-import { RouteTable, type RouteVerdict } from "./route-table.ts";
+import { OutboundRouting } from "./outbound-routing.ts";
+import type { RouteVerdict } from "./route-table.ts";
 import type { Address, OutboundPolicy, Place, RoutePolicy, Snapshot, UpstreamPolicy } from "./snapshot.ts";
 import { TrustedProxies } from "./trusted-proxies.ts";
 
@@ -74,29 +75,29 @@ function explainOutbound(snapshot: Snapshot, request: ExplainedRequest): Routing
 	}
 	if (outbound === undefined) return NO_LISTENER;
 	const steps = [{ place: outbound.place, text: `arrives at the outbound listener ${addressText(outbound.listen)}` }];
-	if (outbound.routes.length !== 0) return { steps, ...explainRoutes(outbound, snapshot, request) };
-	const upstream = upstreams.get(normalHost(request.host));
-	if (upstream === undefined)
-		return { steps, considered: [], outcome: unrouted(outbound, "without routes the Host names the upstream, and there is none of that name") };
-	const because = { place: upstream.place, text: "without routes the Host names the upstream" };
-	return { steps, considered: [], outcome: { kind: "upstream", upstream, route: undefined, because } };
-}
-
-function explainRoutes(outbound: OutboundPolicy, { upstreams }: Snapshot, request: ExplainedRequest): Pick<RoutingTrace, "considered" | "outcome"> {
 	const { host, path, method, headers } = request;
-	const table = new RouteTable(outbound.routes);
+	const routing = new OutboundRouting(outbound.routes, upstreams.keys());
 	const header = (name: string) => headers.get(name);
-	const considered = table.considered(host, path, method, header).map(({ route, verdict }) => ({
+	const considered = routing.table.considered(host, path, method, header).map(({ route, verdict }) => ({
 		place: route.place,
 		route: route.name,
 		verdict,
 		text: verdictText(route, verdict),
 	}));
-	const route = table.match(host, path, method, header);
-	const upstream = route && upstreams.get(route.to);
-	if (route === undefined || upstream === undefined) return { considered, outcome: unrouted(outbound, "no route matches") };
-	const because = { place: route.place, text: `route ${route.name} is the first that matches` };
-	return { considered, outcome: { kind: "upstream", upstream, route, because } };
+	const routed = routing.decide(host, path, method, header);
+	const upstream = routed && upstreams.get(routed.upstream);
+	if (routed === undefined || upstream === undefined) return { steps, considered, outcome: unrouted(outbound, whyUnrouted(outbound, routing, host)) };
+	const { route } = routed;
+	const because =
+		route === undefined
+			? { place: upstream.place, text: "no route names this host, so the Host names the upstream" }
+			: { place: route.place, text: `route ${route.name} is the first that matches` };
+	return { steps, considered, outcome: { kind: "upstream", upstream, route, because } };
+}
+
+function whyUnrouted({ routes }: OutboundPolicy, routing: OutboundRouting, host: string): string {
+	if (routing.isRouted(host)) return "the routes that name this host do not match";
+	return `${routes.length === 0 ? "" : "no route matches, and "}there is no upstream named ${JSON.stringify(normalHost(host))}`;
 }
 
 function unrouted({ place, passthrough }: OutboundPolicy, why: string): RoutingOutcome {

@@ -16,16 +16,17 @@ export class OutboundRouting {
 	/** Upstreams that a Host may name: those without a route for their name. A route that names a host decides alone about it. */
 	readonly #byHost = new Map<string, Routed>();
 
+	readonly #routedHosts = new Set<string>();
+
 	constructor(routes: readonly RoutePolicy[], upstreams: Iterable<string>) {
 		this.table = new RouteTable(routes);
-		const routedHosts = new Set<string>();
 		for (const route of routes) {
 			this.#byRoute.set(route, { route, upstream: route.to });
-			if (route.match.host !== undefined) routedHosts.add(route.match.host);
+			if (route.match.host !== undefined) this.#routedHosts.add(route.match.host);
 		}
 		for (const upstream of upstreams) {
 			const host = upstream.toLowerCase();
-			if (!routedHosts.has(host)) this.#byHost.set(host, { route: undefined, upstream });
+			if (!this.#routedHosts.has(host)) this.#byHost.set(host, { route: undefined, upstream });
 		}
 	}
 
@@ -39,8 +40,8 @@ export class OutboundRouting {
 		return this.#byHost.get(normalHost(host));
 	}
 
-	/** Whether the Host alone would name an upstream (for explanations). */
-	byHost(host: string): Routed | undefined {
-		return this.#byHost.get(normalHost(host));
+	/** Whether some route names this very host, so that routes alone decide about it. */
+	isRouted(host: string): boolean {
+		return this.#routedHosts.has(normalHost(host));
 	}
 }

@@ -57,7 +57,7 @@ export interface OutboundPolicy {
 	readonly listen: Address & { kind: "tcp" };
 	readonly passthrough: boolean;
 	readonly limits: ListenerLimits;
-	/** In file order: the first that matches wins. Empty: the Host names the upstream. */
+	/** In file order: the first that matches wins. A host that none of them names goes to the upstream of that name. */
 	readonly routes: readonly RoutePolicy[];
 }
 

@@ -84,7 +84,7 @@ test("the same trace comes as JSON with the same decision", async () => {
 test("a request that nothing takes is refused with the reason that it would get", async () => {
 	const { code, out } = await explain(FILE, { url: "http://nobody/" });
 	assert.equal(code, 0);
-	assert.match(out, /no route matches; `passthrough: false` refuses it/);
+	assert.match(out, /no route matches, and there is no upstream named "nobody"; `passthrough: false` refuses it/);
 	assert.match(out, /answer: 404 no_route/);
 });
 
