@@ -47,7 +47,8 @@ test("a policy that is broken while it runs changes nothing, and the fault shows
 
 test("when it is killed outright, all that it started ends by itself", async (t) => {
 	const { folder, ports } = await copyOfShop(t);
-	const up = new NexusProcess(t, ["up", "--config", join(folder, "mesh.json")]);
+	// Its logs and events stay behind, so they stand where the test cleans up.
+	const up = new NexusProcess(t, ["up", "--config", join(folder, "mesh.json")], { env: { ...process.env, TMPDIR: folder } });
 	await up.said(/Try in another terminal/);
 	assert.notDeepEqual(await takenOf(ports), []);
 	up.process.kill("SIGKILL");
