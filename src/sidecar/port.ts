@@ -3,14 +3,14 @@ import type { Socket } from "node:net";
 import type { Clock } from "../core/clock.ts";
 import type { DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { Logger } from "../core/log.ts";
-import type { RequestParser } from "../http1/request-parser.ts";
 import type { ReadBuffer } from "../net/byte-socket.ts";
 import { Listener, type ListenerStats } from "../net/listener.ts";
 import type { Address } from "../policy/snapshot.ts";
 import type { ExchangeObserver } from "../telemetry/access-record.ts";
 import { endpointKey } from "../upstream/endpoint-key.ts";
 import { ClientConnection } from "./exchange/client-connection.ts";
-import type { ClientContext } from "./exchange/client-context.ts";
+import { ClientContext } from "./exchange/client-context.ts";
+import type { Downstream } from "./exchange/downstream.ts";
 import { localAnswer } from "./exchange/local-answer.ts";
 import type { Stack } from "./exchange/stack.ts";
 
@@ -19,7 +19,6 @@ export interface PortDeps {
 	readonly clock: Clock;
 	readonly wheel: DeadlineWheel;
 	readonly shared: ReadBuffer;
-	readonly parsers: RequestParser[];
 	readonly observer: ExchangeObserver;
 	readonly log: Logger;
 }
@@ -35,17 +34,14 @@ export class Port {
 	constructor(name: string, listen: Address & { kind: "tcp" }, stack: Stack, deps: PortDeps) {
 		this.#clock = deps.clock;
 		this.#listen = listen;
-		this.#context = {
+		this.#context = new ClientContext({
 			clock: deps.clock,
 			wheel: deps.wheel,
 			shared: deps.shared,
-			parsers: deps.parsers,
-			exchanges: [],
 			observer: deps.observer,
 			stack,
-			draining: false,
 			onClosed: (connection) => this.#onClosed(connection),
-		};
+		});
 		this.#listener = new Listener({
 			name,
 			listen,
@@ -116,8 +112,8 @@ export class Port {
 		return cut;
 	}
 
-	#onClosed(connection: ClientConnection): void {
-		this.#connections.delete(connection);
+	#onClosed(connection: Downstream): void {
+		this.#connections.delete(connection as ClientConnection);
 		this.#listener.release();
 		if (this.#connections.size === 0) this.#drained?.();
 	}

@@ -77,7 +77,6 @@ export class Sidecar implements AdminView {
 			wheel,
 			ids,
 			shared: new ReadBuffer(),
-			parsers: [],
 			observer: this.#telling,
 			traffic: this.#traffic,
 			feed: this.#feed,

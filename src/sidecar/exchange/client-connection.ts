@@ -4,13 +4,13 @@
  */
 import type { Socket } from "node:net";
 import type { Deadline } from "../../core/deadline-wheel.ts";
-import { BAD, MORE, RequestParser } from "../../http1/request-parser.ts";
+import { BAD, MORE, type RequestParser } from "../../http1/request-parser.ts";
 import { adopt, type ByteReader, UNSENT_BYTES_MAX } from "../../net/byte-socket.ts";
 import { openTunnel, type Tunnel } from "../../net/tunnel.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
 import type { ClientContext } from "./client-context.ts";
-import { type Downstream, NOBODY } from "./downstream.ts";
-import { Exchange } from "./exchange.ts";
+import type { Downstream } from "./downstream.ts";
+import type { Exchange } from "./exchange.ts";
 import type { Client, Stack } from "./stack.ts";
 
 /** After the last answer we read and drop for so long, lest a reset eat the answer on its way (Envoy: delayed_close_timeout). */
@@ -46,7 +46,7 @@ export class ClientConnection implements ByteReader, Downstream {
 
 	constructor(accepted: Socket, context: ClientContext) {
 		this.#context = context;
-		this.#deadline = context.wheel.deadline(() => this.#onDeadline());
+		this.#deadline = context.deps.wheel.deadline(() => this.#onDeadline());
 		this.#deadline.arm(context.stack.limits.keepAliveIdleTimeoutMs);
 		const socket = adopt(accepted, context.shared, this);
 		this.socket = socket;
@@ -103,7 +103,7 @@ export class ClientConnection implements ByteReader, Downstream {
 
 	#readHead(buffer: Buffer, from: number, to: number): number {
 		const context = this.#context;
-		const parser = this.#parser ?? context.parsers.pop() ?? new RequestParser();
+		const parser = this.#parser ?? context.takeParser();
 		const begun = this.#parser !== undefined;
 		const progress = parser.parse(buffer, from, to);
 		const stack = context.stack;
@@ -120,11 +120,10 @@ export class ClientConnection implements ByteReader, Downstream {
 		if (progress === BAD) {
 			const fault = parser.fault;
 			this.#state = "busy";
-			if (fault === undefined) this.#takeExchange().refuse(stack, client, "bad_request", "");
-			else this.#takeExchange().refuse(stack, client, fault.reason, `${fault.detail}, at byte ${fault.offset}`);
+			const detail = fault === undefined ? "" : `${fault.detail}, at byte ${fault.offset}`;
+			this.#takeExchange().refuse(stack, client, fault?.reason ?? "bad_request", detail);
 		} else at = this.#startExchange(parser, stack, client, buffer, to);
-		parser.reset();
-		context.parsers.push(parser);
+		context.giveBackParser(parser);
 		return at;
 	}
 
@@ -226,18 +225,14 @@ export class ClientConnection implements ByteReader, Downstream {
 	// --- order, pauses, end
 
 	#takeExchange(): Exchange {
-		const exchange = this.#context.exchanges.pop() ?? new Exchange(this.#context);
-		exchange.attach(this);
-		this.#exchange = exchange;
-		return exchange;
+		this.#exchange = this.#context.takeExchange(this);
+		return this.#exchange;
 	}
 
 	#giveBackExchange(): void {
-		const exchange = this.#exchange;
-		if (exchange === undefined) return;
+		if (this.#exchange === undefined) return;
+		this.#context.giveBackExchange(this.#exchange);
 		this.#exchange = undefined;
-		exchange.attach(NOBODY);
-		this.#context.exchanges.push(exchange);
 	}
 
 	#meet(stack: Stack): Client {

@@ -1,19 +1,53 @@
-/** What the connections of one listener share. */
-import type { RequestParser } from "../../http1/request-parser.ts";
+/** What the connections of one listener share, and the objects that they borrow only while they need them. */
+import { RequestParser } from "../../http1/request-parser.ts";
 import type { ReadBuffer } from "../../net/byte-socket.ts";
-import type { ClientConnection } from "./client-connection.ts";
-import type { ExchangeDeps } from "./downstream.ts";
-import type { Exchange } from "./exchange.ts";
+import { type Downstream, type ExchangeDeps, NOBODY } from "./downstream.ts";
+import { Exchange } from "./exchange.ts";
 import type { Stack } from "./stack.ts";
 
-export interface ClientContext extends ExchangeDeps {
+export interface ClientContextOptions extends ExchangeDeps {
+	/** One per event loop. */
 	readonly shared: ReadBuffer;
-	/** Free ones; a connection takes one while it reads a head. */
-	readonly parsers: RequestParser[];
-	/** Free ones, as `parsers`. */
-	readonly exchanges: Exchange[];
+	readonly stack: Stack;
+	/** A connection of this listener has closed. */
+	readonly onClosed: (connection: Downstream) => void;
+}
+
+export class ClientContext {
+	readonly deps: ExchangeDeps;
+	readonly shared: ReadBuffer;
+	readonly onClosed: (connection: Downstream) => void;
 	/** Replaced by a reload. */
 	stack: Stack;
-	draining: boolean;
-	readonly onClosed: (connection: ClientConnection) => void;
+	draining = false;
+	// As many as were in use at one time; a parser is 3 KB, an exchange 1 KB, an idle connection needs neither.
+	readonly #parsers: RequestParser[] = [];
+	readonly #exchanges: Exchange[] = [];
+
+	constructor(options: ClientContextOptions) {
+		this.deps = options;
+		this.shared = options.shared;
+		this.stack = options.stack;
+		this.onClosed = options.onClosed;
+	}
+
+	takeParser(): RequestParser {
+		return this.#parsers.pop() ?? new RequestParser();
+	}
+
+	giveBackParser(parser: RequestParser): void {
+		parser.reset();
+		this.#parsers.push(parser);
+	}
+
+	takeExchange(downstream: Downstream): Exchange {
+		const exchange = this.#exchanges.pop() ?? new Exchange(this.deps);
+		exchange.attach(downstream);
+		return exchange;
+	}
+
+	giveBackExchange(exchange: Exchange): void {
+		exchange.attach(NOBODY);
+		this.#exchanges.push(exchange);
+	}
 }
