@@ -48,6 +48,33 @@ suite("slow clients", () => {
 		await (await upstream.connection(0)).untilClosed();
 	});
 
+	test("a client that stops reading its answer is cut after the idle time, and the application's connection is free", async (t) => {
+		const upstream = await rawUpstream(t, () => ok("x".repeat(20_000_000)));
+		const sidecar = await runInbound(t, upstream.address, { timeout: "{ idle: 200ms }" });
+		const client = await rawClient(t, sidecar.port("inbound"), { paused: true });
+		client.send(GET);
+		const connection = await upstream.connection(0);
+		await connection.untilClosed();
+		client.socket.resume();
+		await client.untilClosed();
+		assert.equal(client.answers.length, 0, "the answer was not complete");
+		assert.equal(sidecar.upstream("application").endpoints[0]?.activeRequests, 0);
+	});
+
+	test("an application that stops reading an upload is given up after the request timeout, and the client is told", async (t) => {
+		const upstream = await rawUpstream(t);
+		const sidecar = await runInbound(t, upstream.address, { timeout: "{ request: 300ms }" });
+		const client = await rawClient(t, sidecar.port("inbound"));
+		client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
+		const connection = await upstream.connection(0);
+		connection.socket.pause();
+		for (let i = 0; i < 20; i++) client.send("x".repeat(1_000_000));
+		assertReason(await client.answer(), 504, "upstream_timeout");
+		connection.keep = false;
+		connection.socket.resume();
+		await connection.untilClosed();
+	});
+
 	test("a client that is gone without a word is closed at the keep-alive idle time", async (t) => {
 		const upstream = await rawUpstream(t, () => ok());
 		const sidecar = await runInbound(t, upstream.address, { limits: "{ keepAliveIdleTimeout: 200ms }" });
