@@ -15,7 +15,7 @@ import { placeText } from "../policy/explain.ts";
 import type { PolicyFault } from "../policy/fault.ts";
 import { loadPolicyFile } from "../policy/load-file.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
-import { type HttpServer, startHttpServer } from "../server/http-server.ts";
+import { type HttpServer, startHttpServer } from "../server/own/http-server.ts";
 import { Exposition } from "../telemetry/exposition.ts";
 import type { Log } from "../telemetry/log.ts";
 import { processSource } from "../telemetry/process-metrics.ts";
@@ -46,6 +46,8 @@ type Phase = "starting" | "serving" | "inbound-drained" | "closing";
 export class Sidecar implements AdminView {
 	readonly #options: SidecarOptions;
 	readonly #lifecycle = new Lifecycle();
+	readonly #wheel: DeadlineWheel;
+	readonly #shared = new ReadBuffer();
 	readonly #traffic = new TrafficRegistry();
 	readonly #exposition: Exposition;
 	readonly #feed: EventFeed;
@@ -63,8 +65,8 @@ export class Sidecar implements AdminView {
 		const { clock, rng, log, version } = options;
 		this.#options = options;
 		const ids = new IdSource();
-		const wheel = new DeadlineWheel(clock);
-		this.#lifecycle.onClose("deadlines", () => wheel.stop());
+		this.#wheel = new DeadlineWheel(clock);
+		this.#lifecycle.onClose("deadlines", () => this.#wheel.stop());
 		this.#feed = new EventFeed({ service, instance: `${hostname()}-${process.pid}`, ids, clock });
 		const telling = { clock, rng, log, feed: this.#feed, traffic: this.#traffic };
 		this.#telling = new Telling(
@@ -74,9 +76,9 @@ export class Sidecar implements AdminView {
 			clock,
 			rng,
 			log,
-			wheel,
+			wheel: this.#wheel,
 			ids,
-			shared: new ReadBuffer(),
+			shared: this.#shared,
 			observer: this.#telling,
 			traffic: this.#traffic,
 			feed: this.#feed,
@@ -94,7 +96,14 @@ export class Sidecar implements AdminView {
 	async start(snapshot: Snapshot): Promise<readonly PolicyFault[]> {
 		const { clock, log, version } = this.#options;
 		this.#policy = { snapshot, appliedAtMs: clock.wallMs(), rejected: undefined, reloads: { applied: 0, unchanged: 0, rejected: 0 } };
-		this.#admin = await startHttpServer({ listen: snapshot.admin.listen, handler: (req, res) => this.#api.handle(req, res), log, clock });
+		this.#admin = await startHttpServer({
+			listen: snapshot.admin.listen,
+			handler: (req, res) => this.#api.handle(req, res),
+			log,
+			clock,
+			wheel: this.#wheel,
+			shared: this.#shared,
+		});
 		await this.#telling.apply(snapshot);
 		const faults = await this.#plane.apply(snapshot, undefined);
 		if (faults.length > 0) {

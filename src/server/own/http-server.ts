@@ -7,7 +7,8 @@ import { ReadBuffer } from "../../net/byte-socket.ts";
 import { Listener } from "../../net/listener.ts";
 import { compileGuard } from "../guard.ts";
 import { sendProblem } from "./problem.ts";
-import { ServerConnection, type ServerContext } from "./server-connection.ts";
+import { ServerConnection } from "./server-connection.ts";
+import { ServerContext } from "./server-context.ts";
 import type { ServerRequest } from "./server-request.ts";
 import type { ServerResponse } from "./server-response.ts";
 
@@ -51,12 +52,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 	let onEmpty: (() => void) | undefined;
 	let closing: Promise<void> | undefined;
 
-	const context: ServerContext = {
+	const context = new ServerContext({
+		clock,
 		wheel,
 		shared: options.shared ?? new ReadBuffer(),
-		parsers: [],
-		draining: false,
-		dateLine: dateLines(clock),
 		serve(req, res, fields) {
 			const verdict = guard(fields);
 			if (!verdict.ok) {
@@ -77,7 +76,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 			listener.release();
 			if (connections.size === 0) onEmpty?.();
 		},
-	};
+	});
 	const listener = new Listener({
 		name: "the local HTTP server",
 		listen: { kind: "tcp", host, port },
@@ -117,20 +116,6 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 			closing ??= close();
 			return closing;
 		},
-	};
-}
-
-/** The `date` field, made once a second. */
-function dateLines(clock: Clock): () => string {
-	let second = Number.NaN;
-	let line = "";
-	return () => {
-		const now = Math.floor(clock.wallMs() / 1000);
-		if (now !== second) {
-			second = now;
-			line = `date: ${new Date(now * 1000).toUTCString()}\r\n`;
-		}
-		return line;
 	};
 }
 

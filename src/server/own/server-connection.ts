@@ -3,29 +3,15 @@
  * What a request means is the handler's matter.
  */
 import type { Socket } from "node:net";
-import type { Deadline, DeadlineWheel } from "../../core/deadline-wheel.ts";
+import type { Deadline } from "../../core/deadline-wheel.ts";
 import { REASONS, type Reason } from "../../core/reasons.ts";
 import { BodyDecoder } from "../../http1/body-decoder.ts";
-import { BAD, MORE, RequestParser } from "../../http1/request-parser.ts";
-import { adopt, type ByteReader, type ReadBuffer } from "../../net/byte-socket.ts";
-import type { GuardFields } from "../guard.ts";
+import { BAD, MORE, type RequestParser } from "../../http1/request-parser.ts";
+import { adopt, type ByteReader } from "../../net/byte-socket.ts";
 import { type Problem, sendProblem } from "./problem.ts";
+import type { ServerContext } from "./server-context.ts";
 import { ENDED_EARLY, type RequestSource, ServerRequest } from "./server-request.ts";
 import { type AnswerWire, ServerResponse } from "./server-response.ts";
-
-/** What the connections of one server share. */
-export interface ServerContext {
-	readonly wheel: DeadlineWheel;
-	readonly shared: ReadBuffer;
-	/** Spare parsers. */
-	readonly parsers: RequestParser[];
-	/** No request follows the ones under way. */
-	draining: boolean;
-	readonly dateLine: () => string;
-	/** Answers in every case, now or later; never throws. */
-	readonly serve: (req: ServerRequest, res: ServerResponse, fields: GuardFields) => void;
-	readonly onClosed: (connection: ServerConnection) => void;
-}
 
 // Paths, tokens and trace headers fit many times over.
 const HEAD_BYTES_MAX = 16 * 1024;
@@ -38,9 +24,6 @@ const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 const LINGER_MS = 1000;
 // The last answer may take so long to reach a slow reader.
 const FLUSH_MS = 60_000;
-// Parsers are large and needed only while a head arrives in pieces: more than this many are not kept.
-const SPARE_PARSERS_MAX = 32;
-
 const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
 // Of a request whose head could not be read.
 const UNKNOWN_REQUEST = Object.freeze({ headRequest: false, minorVersion: 1, keepAlive: false });
@@ -124,8 +107,8 @@ export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 	}
 
 	#readHead(buffer: Buffer, from: number, to: number): number {
-		const { parsers } = this.#context;
-		const parser = this.#parser ?? parsers.pop() ?? new RequestParser();
+		const context = this.#context;
+		const parser = this.#parser ?? context.takeParser();
 		const progress = parser.parse(buffer, from, to);
 		if (progress === MORE) {
 			// Counted from the first byte, not from the last one: a slow drip must not extend it.
@@ -148,8 +131,7 @@ export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 			at = parser.consumed;
 			this.#serve(parser);
 		}
-		parser.reset();
-		if (parsers.length < SPARE_PARSERS_MAX) parsers.push(parser);
+		context.giveBackParser(parser);
 		return at;
 	}
 

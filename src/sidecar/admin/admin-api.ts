@@ -1,18 +1,19 @@
 /** The admin API of a sidecar (DESIGN 7.3): which path does what. What it shows comes through `AdminView`. */
-import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "../../core/clock.ts";
 import { explainRouting, placeText } from "../../policy/explain.ts";
 import { explainJson, readExplainedRequest } from "../../policy/explained-request.ts";
 import type { PolicyFault } from "../../policy/fault.ts";
-import { type Problem, sendJson, sendProblem } from "../../server/problem.ts";
-import { SseStream } from "../../server/sse.ts";
+import { type Problem, sendJson, sendProblem } from "../../server/own/problem.ts";
+import type { ServerRequest } from "../../server/own/server-request.ts";
+import type { ServerResponse } from "../../server/own/server-response.ts";
+import { SseStream } from "../../server/own/sse.ts";
 import { EXPOSITION_CONTENT_TYPE } from "../../telemetry/exposition.ts";
 import { LOG_LEVELS } from "../../telemetry/log.ts";
 import { redact } from "../../telemetry/redact.ts";
 import type { AdminView } from "./view.ts";
 
 interface Call {
-	readonly req: IncomingMessage;
+	readonly req: ServerRequest;
 	readonly res: ServerResponse;
 	readonly query: URLSearchParams;
 }
@@ -61,8 +62,8 @@ export class AdminApi {
 	}
 
 	/** Handler for `startHttpServer`. */
-	handle(req: IncomingMessage, res: ServerResponse): void | Promise<void> {
-		const [path = "", query = ""] = split(req.url ?? "");
+	handle(req: ServerRequest, res: ServerResponse): void | Promise<void> {
+		const [path = "", query = ""] = split(req.url);
 		const endpoint = this.#endpoints.get(path);
 		if (endpoint === undefined) return sendProblem(res, this.#unknown(path));
 		const method = req.method === "HEAD" ? "GET" : req.method;
@@ -89,10 +90,9 @@ export class AdminApi {
 		sendJson(res, readiness.ready ? 200 : 503, readiness);
 	}
 
-	async #metrics({ req, res }: Call): Promise<void> {
+	async #metrics({ res }: Call): Promise<void> {
 		const text = await this.#view.metricsText();
-		res.writeHead(200, { "content-type": EXPOSITION_CONTENT_TYPE, "content-length": Buffer.byteLength(text) });
-		res.end(req.method === "HEAD" ? undefined : text);
+		res.writeHead(200, { "content-type": EXPOSITION_CONTENT_TYPE }).end(text);
 	}
 
 	#config({ res }: Call): void {
@@ -146,7 +146,7 @@ export class AdminApi {
 			sendProblem(res, { status: 503, title, reason: "stream_limit" }, { "retry-after": "10" });
 			return;
 		}
-		const stream = SseStream.open(req, res, { clock: this.#clock });
+		const stream = SseStream.open(res, { clock: this.#clock });
 		this.#streams.add(stream);
 		const unsubscribe = this.#view.subscribeEvents((event) => void stream.send({ id: event.id, event: event.type, data: JSON.stringify(event) }));
 		stream.onClose(() => {
