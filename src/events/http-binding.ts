@@ -12,8 +12,12 @@ export type ParsedEvents =
 	| { readonly ok: true; readonly bytes: Buffer; readonly members: readonly EventMember[] }
 	| { readonly ok: false; readonly status: 400 | 413 | 415; readonly reason: string };
 
-/** Lower-case field names, as `node:http` gives them. */
-export type HeaderFields = Readonly<Record<string, string | string[] | undefined>>;
+/** The fields of a request, names in lower case. */
+export interface HeaderFields {
+	/** All values of a field, joined; undefined where it is absent. */
+	header(name: string): string | undefined;
+	headers(): Iterable<readonly [name: string, value: string]>;
+}
 
 export const STRUCTURED_TYPE = "application/cloudevents+json";
 export const BATCH_TYPE = "application/cloudevents-batch+json";
@@ -22,7 +26,7 @@ export const BATCH_EVENTS_MAX = 4096;
 
 /** Never throws; what is wrong with single members of a batch stands at the member. */
 export function parseEvents(headers: HeaderFields, body: Buffer): ParsedEvents {
-	const contentType = field(headers, "content-type");
+	const contentType = headers.header("content-type");
 	if (contentType === STRUCTURED_TYPE) return parseStructured(body);
 	if (contentType === BATCH_TYPE) return parseBatch(body);
 	const media = mediaType(contentType);
@@ -32,7 +36,7 @@ export function parseEvents(headers: HeaderFields, body: Buffer): ParsedEvents {
 		if (media.name === BATCH_TYPE) return parseBatch(body);
 		return { ok: false, status: 415, reason: `the event format ${media.name} is not supported; send ${STRUCTURED_TYPE} or ${BATCH_TYPE}` };
 	}
-	if (headers["ce-specversion"] !== undefined || headers["ce-id"] !== undefined) return parseBinary(headers, contentType, media, body);
+	if (headers.header("ce-specversion") !== undefined || headers.header("ce-id") !== undefined) return parseBinary(headers, contentType, media, body);
 	return {
 		ok: false,
 		status: 415,
@@ -70,12 +74,12 @@ function parseBinary(headers: HeaderFields, contentType: string | undefined, med
 	// Without a prototype: `ce-__proto__` is a wrong name, not an instruction.
 	const attributes: Record<string, string | number> = Object.create(null);
 	if (contentType !== undefined) attributes.datacontenttype = contentType;
-	for (const name in headers) {
+	for (const [name] of headers.headers()) {
 		if (!name.startsWith("ce-")) continue;
 		const attribute = name.slice(3);
 		if (attribute === "datacontenttype") return { ok: false, status: 400, reason: "ce-datacontenttype must not be present: Content-Type carries it" };
 		if (attribute === "data") return { ok: false, status: 400, reason: "ce-data must not be present: the body carries the data" };
-		const value = decodeFieldValue(field(headers, name) ?? "");
+		const value = decodeFieldValue(headers.header(name) ?? "");
 		if (value === undefined) return { ok: false, status: 400, reason: `${name} is not percent-encoded UTF-8` };
 		attributes[attribute] = attribute === "priority" && /^\d$/.test(value) ? Number(value) : value;
 	}
@@ -134,11 +138,6 @@ function mediaType(contentType: string | undefined): MediaType {
 	const [name = "", ...parameters] = (contentType ?? "").toLowerCase().split(";");
 	const charset = parameters.map((parameter) => /^\s*charset\s*=\s*"?([^"\s]*)"?\s*$/.exec(parameter)?.[1]).find((found) => found !== undefined);
 	return { name: name.trim(), isUtf8: charset === undefined || charset === "utf-8" || charset === "utf8" || charset === "us-ascii" };
-}
-
-function field(headers: HeaderFields, name: string): string | undefined {
-	const value = headers[name];
-	return typeof value === "string" || value === undefined ? value : value.join(", ");
 }
 
 function tooLarge(): string {

@@ -1,11 +1,12 @@
 /**
- * POST /v1/events: reads, checks, appends, and answers once the events are durable. On node:http itself, before any router: it is the one path
+ * POST /v1/events: reads, checks, appends, and answers once the events are durable. On the server itself, before any router: it is the one path
  * of Nexus that runs thousands of times a second.
  */
-import type { IncomingMessage, ServerResponse } from "node:http";
 import { assertNever } from "../core/errors.ts";
 import { type EventMember, parseEvents } from "../events/http-binding.ts";
-import { type Problem, readBody, sendJson, sendProblem } from "../server/problem.ts";
+import { type Problem, sendJson, sendProblem } from "../server/problem.ts";
+import type { ServerRequest } from "../server/server-request.ts";
+import type { ServerResponse } from "../server/server-response.ts";
 import { BODY_BYTES_MAX, IN_FLIGHT_BYTES_MAX, REJECTED_SHOWN_MAX } from "./limits.ts";
 import type { AppendOutcome, EventLog, NewEvent } from "./log/event-log.ts";
 
@@ -48,10 +49,10 @@ export class Ingest {
 	}
 
 	/** Answers the request in every case; rejects only for a fault of ours. */
-	async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+	async handle(req: ServerRequest, res: ServerResponse): Promise<void> {
 		this.#requests++;
 		// What is not announced may be as large as anything.
-		const bytes = Math.min(Number(req.headers["content-length"] ?? BODY_BYTES_MAX), BODY_BYTES_MAX);
+		const bytes = Math.min(req.length ?? BODY_BYTES_MAX, BODY_BYTES_MAX);
 		if (this.#inFlightBytes + bytes > this.#inFlightBytesMax) {
 			this.#overloaded++;
 			sendProblem(res, OVERLOADED, RETRY_SOON);
@@ -65,17 +66,17 @@ export class Ingest {
 		}
 	}
 
-	async #take(req: IncomingMessage, res: ServerResponse): Promise<void> {
-		if ((req.headers["content-encoding"] ?? "identity") !== "identity") {
+	async #take(req: ServerRequest, res: ServerResponse): Promise<void> {
+		if ((req.header("content-encoding") ?? "identity") !== "identity") {
 			sendProblem(res, { status: 415, title: TITLES[415], detail: "Bodies are taken without content-encoding.", reason: "bad_event" });
 			return;
 		}
-		const read = await readBody(req, BODY_BYTES_MAX);
+		const read = await req.body(BODY_BYTES_MAX);
 		if (!read.ok) {
 			sendProblem(res, read.problem);
 			return;
 		}
-		const parsed = parseEvents(req.headers, read.body);
+		const parsed = parseEvents(req, read.body);
 		if (!parsed.ok) {
 			sendProblem(res, { status: parsed.status, title: TITLES[parsed.status], detail: parsed.reason, reason: "bad_event" });
 			return;

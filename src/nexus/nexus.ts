@@ -1,12 +1,12 @@
 /** Nexus as one thing: the log, the ingest path and the API behind one address, opened and closed in order. */
-import type { IncomingMessage } from "node:http";
-import { getRequestListener } from "@hono/node-server";
 import type { Clock } from "../core/clock.ts";
 import { Lifecycle } from "../core/lifecycle.ts";
 import type { Logger } from "../core/log.ts";
 import { type HttpServer, startHttpServer } from "../server/http-server.ts";
+import type { ServerRequest } from "../server/server-request.ts";
 import type { SseStream } from "../server/sse.ts";
 import { createApp } from "./api/app.ts";
+import { webHandler } from "./api/web-handler.ts";
 import type { NexusConfig } from "./config.ts";
 import { Ingest } from "./ingest.ts";
 import { CONNECTIONS_MAX } from "./limits.ts";
@@ -41,7 +41,7 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 	let server: HttpServer | undefined;
 	const metrics = () => renderMetrics({ log, ingest, refused: server?.refused, followers: streams.size });
 	const app = createApp({ log, logger, clock, version, streams, metrics, isDraining: () => isDraining });
-	const behind = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+	const behind = webHandler(app);
 	try {
 		const started = await startHttpServer({
 			listen,
@@ -65,6 +65,6 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 	}
 }
 
-function isIngest({ method, url = "" }: IncomingMessage): boolean {
+function isIngest({ method, url }: ServerRequest): boolean {
 	return method === "POST" && (url === "/v1/events" || url.startsWith("/v1/events?"));
 }

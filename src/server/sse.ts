@@ -1,6 +1,6 @@
 /** One server-sent event stream (WHATWG HTML, section 9.2): framing, heartbeats, and a bound on what a slow reader may hold. */
-import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock, Timer } from "../core/clock.ts";
+import type { ServerResponse } from "./server-response.ts";
 
 export interface SseEvent {
 	/** Comes back as `Last-Event-ID` when the reader reconnects. */
@@ -40,16 +40,13 @@ export class SseStream {
 	}
 
 	/** Sends the head at once. The caller has checked that the request may have the stream. */
-	static open(req: IncomingMessage, res: ServerResponse, options: SseOptions): SseStream {
+	static open(res: ServerResponse, options: SseOptions): SseStream {
 		const stream = new SseStream(res, options);
-		res.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" });
-		res.flushHeaders();
-		res.once("close", () => stream.#closed());
-		res.on("error", () => stream.#closed());
-		res.on("drain", () => {
+		res.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" }).flushHead();
+		res.onClose(() => stream.#closed());
+		res.onDrain(() => {
 			stream.#stalled = 0;
 		});
-		req.resume();
 		stream.#beat();
 		return stream;
 	}
@@ -60,7 +57,7 @@ export class SseStream {
 
 	/** False while the socket holds more than it likes to; a source that can wait should wait for `onDrain`. */
 	get isReady(): boolean {
-		return this.#open && !this.#res.writableNeedDrain;
+		return this.#open && !this.#res.needsDrain;
 	}
 
 	/** False when the stream is closed, also by this very call because the reader is too slow. */
@@ -71,7 +68,7 @@ export class SseStream {
 	/** As `send`, for a frame made once by `sseFrame` and sent to many. */
 	sendFrame(frame: string): boolean {
 		if (!this.#open) return false;
-		if (this.#res.writableLength + frame.length > this.#bufferBytesMax) {
+		if (this.#res.unsentBytes + frame.length > this.#bufferBytesMax) {
 			this.#res.destroy();
 			this.#closed();
 			return false;
@@ -82,7 +79,7 @@ export class SseStream {
 
 	/** Runs `callback` whenever the reader has caught up with what was written. */
 	onDrain(callback: () => void): void {
-		this.#res.on("drain", callback);
+		this.#res.onDrain(callback);
 	}
 
 	/** Runs once, when the stream ends for whatever reason; at once if it has ended already. */
@@ -101,7 +98,7 @@ export class SseStream {
 	#beat(): void {
 		this.#heartbeat = this.#clock.setTimer(this.#heartbeatMs, () => {
 			// A busy stream is full at nearly every look; it is stuck only if it has not drained once in between.
-			this.#stalled = this.#res.writableNeedDrain ? this.#stalled + 1 : 0;
+			this.#stalled = this.#res.needsDrain ? this.#stalled + 1 : 0;
 			if (this.#stalled > STALLED_HEARTBEATS_MAX) {
 				this.#res.destroy();
 				this.#closed();

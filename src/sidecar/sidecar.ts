@@ -15,7 +15,7 @@ import { placeText } from "../policy/explain.ts";
 import type { PolicyFault } from "../policy/fault.ts";
 import { loadPolicyFile } from "../policy/load-file.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
-import { type HttpServer, startHttpServer } from "../server/own/http-server.ts";
+import { type HttpServer, startHttpServer } from "../server/http-server.ts";
 import { Exposition } from "../telemetry/exposition.ts";
 import type { Log } from "../telemetry/log.ts";
 import { processSource } from "../telemetry/process-metrics.ts";

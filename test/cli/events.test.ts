@@ -1,12 +1,11 @@
 /** `nexus events` against a small server that answers as Nexus does; a Nexus itself is tested in test/nexus/. */
 import assert from "node:assert/strict";
-import type { IncomingMessage, ServerResponse } from "node:http";
 import { type TestContext, test } from "node:test";
 import { eventLine } from "../../src/cli/event-line.ts";
 import { type EventsOptions, runEvents } from "../../src/cli/events.ts";
 import { SseReader } from "../../src/cli/sse-reader.ts";
 import { silentLogger } from "../../src/core/log.ts";
-import { type HttpServer, startHttpServer } from "../../src/server/http-server.ts";
+import { type HttpServer, type HttpServerOptions, startHttpServer } from "../../src/server/http-server.ts";
 import { sendJson, sendProblem } from "../../src/server/problem.ts";
 import { SseStream } from "../../src/server/sse.ts";
 import { FakeClock } from "../support/fake-clock.ts";
@@ -31,7 +30,7 @@ function memoryIo(isTTY = false) {
 	};
 }
 
-async function serve(t: TestContext, handler: (req: IncomingMessage, res: ServerResponse) => void): Promise<{ url: string; server: HttpServer }> {
+async function serve(t: TestContext, handler: HttpServerOptions["handler"]): Promise<{ url: string; server: HttpServer }> {
 	const server = await startHttpServer({ listen: { host: "127.0.0.1", port: 0 }, log: silentLogger, handler, drainTimeoutMs: 0 });
 	t.after(() => server.close());
 	return { url: `http://127.0.0.1:${server.address.port}`, server };
@@ -42,7 +41,7 @@ const options = (url: string, more: Partial<EventsOptions> = {}): EventsOptions 
 test("without a start the latest events are asked for, and printed oldest first, as JSON lines in a pipe", async (t) => {
 	const asked: string[] = [];
 	const { url } = await serve(t, (req, res) => {
-		asked.push(req.url ?? "");
+		asked.push(req.url);
 		sendJson(res, 200, asked.length === 1 ? { events: [item(9), item(8)], next: 8 } : { events: [item(7)], next: null });
 	});
 	const io = memoryIo();
@@ -61,7 +60,7 @@ test("without a start the latest events are asked for, and printed oldest first,
 test("since counts back from now; after and order go to Nexus as they are", async (t) => {
 	const asked: string[] = [];
 	const { url } = await serve(t, (req, res) => {
-		asked.push(req.url ?? "");
+		asked.push(req.url);
 		sendJson(res, 200, { events: [item(1)], next: null });
 	});
 	const context = { clock: new FakeClock(Date.UTC(2026, 0, 1, 12)), signal: new AbortController().signal };
@@ -119,8 +118,8 @@ test("a follower prints what comes, resumes behind the last event after a break,
 	const resumed: (string | undefined)[] = [];
 	const clock = new FakeClock();
 	const { url } = await serve(t, (req, res) => {
-		resumed.push(req.headers["last-event-id"] as string | undefined);
-		const stream = SseStream.open(req, res, { clock });
+		resumed.push(req.header("last-event-id"));
+		const stream = SseStream.open(res, { clock });
 		if (resumed.length === 1) {
 			stream.sendFrame("id: 4\n\n");
 			stream.close();
@@ -162,7 +161,7 @@ test("a follower prints what comes, resumes behind the last event after a break,
 
 test("following ends with 0 when it is told to stop, also while it waits to connect again", async (t) => {
 	const clock = new FakeClock();
-	const { url } = await serve(t, (req, res) => SseStream.open(req, res, { clock }).close());
+	const { url } = await serve(t, (_req, res) => SseStream.open(res, { clock }).close());
 	const abort = new AbortController();
 	const stopping = {
 		monotonicMs: () => 0,

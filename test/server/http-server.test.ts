@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { type TestContext, test } from "node:test";
 import { silentLogger } from "../../src/core/log.ts";
 import { type HttpServer, type HttpServerOptions, startHttpServer } from "../../src/server/http-server.ts";
-import { readBody, sendJson, sendProblem } from "../../src/server/problem.ts";
+import { sendJson, sendProblem } from "../../src/server/problem.ts";
 
 const listen = { host: "127.0.0.1", port: 0 };
 
@@ -121,7 +121,7 @@ test("a head over the limit is refused with 431", async (t) => {
 test("a body up to the limit is read whole, a larger one is 413 even when its length was not announced", async (t) => {
 	const server = await serve(t, {
 		handler: async (req, res) => {
-			const result = await readBody(req, 10);
+			const result = await req.body(10);
 			if (result.ok) sendJson(res, 200, { body: result.body.toString() });
 			else sendProblem(res, result.problem);
 		},
@@ -138,7 +138,7 @@ test("a body announced far beyond the limit is refused unread and never taken fo
 	const server = await serve(t, {
 		handler: async (req, res) => {
 			handled++;
-			const result = await readBody(req, 10);
+			const result = await req.body(10);
 			if (!result.ok) sendProblem(res, result.problem);
 		},
 	});
@@ -155,7 +155,7 @@ test("a body that ends early is a 400 result, not a hang", async (t) => {
 	const seen = Promise.withResolvers<number>();
 	const server = await serve(t, {
 		handler: async (req) => {
-			const result = await readBody(req, 1000);
+			const result = await req.body(1000);
 			seen.resolve(result.ok ? 0 : result.problem.status);
 		},
 	});

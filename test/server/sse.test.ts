@@ -14,7 +14,7 @@ async function openStream(t: TestContext, clock: FakeClock, bufferBytesMax?: num
 		listen: { host: "127.0.0.1", port: 0 },
 		log: silentLogger,
 		drainTimeoutMs: 0,
-		handler: (req, res) => opened.resolve(SseStream.open(req, res, { clock, ...(bufferBytesMax === undefined ? {} : { bufferBytesMax }) })),
+		handler: (_req, res) => opened.resolve(SseStream.open(res, { clock, ...(bufferBytesMax === undefined ? {} : { bufferBytesMax }) })),
 	});
 	t.after(() => server.close());
 	const client = connect(server.address.port, server.address.host);

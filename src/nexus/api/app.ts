@@ -1,6 +1,4 @@
 /** The HTTP API behind the ingest path: queries, streams, health, metrics, and the OpenAPI document made from the same schemas that check. */
-import type { HttpBindings } from "@hono/node-server";
-import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { OpenAPIHono, type RouteConfig, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Clock } from "../../core/clock.ts";
@@ -13,6 +11,7 @@ import { storedEventJson } from "../event-json.ts";
 import { follow } from "../follower.ts";
 import type { EventFilter, EventLog } from "../log/event-log.ts";
 import { cloudEvent, ingestAnswer, noQuery, problem, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
+import type { WebBindings } from "./web-handler.ts";
 
 export interface AppOptions {
 	readonly log: EventLog;
@@ -26,7 +25,7 @@ export interface AppOptions {
 	readonly metrics: () => Promise<{ contentType: string; text: string }>;
 }
 
-export type NexusApp = OpenAPIHono<{ Bindings: HttpBindings }>;
+export type NexusApp = OpenAPIHono<{ Bindings: WebBindings }>;
 
 const problemContent = { "application/problem+json": { schema: problem } };
 const failure = (description: string) => ({ description, content: problemContent });
@@ -34,7 +33,7 @@ const badQuery = failure("The query is not valid.");
 
 export function createApp(options: AppOptions): NexusApp {
 	const { log, logger, clock, streams, isDraining } = options;
-	const app: NexusApp = new OpenAPIHono<{ Bindings: HttpBindings }>();
+	const app: NexusApp = new OpenAPIHono<{ Bindings: WebBindings }>();
 	app.notFound((c) =>
 		problemResponse({ status: 404, title: "There is nothing here.", detail: c.req.path, reason: "not_found", hint: "See /openapi.json." }),
 	);
@@ -68,12 +67,12 @@ export function createApp(options: AppOptions): NexusApp {
 		if (c.req.method === "HEAD") return new Response(null, { headers: { "content-type": "text/event-stream" } });
 		const { lastSequence } = log.stats();
 		const start = resume ?? after ?? (rest.since === undefined ? lastSequence : 0);
-		const stream = SseStream.open(c.env.incoming, c.env.outgoing, { clock });
+		const stream = SseStream.open(c.env.res, { clock });
 		streams.add(stream);
 		stream.onClose(() => streams.delete(stream));
 		// A sequence of the future is of another log: its events will never come, ours will.
 		follow(stream, { log, logger, filter: filterOf(rest), after: Math.min(Number(start), lastSequence) });
-		return RESPONSE_ALREADY_SENT;
+		return new Response(null); // the stream is the answer
 	});
 
 	serve(app, liveRoute, noQuery, () => json('{"status":"live"}'));
@@ -98,7 +97,7 @@ function serve<Q extends z.ZodType>(
 	app: NexusApp,
 	route: RouteConfig,
 	query: Q,
-	handler: (c: Context<{ Bindings: HttpBindings }>, query: z.output<Q>) => Response | Promise<Response>,
+	handler: (c: Context<{ Bindings: WebBindings }>, query: z.output<Q>) => Response | Promise<Response>,
 ): void {
 	app.openAPIRegistry.registerPath(route);
 	app.on(route.method, route.path, (c) => {

@@ -6,7 +6,7 @@ import { IdSource } from "../../../src/core/ids.ts";
 import { type LogLevel, silentLogger } from "../../../src/core/log.ts";
 import { loadPolicy, type PolicyFault } from "../../../src/policy/load.ts";
 import type { Snapshot } from "../../../src/policy/snapshot.ts";
-import { type HttpServer, startHttpServer } from "../../../src/server/own/http-server.ts";
+import { type HttpServer, startHttpServer } from "../../../src/server/http-server.ts";
 import { AdminApi } from "../../../src/sidecar/admin/admin-api.ts";
 import { meshSource } from "../../../src/sidecar/admin/mesh-source.ts";
 import type { AdminView, Readiness, ReloadResult, RunningPolicy } from "../../../src/sidecar/admin/view.ts";

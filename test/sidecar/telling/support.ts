@@ -44,7 +44,8 @@ export async function startNexus(t: TestContext): Promise<TestNexus> {
 	async function serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
 		const chunks: Buffer[] = [];
 		for await (const chunk of req) chunks.push(chunk as Buffer);
-		const parsed = parseEvents(req.headers, Buffer.concat(chunks));
+		const fields = req.headers as Record<string, string>;
+		const parsed = parseEvents({ header: (name) => fields[name], headers: () => Object.entries(fields) }, Buffer.concat(chunks));
 		if (req.method !== "POST" || req.url !== "/v1/events" || !parsed.ok) {
 			res.writeHead(parsed.ok ? 404 : parsed.status).end();
 			return;

@@ -1,6 +1,6 @@
 /** A request to a local API: its head, and its body once somebody asks for it. Knows no sockets. */
-import { latin1 } from "../../core/latin1.ts";
-import type { RequestParser } from "../../http1/request-parser.ts";
+import { latin1 } from "../core/latin1.ts";
+import type { RequestParser } from "../http1/request-parser.ts";
 import type { Problem } from "./problem.ts";
 
 export type BodyResult = { readonly ok: true; readonly body: Buffer } | { readonly ok: false; readonly problem: Problem };
@@ -54,9 +54,16 @@ export class ServerRequest {
 
 	/** All values of a field, joined as RFC 9110 section 5.3 allows; undefined when it is absent. `name` in lower case. */
 	header(name: string): string | undefined {
+		const lines = this.#lines;
 		let joined: string | undefined;
-		for (const [found, value] of this.headers()) {
-			if (found === name) joined = joined === undefined ? value : `${joined}, ${value}`;
+		for (let at = 0; at < lines.length; ) {
+			const colon = lines.indexOf(":", at);
+			const end = lines.indexOf("\n", colon);
+			if (colon - at === name.length && lines.slice(at, colon).toLowerCase() === name) {
+				const value = withoutSpace(lines, colon + 1, end - 1);
+				joined = joined === undefined ? value : `${joined}, ${value}`;
+			}
+			at = end + 1;
 		}
 		return joined;
 	}
@@ -66,9 +73,9 @@ export class ServerRequest {
 		const lines = this.#lines;
 		for (let at = 0; at < lines.length; ) {
 			const colon = lines.indexOf(":", at);
-			const end = lines.indexOf("\r\n", colon);
-			yield [lines.slice(at, colon).toLowerCase(), withoutSpace(lines, colon + 1, end)];
-			at = end + 2;
+			const end = lines.indexOf("\n", colon);
+			yield [lines.slice(at, colon).toLowerCase(), withoutSpace(lines, colon + 1, end - 1)];
+			at = end + 1;
 		}
 	}
 

@@ -3,11 +3,11 @@
  * What a request means is the handler's matter.
  */
 import type { Socket } from "node:net";
-import type { Deadline } from "../../core/deadline-wheel.ts";
-import { REASONS, type Reason } from "../../core/reasons.ts";
-import { BodyDecoder } from "../../http1/body-decoder.ts";
-import { BAD, MORE, type RequestParser } from "../../http1/request-parser.ts";
-import { adopt, type ByteReader } from "../../net/byte-socket.ts";
+import type { Deadline } from "../core/deadline-wheel.ts";
+import { REASONS, type Reason } from "../core/reasons.ts";
+import { BodyDecoder } from "../http1/body-decoder.ts";
+import { BAD, MORE, type RequestParser } from "../http1/request-parser.ts";
+import { adopt, type ByteReader } from "../net/byte-socket.ts";
 import { type Problem, sendProblem } from "./problem.ts";
 import type { ServerContext } from "./server-context.ts";
 import { ENDED_EARLY, type RequestSource, ServerRequest } from "./server-request.ts";

@@ -1,9 +1,9 @@
 /** What the connections of one server share. */
-import type { Clock } from "../../core/clock.ts";
-import type { DeadlineWheel } from "../../core/deadline-wheel.ts";
-import { RequestParser } from "../../http1/request-parser.ts";
-import type { ReadBuffer } from "../../net/byte-socket.ts";
-import type { GuardFields } from "../guard.ts";
+import type { Clock } from "../core/clock.ts";
+import type { DeadlineWheel } from "../core/deadline-wheel.ts";
+import { RequestParser } from "../http1/request-parser.ts";
+import type { ReadBuffer } from "../net/byte-socket.ts";
+import type { GuardFields } from "./guard.ts";
 import type { ServerConnection } from "./server-connection.ts";
 import type { ServerRequest } from "./server-request.ts";
 import type { ServerResponse } from "./server-response.ts";

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
-import { silentLogger } from "../../../src/core/log.ts";
-import { type HttpServer, type HttpServerOptions, startHttpServer } from "../../../src/server/own/http-server.ts";
-import { sendJson, sendProblem } from "../../../src/server/own/problem.ts";
-import type { ServerResponse } from "../../../src/server/own/server-response.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
+import { silentLogger } from "../../src/core/log.ts";
+import { type HttpServer, type HttpServerOptions, startHttpServer } from "../../src/server/http-server.ts";
+import { sendJson, sendProblem } from "../../src/server/problem.ts";
+import type { ServerResponse } from "../../src/server/server-response.ts";
+import { FakeClock } from "../support/fake-clock.ts";
 
 const GUARD = { timeout: 30_000 };
 

@@ -1,7 +1,7 @@
 /** The answer to one request of a local API: writes head and body in the framing that the client understands. */
 import type { Socket } from "node:net";
-import { chunkSizeLine, fieldLine, lastChunk, statusLine } from "../../http1/serializer.ts";
-import { statusPhrase } from "../../http1/status-phrases.ts";
+import { chunkSizeLine, fieldLine, lastChunk, statusLine } from "../http1/serializer.ts";
+import { statusPhrase } from "../http1/status-phrases.ts";
 
 /** What an answer needs of the connection that it goes to. */
 export interface AnswerWire {
