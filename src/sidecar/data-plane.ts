@@ -20,6 +20,7 @@ import { UpstreamSet, type UpstreamSetDeps } from "./upstream-set.ts";
 export interface DataPlaneDeps extends PortDeps, UpstreamSetDeps {
 	readonly traffic: TrafficRegistry;
 	readonly ids: IdSource;
+	readonly isAdminPort: (port: number) => boolean;
 }
 
 /** A port that could not be bound. */
@@ -30,7 +31,9 @@ export interface BindFault {
 
 interface LivePort {
 	readonly port: Port;
+	/** As the policy says it. */
 	readonly address: string;
+	readonly boundPort: number;
 }
 
 /** A port as the policy wants it. */
@@ -52,7 +55,6 @@ export class DataPlane {
 	readonly #retired = new Set<Port>();
 	#application: Upstream | undefined;
 	#passthrough: Passthrough | undefined;
-	#forbiddenPorts: ReadonlySet<number> = new Set();
 
 	constructor(deps: DataPlaneDeps) {
 		this.#deps = deps;
@@ -85,7 +87,7 @@ export class DataPlane {
 			const port = new Port(name, listen, stack, this.#deps);
 			try {
 				await port.start();
-				bound.set(name, { port, address });
+				bound.set(name, { port, address, boundPort: port.port });
 			} catch (error) {
 				faults.push({ place, message: messageOf(error) });
 			}
@@ -170,7 +172,7 @@ export class DataPlane {
 
 	#outboundStack(next: Snapshot, outbound: OutboundPolicy): Stack {
 		const routing = new OutboundRouting(outbound.routes, next.upstreams.keys());
-		return this.#callerStack(next, outbound.limits, routing, outbound.passthrough ? this.#passthroughOf(next) : undefined);
+		return this.#callerStack(next, outbound.limits, routing, outbound.passthrough ? this.#passthroughOf() : undefined);
 	}
 
 	/** A port of its own for one upstream: no Host needed, no route asked. */
@@ -200,16 +202,20 @@ export class DataPlane {
 	}
 
 	/** One for the life of the process: its pools survive reloads. */
-	#passthroughOf(next: Snapshot): Passthrough {
-		const ports = [next.admin.listen, next.inbound?.listen, next.outbound?.listen, ...[...next.upstreams.values()].map((policy) => policy.listen)];
-		this.#forbiddenPorts = new Set(ports.flatMap((listen) => (listen === undefined ? [] : [listen.port])));
+	#passthroughOf(): Passthrough {
 		this.#passthrough ??= new Passthrough({
 			...defaultLimits(),
 			counters: this.#deps.traffic.counters("outbound", "", "passthrough"),
-			isForbiddenPort: (port) => this.#forbiddenPorts.has(port),
+			isOwnPort: (port) => this.#isOwnPort(port),
 			create: (options) => new Upstream(options, this.#deps),
 		});
 		return this.#passthrough;
+	}
+
+	/** As bound, not as asked for: a policy may leave the choice to the system. */
+	#isOwnPort(port: number): boolean {
+		for (const { boundPort } of this.#ports.values()) if (boundPort === port) return true;
+		return this.#deps.isAdminPort(port);
 	}
 }
 

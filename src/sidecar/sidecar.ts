@@ -82,6 +82,7 @@ export class Sidecar implements AdminView {
 			observer: this.#telling,
 			traffic: this.#traffic,
 			feed: this.#feed,
+			isAdminPort: (port) => port === this.#admin?.address.port,
 		});
 		this.#api = new AdminApi({ view: this, clock });
 		this.#exposition = new Exposition([

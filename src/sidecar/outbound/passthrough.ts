@@ -1,6 +1,7 @@
 /** What is not in the mesh, sent on to where its Host says; only where policy asks for it, and never to addresses that are ours alone. */
 import { lookup as systemLookup } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
+import { networkInterfaces } from "node:os";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
 import type { PoolLimits, Timeouts } from "../../policy/snapshot.ts";
@@ -15,37 +16,42 @@ export interface PassthroughOptions {
 	readonly timeout: Timeouts;
 	readonly pool: PoolLimits;
 	readonly counters: TrafficCounters;
-	/** Our own listeners and the admin API: a request to them would act with our rights. */
-	readonly isForbiddenPort: (port: number) => boolean;
+	/** Whether a listener of ours or the admin API has that port: a request to them would act with our rights. */
+	readonly isOwnPort: (port: number) => boolean;
 	readonly create: (options: UpstreamOptions) => Upstream;
+}
+
+interface Destination {
+	readonly host: string;
+	readonly port: number;
+	readonly target: Target;
 }
 
 export class Passthrough {
 	readonly #options: PassthroughOptions;
 	// Insertion order is order of use: a hit is put at the end.
-	readonly #targets = new Map<string, Target>();
+	readonly #destinations = new Map<string, Destination>();
 
 	constructor(options: PassthroughOptions) {
 		this.#options = options;
 	}
 
 	upstreams(): Iterable<Upstream> {
-		return [...this.#targets.values()].map((target) => target.upstream);
+		return [...this.#destinations.values()].map(({ target }) => target.upstream);
 	}
 
 	decide(request: RequestParser): Target | Refusal {
 		const authority = request.authority.toLowerCase();
 		if (authority === "") return refusal("no_route", "the request names no host");
-		const known = this.#targets.get(authority);
-		if (known !== undefined) {
-			this.#targets.delete(authority);
-			this.#targets.set(authority, known);
-			return known;
-		}
-		const { host, port } = split(authority);
+		const known = this.#destinations.get(authority);
+		const { host, port } = known ?? split(authority);
+		// Of a known destination too: a reload may have opened a listener of ours there.
 		if (isIP(host) !== 0 && this.#forbids(host, port))
 			return refusal("misdirected_request", "link-local addresses and our own listeners are not reached through here");
-		return this.#remember(authority, host, port);
+		if (known === undefined) return this.#remember(authority, host, port);
+		this.#destinations.delete(authority);
+		this.#destinations.set(authority, known);
+		return known.target;
 	}
 
 	/** For connections: the address behind a name is looked at as well (a name may point at 169.254.169.254). */
@@ -66,21 +72,21 @@ export class Passthrough {
 
 	destroy(): void {
 		for (const upstream of this.upstreams()) upstream.destroy();
-		this.#targets.clear();
+		this.#destinations.clear();
 	}
 
 	#forbids(address: string, port: number): boolean {
 		const family = isIP(address) === 6 ? "ipv6" : "ipv4";
 		if (LINK_LOCAL.check(address, family)) return true;
-		return this.#options.isForbiddenPort(port) && LOCAL.check(address, family);
+		return this.#options.isOwnPort(port) && ownAddresses().check(address, family);
 	}
 
 	#remember(authority: string, host: string, port: number): Target {
-		if (this.#targets.size >= DESTINATIONS_MAX) {
-			const [oldest] = this.#targets.keys();
+		if (this.#destinations.size >= DESTINATIONS_MAX) {
+			const [oldest] = this.#destinations;
 			if (oldest !== undefined) {
-				this.#targets.get(oldest)?.upstream.retire();
-				this.#targets.delete(oldest);
+				oldest[1].target.upstream.retire();
+				this.#destinations.delete(oldest[0]);
 			}
 		}
 		const { timeout, pool, counters, create } = this.#options;
@@ -96,7 +102,7 @@ export class Passthrough {
 		upstream.setEndpoints([{ address: { kind: "tcp", host, port }, weight: 1, zone: undefined }]);
 		// One set of counters for all of them: hosts are the application's to choose, and labels must stay bounded.
 		const target: Target = { kind: "target", route: "", upstream, counters, rewriteHost: undefined };
-		this.#targets.set(authority, target);
+		this.#destinations.set(authority, { host, port, target });
 		return target;
 	}
 }
@@ -107,10 +113,18 @@ const LINK_LOCAL = blockList([
 	["0.0.0.0", 32, "ipv4"],
 	["::", 128, "ipv6"],
 ]);
-const LOCAL = blockList([
-	["127.0.0.0", 8, "ipv4"],
-	["::1", 128, "ipv6"],
-]);
+
+/** Of this machine: loopback and its interfaces, which may change while we run. Asked only about our own ports. */
+function ownAddresses(): BlockList {
+	const list = blockList([
+		["127.0.0.0", 8, "ipv4"],
+		["::1", 128, "ipv6"],
+	]);
+	for (const own of Object.values(networkInterfaces()).flat()) {
+		if (own !== undefined) list.addAddress(own.address, own.family === "IPv6" ? "ipv6" : "ipv4");
+	}
+	return list;
+}
 
 function blockList(subnets: readonly (readonly [string, number, "ipv4" | "ipv6"])[]): BlockList {
 	const list = new BlockList();
