@@ -1,6 +1,5 @@
 /** `nexus sidecar`: reads the policy, runs the sidecar until a signal, and says with which code the process ends. */
 import { readFileSync } from "node:fs";
-import { setFlagsFromString } from "node:v8";
 import { systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { systemRng } from "../core/rng.ts";
@@ -13,18 +12,11 @@ import { Sidecar } from "./sidecar.ts";
 const EXIT_INPUT = 1;
 const LOG_FLUSH_MS = 500;
 
-/**
- * V8 doubles its young generation under load and never gives it back: 17 MB idle, and 7.2 KB instead of 4.9 for each idle connection.
- * Left at its first size, collections are more frequent and cheaper; CPU per request stayed the same (docs/decisions/0003).
- */
-const V8_FLAGS = "--semi-space-growth-factor=1";
-
 /** Nothing here is due: it keeps the event loop from ending while a drain waits on timers that do not. */
 const KEEP_ALIVE_MS = 2 ** 30;
 
 /** Resolves with the exit code: 0 after a drain, 1 where the policy or an address is wrong, 128 + n at a second signal. */
 export async function runSidecar({ configFile }: { readonly configFile: string }): Promise<number> {
-	setFlagsFromString(V8_FLAGS);
 	const keepAlive = setInterval(() => {}, KEEP_ALIVE_MS);
 	const stopped = whenToldToStop();
 	// Before the file is read, so that a change during the start is not missed.

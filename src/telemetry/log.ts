@@ -1,5 +1,4 @@
-/** The one log of the process (law 10): pino's JSON lines, with secrets replaced, through a writer that never blocks. */
-import { pino } from "pino";
+/** The one log of the process (law 10): JSON lines, with secrets replaced, through a writer that never blocks. */
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Logger, LogLevel } from "../core/log.ts";
 import { LineWriter } from "./line-writer.ts";
@@ -35,32 +34,27 @@ const HELD_BYTES_MAX = 1024 * 1024;
 export function createLogger(options: LogOptions): Log {
 	const clock = options.clock ?? systemClock;
 	const writer = new LineWriter({ destination: options.destination ?? 2, clock, batchLinesMax: 1, heldBytesMax: HELD_BYTES_MAX });
-	const root = pino(
-		{
-			level: options.level,
-			base: options.fields ?? null,
-			timestamp: () => `,"time":"${new Date(clock.wallMs()).toISOString()}"`,
-			messageKey: "message",
-			formatters: { level: (label) => ({ level: label }) },
-		},
-		{ write: (line) => writer.write(line) },
-	);
-	const at =
-		(level: LogLevel) =>
-		(message: string, fields?: Record<string, unknown>): void => {
-			if (!root.isLevelEnabled(level)) return;
-			root[level](redact(fields ?? {}), "%s", redact(message));
+	let least = LOG_LEVELS.indexOf(options.level);
+	const base = options.fields === undefined ? "" : members(options.fields);
+	const at = (level: LogLevel): Logger[LogLevel] => {
+		const rank = LOG_LEVELS.indexOf(level);
+		return (message, fields) => {
+			if (rank < least) return;
+			const time = new Date(clock.wallMs()).toISOString();
+			const own = fields === undefined ? "" : members(redact(fields));
+			writer.write(`{"level":"${level}","time":"${time}"${base}${own},"message":${JSON.stringify(redact(message))}}\n`);
 		};
+	};
 	return {
 		debug: at("debug"),
 		info: at("info"),
 		warn: at("warn"),
 		error: at("error"),
 		get level() {
-			return root.level as LogLevel;
+			return LOG_LEVELS[least] as LogLevel;
 		},
 		setLevel(level) {
-			root.level = level;
+			least = LOG_LEVELS.indexOf(level);
 		},
 		get dropped() {
 			return writer.dropped;
@@ -68,4 +62,10 @@ export function createLogger(options: LogOptions): Log {
 		flush: (timeoutMs) => writer.flush(timeoutMs),
 		flushSync: () => writer.flushSync(),
 	};
+}
+
+/** `,"name":value` for each member of an object. */
+function members(fields: unknown): string {
+	const list = JSON.stringify(fields).slice(1, -1);
+	return list === "" ? "" : `,${list}`;
 }
