@@ -4,9 +4,7 @@
  */
 import { connect, type LookupFunction, Socket } from "node:net";
 import type { Address } from "../policy/snapshot.ts";
-
-/** As libuv suggests for a read; a larger one gains nothing. */
-const READ_BYTES = 64 * 1024;
+import type { LoopMemory } from "./loop-memory.ts";
 
 /** TCP keep-alive finds a peer that vanished without a word; 60 s, against 2 hours of the kernel. */
 const KEEP_ALIVE_DELAY_MS = 60_000;
@@ -19,13 +17,8 @@ export interface ByteReader {
 	onBytes(buffer: Buffer, from: number, to: number): void;
 }
 
-/** One per event loop. */
-export class ReadBuffer {
-	readonly bytes: Buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-}
-
 /** Opens a connection; `reader` gets its bytes. The other events of the socket are the caller's to listen to. */
-export function dial(address: Address, shared: ReadBuffer, reader: ByteReader, lookup?: LookupFunction): Socket {
+export function dial(address: Address, shared: LoopMemory, reader: ByteReader, lookup?: LookupFunction): Socket {
 	const onread = onRead(shared, reader);
 	if (address.kind === "unix") return connect({ path: address.path, allowHalfOpen: true, onread });
 	const options = {
@@ -48,7 +41,7 @@ interface HandleOwner {
  * Makes an accepted, paused socket read into the shared buffer. `net.Server` has no option for that, so its handle is moved to a socket
  * that has; where a future Node hides the handle, the socket stays as it is and pays for `data` events (docs/decisions/0002).
  */
-export function adopt(accepted: Socket, shared: ReadBuffer, reader: ByteReader): Socket {
+export function adopt(accepted: Socket, shared: LoopMemory, reader: ByteReader): Socket {
 	const owner = accepted as unknown as HandleOwner;
 	const handle = owner._handle;
 	if (handle === null || handle === undefined) {
@@ -64,7 +57,7 @@ export function adopt(accepted: Socket, shared: ReadBuffer, reader: ByteReader):
 	return socket;
 }
 
-function onRead(shared: ReadBuffer, reader: ByteReader): { buffer: Uint8Array; callback: (length: number, bytes: Uint8Array) => boolean } {
+function onRead(shared: LoopMemory, reader: ByteReader): { buffer: Uint8Array; callback: (length: number, bytes: Uint8Array) => boolean } {
 	return {
 		buffer: shared.bytes,
 		callback: (length) => {

@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import type { Deadline } from "../core/deadline-wheel.ts";
 import { type ByteReader, UNSENT_BYTES_MAX } from "./byte-socket.ts";
+import type { LoopMemory } from "./loop-memory.ts";
 
 /** Both directions silent for this long: Envoy's idle_timeout of TCP. A WebSocket that pings lives for ever. */
 export const TUNNEL_IDLE_MS = 60 * 60 * 1000;
@@ -10,12 +11,14 @@ export const TUNNEL_IDLE_MS = 60 * 60 * 1000;
 class Direction implements ByteReader {
 	readonly #from: Socket;
 	readonly #to: Socket;
+	readonly #shared: LoopMemory;
 	readonly #idle: Deadline;
 	bytes = 0;
 
-	constructor(from: Socket, to: Socket, idle: Deadline) {
+	constructor(from: Socket, to: Socket, shared: LoopMemory, idle: Deadline) {
 		this.#from = from;
 		this.#to = to;
+		this.#shared = shared;
 		this.#idle = idle;
 		to.on("drain", () => from.resume());
 		from.on("end", () => to.end());
@@ -25,7 +28,9 @@ class Direction implements ByteReader {
 		this.#idle.arm(TUNNEL_IDLE_MS);
 		this.bytes += to - from;
 		// The read buffer is shared and the write may be partial: a view would be overwritten by the next read.
-		this.#to.write(Buffer.from(buffer.subarray(from, to)));
+		const part = this.#shared.room(this.#to, to - from);
+		buffer.copy(part, 0, from, to);
+		this.#shared.write(this.#to, part);
 		if (this.#to.writableLength >= UNSENT_BYTES_MAX) this.#from.pause();
 	}
 }
@@ -38,7 +43,7 @@ export interface Tunnel {
 }
 
 /** `idle` is the deadline that ends both sides when it fires; the caller closes the other socket when one has closed. */
-export function openTunnel(client: Socket, upstream: Socket, idle: Deadline): Tunnel {
+export function openTunnel(client: Socket, upstream: Socket, shared: LoopMemory, idle: Deadline): Tunnel {
 	idle.arm(TUNNEL_IDLE_MS);
-	return { fromClient: new Direction(client, upstream, idle), fromUpstream: new Direction(upstream, client, idle) };
+	return { fromClient: new Direction(client, upstream, shared, idle), fromUpstream: new Direction(upstream, client, shared, idle) };
 }

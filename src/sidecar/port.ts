@@ -3,8 +3,8 @@ import type { Socket } from "node:net";
 import type { Clock } from "../core/clock.ts";
 import type { DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { Logger } from "../core/log.ts";
-import type { ReadBuffer } from "../net/byte-socket.ts";
 import { Listener, type ListenerStats } from "../net/listener.ts";
+import type { LoopMemory } from "../net/loop-memory.ts";
 import type { Address } from "../policy/snapshot.ts";
 import type { ExchangeObserver } from "../telemetry/access-record.ts";
 import { endpointKey } from "../upstream/endpoint-key.ts";
@@ -18,7 +18,7 @@ import type { Stack } from "./exchange/stack.ts";
 export interface PortDeps {
 	readonly clock: Clock;
 	readonly wheel: DeadlineWheel;
-	readonly shared: ReadBuffer;
+	readonly shared: LoopMemory;
 	readonly observer: ExchangeObserver;
 	readonly log: Logger;
 }

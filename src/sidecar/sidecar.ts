@@ -8,7 +8,7 @@ import type { Rng } from "../core/rng.ts";
 import type { CloudEvent } from "../events/cloud-event.ts";
 import { TrafficRegistry } from "../metrics/traffic.ts";
 import { trafficSource } from "../metrics/traffic-source.ts";
-import { ReadBuffer } from "../net/byte-socket.ts";
+import { LoopMemory } from "../net/loop-memory.ts";
 import { diffSnapshots } from "../policy/diff.ts";
 import type { Env } from "../policy/env.ts";
 import { placeText } from "../policy/explain.ts";
@@ -47,7 +47,7 @@ export class Sidecar implements AdminView {
 	readonly #options: SidecarOptions;
 	readonly #lifecycle = new Lifecycle();
 	readonly #wheel: DeadlineWheel;
-	readonly #shared = new ReadBuffer();
+	readonly #shared = new LoopMemory();
 	readonly #traffic = new TrafficRegistry();
 	readonly #exposition: Exposition;
 	readonly #feed: EventFeed;

@@ -8,7 +8,8 @@ import type { CodecFault } from "../http1/fault.ts";
 import { INTERIM_RESPONSES_MAX } from "../http1/limits.ts";
 import { BAD, MORE } from "../http1/request-parser.ts";
 import { ResponseParser } from "../http1/response-parser.ts";
-import { type ByteReader, dial, type ReadBuffer, UNSENT_BYTES_MAX } from "../net/byte-socket.ts";
+import { type ByteReader, dial, UNSENT_BYTES_MAX } from "../net/byte-socket.ts";
+import type { LoopMemory, Room } from "../net/loop-memory.ts";
 import type { Address } from "../policy/snapshot.ts";
 
 /** Who sent the request. Buffers and the parser are valid only during the call. */
@@ -45,10 +46,11 @@ export interface ConnectionOptions {
 
 type Phase = "connecting" | "idle" | "busy" | "tunnel" | "closed";
 
-export class Http1Connection implements ByteReader {
+export class Http1Connection implements ByteReader, Room {
 	readonly socket: Socket;
 	readonly #owner: ConnectionOwner;
 	readonly #options: ConnectionOptions;
+	readonly #shared: LoopMemory;
 	readonly #deadline: Deadline;
 	readonly #parser = new ResponseParser();
 	readonly #body = new BodyDecoder();
@@ -66,8 +68,9 @@ export class Http1Connection implements ByteReader {
 	#retiring = false;
 	#error: unknown;
 
-	constructor(options: ConnectionOptions, owner: ConnectionOwner, wheel: DeadlineWheel, shared: ReadBuffer) {
+	constructor(options: ConnectionOptions, owner: ConnectionOwner, wheel: DeadlineWheel, shared: LoopMemory) {
 		this.#options = options;
+		this.#shared = shared;
 		this.#owner = owner;
 		this.#deadline = wheel.deadline(() => this.#onDeadline());
 		this.#deadline.arm(options.connectTimeoutMs);
@@ -112,10 +115,14 @@ export class Http1Connection implements ByteReader {
 		this.socket.write(text, "latin1");
 	}
 
-	/** A further part of the request. Returns whether more may follow now; otherwise `onWritable` tells when. */
-	write(part: Buffer | string, complete: boolean): boolean {
+	room(bytes: number): Buffer {
+		return this.#shared.room(this.socket, bytes);
+	}
+
+	/** A further part of the request, composed in `room` or kept elsewhere. Returns whether more may follow now; otherwise `onWritable` tells when. */
+	write(part: Buffer, complete: boolean): boolean {
 		this.#requestSent = complete;
-		if (part.length > 0) this.socket.write(part as string, "latin1");
+		if (part.length > 0) this.#shared.write(this.socket, part);
 		return this.writable;
 	}
 

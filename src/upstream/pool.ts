@@ -2,7 +2,7 @@
 import type { LookupFunction } from "node:net";
 import type { Deadline, DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { Reason } from "../core/reasons.ts";
-import type { ReadBuffer } from "../net/byte-socket.ts";
+import type { LoopMemory } from "../net/loop-memory.ts";
 import type { Address } from "../policy/snapshot.ts";
 import { type ConnectionOwner, Http1Connection } from "./http1-connection.ts";
 
@@ -41,7 +41,7 @@ export interface PoolStats {
 export class Pool implements ConnectionOwner {
 	#options: PoolOptions;
 	readonly #wheel: DeadlineWheel;
-	readonly #shared: ReadBuffer;
+	readonly #shared: LoopMemory;
 	// idle: [ oldest ... newest ]; taken and returned at the end, so that surplus connections age and close.
 	readonly #idle: Http1Connection[] = [];
 	readonly #all = new Set<Http1Connection>();
@@ -55,7 +55,7 @@ export class Pool implements ConnectionOwner {
 	connectFailures = 0;
 	overflows = 0;
 
-	constructor(options: PoolOptions, wheel: DeadlineWheel, shared: ReadBuffer) {
+	constructor(options: PoolOptions, wheel: DeadlineWheel, shared: LoopMemory) {
 		this.#options = options;
 		this.#wheel = wheel;
 		this.#shared = shared;

@@ -4,7 +4,7 @@ import { buildPicker } from "../balance/build-picker.ts";
 import type { Picker } from "../balance/picker.ts";
 import type { DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { Rng } from "../core/rng.ts";
-import type { ReadBuffer } from "../net/byte-socket.ts";
+import type { LoopMemory } from "../net/loop-memory.ts";
 import type { BalancingKind, EndpointPolicy, PoolLimits, Timeouts } from "../policy/snapshot.ts";
 import { Endpoint, type EndpointHealth } from "./endpoint.ts";
 import { endpointKey } from "./endpoint-key.ts";
@@ -24,7 +24,7 @@ export interface UpstreamOptions {
 
 export interface UpstreamDeps {
 	readonly wheel: DeadlineWheel;
-	readonly shared: ReadBuffer;
+	readonly shared: LoopMemory;
 	readonly rng: Rng;
 }
 

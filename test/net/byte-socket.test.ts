@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
-import { adopt, dial, ReadBuffer } from "../../src/net/byte-socket.ts";
+import { adopt, dial } from "../../src/net/byte-socket.ts";
+import { LoopMemory } from "../../src/net/loop-memory.ts";
 import { temporaryFolder } from "../support/processes.ts";
 import { type RawClient, rawClient, rawUpstream } from "../support/raw-peer.ts";
 import { Accepted, Collector, event, startListener, until } from "./support.ts";
@@ -15,7 +16,7 @@ interface Adopted {
 }
 
 /** A connection of a client, adopted and reading. `change` may damage what the server hands out. */
-async function adopted(t: TestContext, shared: ReadBuffer, change: (socket: Socket) => Socket = (socket) => socket): Promise<Adopted> {
+async function adopted(t: TestContext, shared: LoopMemory, change: (socket: Socket) => Socket = (socket) => socket): Promise<Adopted> {
 	const accepted = new Accepted();
 	const listener = await startListener(t, { onConnection: (socket) => accepted.push(t, socket) });
 	const client = await rawClient(t, listener.port);
@@ -45,7 +46,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 	]) {
 		describe(name, () => {
 			it("hands over every byte in order, and writes", async (t) => {
-				const shared = new ReadBuffer();
+				const shared = new LoopMemory();
 				const { client, socket, reader } = await adopted(t, shared, change);
 				client.send("one");
 				await reader.untilText("one");
@@ -59,7 +60,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 			});
 
 			it("delivers nothing while it is paused, and then everything, in order", async (t) => {
-				const { client, socket, reader } = await adopted(t, new ReadBuffer(), change);
+				const { client, socket, reader } = await adopted(t, new LoopMemory(), change);
 				client.send("before|");
 				await reader.untilText("before|");
 				for (let round = 0; round < 20; round++) {
@@ -81,7 +82,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 				const accepted = new Accepted();
 				const listener = await startListener(t, { onConnection: (arrived) => accepted.push(t, arrived) });
 				const client = await rawClient(t, listener.port);
-				socket = adopt(change(await accepted.next()), new ReadBuffer(), {
+				socket = adopt(change(await accepted.next()), new LoopMemory(), {
 					onBytes(buffer, from, to) {
 						reader.onBytes(buffer, from, to);
 						socket?.pause();
@@ -97,7 +98,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 			});
 
 			it("stays writable after the client has sent its last byte", async (t) => {
-				const { client, socket, reader } = await adopted(t, new ReadBuffer(), change);
+				const { client, socket, reader } = await adopted(t, new LoopMemory(), change);
 				client.send("question");
 				client.end();
 				await event(socket, "end");
@@ -109,7 +110,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 			});
 
 			it("goes on reading after it has sent its last byte", async (t) => {
-				const { client, socket, reader } = await adopted(t, new ReadBuffer(), change);
+				const { client, socket, reader } = await adopted(t, new LoopMemory(), change);
 				socket.end("bye");
 				await client.untilClosed();
 				client.send("last words");
@@ -117,7 +118,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 			});
 
 			it("closes when the client resets", async (t) => {
-				const { client, socket, reader } = await adopted(t, new ReadBuffer(), change);
+				const { client, socket, reader } = await adopted(t, new LoopMemory(), change);
 				client.send("x");
 				await reader.untilText("x");
 				client.reset();
@@ -127,7 +128,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 	}
 
 	it("shares one buffer with all others: what was read is overwritten by the next read of anybody", async (t) => {
-		const shared = new ReadBuffer();
+		const shared = new LoopMemory();
 		const one = await adopted(t, shared);
 		const two = await adopted(t, shared);
 		one.client.send("aaaa");
@@ -147,7 +148,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 		const address = server.address();
 		const client = await rawClient(t, typeof address === "object" && address !== null ? address.port : 0);
 		const reader = new Collector();
-		const socket = adopt(await accepted.next(), new ReadBuffer(), reader);
+		const socket = adopt(await accepted.next(), new LoopMemory(), reader);
 		t.after(() => void socket.destroy());
 		socket.resume();
 		await new Promise((resolve) => server.close(resolve));
@@ -161,7 +162,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 		const client = await rawClient(t, listener.port);
 		const socket = await accepted.next();
 		socket.destroy();
-		const own = adopt(socket, new ReadBuffer(), new Collector());
+		const own = adopt(socket, new LoopMemory(), new Collector());
 		own.resume();
 		await until(() => own.destroyed);
 		await client.untilClosed();
@@ -170,7 +171,7 @@ describe("an adopted socket", { timeout: 30_000 }, () => {
 
 describe("a dialled socket", { timeout: 30_000 }, () => {
 	it("reads into the shared buffer over TCP", async (t) => {
-		const shared = new ReadBuffer();
+		const shared = new LoopMemory();
 		const reader = new Collector();
 		const upstream = await rawUpstream(t);
 		const socket = dial({ kind: "tcp", host: "127.0.0.1", port: upstream.port }, shared, reader);
@@ -187,7 +188,7 @@ describe("a dialled socket", { timeout: 30_000 }, () => {
 		const server = createServer((socket) => socket.end("hello"));
 		t.after(() => void server.close());
 		await new Promise<void>((resolve) => server.listen(path, resolve));
-		const shared = new ReadBuffer();
+		const shared = new LoopMemory();
 		const reader = new Collector();
 		const socket = dial({ kind: "unix", path }, shared, reader);
 		t.after(() => void socket.destroy());
@@ -198,7 +199,7 @@ describe("a dialled socket", { timeout: 30_000 }, () => {
 	it("finds a name's address by the look-up that it is given, or the system's", async (t) => {
 		const upstream = await rawUpstream(t);
 		const asked: string[] = [];
-		const given = dial({ kind: "tcp", host: "payments.test", port: upstream.port }, new ReadBuffer(), new Collector(), (host, options, callback) => {
+		const given = dial({ kind: "tcp", host: "payments.test", port: upstream.port }, new LoopMemory(), new Collector(), (host, options, callback) => {
 			asked.push(host);
 			if (options.all === true) callback(null, [{ address: "127.0.0.1", family: 4 }]);
 			else callback(null, "127.0.0.1", 4);
@@ -206,7 +207,7 @@ describe("a dialled socket", { timeout: 30_000 }, () => {
 		t.after(() => void given.destroy());
 		await upstream.connection(0);
 		assert.deepEqual(asked, ["payments.test"]);
-		const system = dial({ kind: "tcp", host: "localhost", port: upstream.port }, new ReadBuffer(), new Collector());
+		const system = dial({ kind: "tcp", host: "localhost", port: upstream.port }, new LoopMemory(), new Collector());
 		t.after(() => void system.destroy());
 		await upstream.connection(1);
 	});
@@ -218,7 +219,7 @@ describe("a dialled socket", { timeout: 30_000 }, () => {
 			{ kind: "tcp", host: "127.0.0.1", port: upstream.port },
 			{ kind: "unix", path: join(temporaryFolder(t, "dial"), "nobody.sock") },
 		] as const) {
-			const socket = dial(address, new ReadBuffer(), new Collector());
+			const socket = dial(address, new LoopMemory(), new Collector());
 			const error = (await event(socket, "error")) as NodeJS.ErrnoException;
 			assert.equal(error.code, address.kind === "tcp" ? "ECONNREFUSED" : "ENOENT");
 		}

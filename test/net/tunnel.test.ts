@@ -4,14 +4,15 @@ import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { describe, it, type TestContext } from "node:test";
 import { DeadlineWheel } from "../../src/core/deadline-wheel.ts";
-import { adopt, type ByteReader, dial, ReadBuffer, UNSENT_BYTES_MAX } from "../../src/net/byte-socket.ts";
+import { adopt, type ByteReader, dial, UNSENT_BYTES_MAX } from "../../src/net/byte-socket.ts";
+import { LoopMemory } from "../../src/net/loop-memory.ts";
 import { openTunnel, TUNNEL_IDLE_MS, type Tunnel } from "../../src/net/tunnel.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { type RawClient, type RawUpstreamConnection, rawClient, rawUpstream } from "../support/raw-peer.ts";
 import { Accepted, startListener, until } from "./support.ts";
 
 /** One read may come on top of what a socket may hold back. */
-const HELD_BYTES_MAX = UNSENT_BYTES_MAX + new ReadBuffer().bytes.length;
+const HELD_BYTES_MAX = UNSENT_BYTES_MAX + new LoopMemory().bytes.length;
 
 interface Between {
 	readonly client: RawClient;
@@ -25,7 +26,7 @@ interface Between {
 }
 
 async function tunnelled(t: TestContext): Promise<Between> {
-	const shared = new ReadBuffer();
+	const shared = new LoopMemory();
 	const accepted = new Accepted();
 	const listener = await startListener(t, { onConnection: (socket) => accepted.push(t, socket) });
 	const server = await rawUpstream(t);
@@ -41,6 +42,7 @@ async function tunnelled(t: TestContext): Promise<Between> {
 	const tunnel = openTunnel(
 		near,
 		far,
+		shared,
 		new DeadlineWheel(clock).deadline(() => {
 			fired.push("idle");
 			near.destroy();

@@ -114,7 +114,7 @@ describe("a connection is closed and not used again", { timeout: 30_000 }, () =>
 	it("but is used again when the rest of the request was written in time", async (t) => {
 		const { connection, owner, peer } = await connected(t);
 		const handler = send(connection, { text: "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", complete: false });
-		assert.equal(connection.write("12345", false), true);
+		assert.equal(connection.write(Buffer.from("12345"), false), true);
 		assert.equal(connection.write(Buffer.from("6789"), true), true);
 		assert.equal((await peer.request()).body.toString(), "123456789");
 		peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");

@@ -6,7 +6,7 @@ import { type Deadline, DeadlineWheel } from "../../src/core/deadline-wheel.ts";
 import type { Reason } from "../../src/core/reasons.ts";
 import type { BodyDecoder } from "../../src/http1/body-decoder.ts";
 import type { ResponseParser } from "../../src/http1/response-parser.ts";
-import { ReadBuffer } from "../../src/net/byte-socket.ts";
+import { LoopMemory } from "../../src/net/loop-memory.ts";
 import type { Address } from "../../src/policy/snapshot.ts";
 import { type ConnectionOwner, Http1Connection, type ResponseHandler } from "../../src/upstream/http1-connection.ts";
 import { Pool, type PoolOptions, type Waiter } from "../../src/upstream/pool.ts";
@@ -25,7 +25,7 @@ export const lookupForEver: LookupFunction = () => {};
 export class Bench {
 	readonly clock = new FakeClock();
 	readonly wheel = new DeadlineWheel(this.clock);
-	readonly shared = new ReadBuffer();
+	readonly shared = new LoopMemory();
 	readonly #t: TestContext;
 
 	constructor(t: TestContext) {

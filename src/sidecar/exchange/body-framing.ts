@@ -3,6 +3,7 @@ import { latin1 } from "../../core/latin1.ts";
 import type { BodyDecoder } from "../../http1/body-decoder.ts";
 import type { Framing } from "../../http1/framing.ts";
 import { chunkSizeLine, lastChunk } from "../../http1/serializer.ts";
+import type { Room } from "../../net/loop-memory.ts";
 
 /** Head and body up to this go out as one latin1 string, in one write; for more, Node would allocate as well. */
 export const GLUED_BYTES_MAX = 15 * 1024;
@@ -15,14 +16,14 @@ export function framedText(body: BodyDecoder, buffer: Buffer, framing: Framing, 
 	return body.done ? chunk + lastChunk(trailers) : chunk;
 }
 
-/** As bytes of their own, behind `head`: one copy, one write. */
-export function framedBytes(body: BodyDecoder, buffer: Buffer, framing: Framing, trailers: string, head: string): Buffer {
+/** As bytes in the room of whoever they are for, behind `head`: one copy, one write. */
+export function framedBytes(body: BodyDecoder, buffer: Buffer, framing: Framing, trailers: string, head: string, to: Room): Buffer {
 	const length = body.dataEnd - body.dataStart;
 	const chunked = framing.kind === "chunked";
 	const before = chunked && length > 0 ? head + chunkSizeLine(length) : head;
 	let after = chunked && length > 0 ? "\r\n" : "";
 	if (chunked && body.done) after += lastChunk(trailers);
-	const framed = Buffer.allocUnsafe(before.length + length + after.length);
+	const framed = to.room(before.length + length + after.length);
 	framed.write(before, 0, "latin1");
 	buffer.copy(framed, before.length, body.dataStart, body.dataEnd);
 	framed.write(after, before.length + length, "latin1");

@@ -172,11 +172,18 @@ export class ClientConnection implements ByteReader, Downstream {
 
 	// --- the exchange's side
 
-	write(part: string | Buffer): boolean {
-		const socket = this.socket;
-		if (typeof part === "string") socket.write(part, "latin1");
-		else socket.write(part);
-		return socket.writableLength < UNSENT_BYTES_MAX;
+	write(text: string): boolean {
+		this.socket.write(text, "latin1");
+		return this.socket.writableLength < UNSENT_BYTES_MAX;
+	}
+
+	room(bytes: number): Buffer {
+		return this.#context.shared.room(this.socket, bytes);
+	}
+
+	writeBytes(part: Buffer): boolean {
+		this.#context.shared.write(this.socket, part);
+		return this.socket.writableLength < UNSENT_BYTES_MAX;
 	}
 
 	pauseReading(): void {
@@ -210,7 +217,7 @@ export class ClientConnection implements ByteReader, Downstream {
 
 	becomeTunnel(upstream: Http1Connection, head: string, early: Buffer): void {
 		this.#state = "tunnel";
-		this.#tunnel = openTunnel(this.socket, upstream.socket, this.#deadline);
+		this.#tunnel = openTunnel(this.socket, upstream.socket, this.#context.shared, this.#deadline);
 		upstream.tunnelTo(this.#tunnel.fromUpstream);
 		// An orderly end has reached the client as a half-close by then; anything else is passed on as it came.
 		upstream.socket.on("close", () => {

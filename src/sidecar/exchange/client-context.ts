@@ -1,13 +1,13 @@
 /** What the connections of one listener share, and the objects that they borrow only while they need them. */
 import { RequestParser } from "../../http1/request-parser.ts";
-import type { ReadBuffer } from "../../net/byte-socket.ts";
+import type { LoopMemory } from "../../net/loop-memory.ts";
 import { type Downstream, type ExchangeDeps, NOBODY } from "./downstream.ts";
 import { Exchange } from "./exchange.ts";
 import type { Stack } from "./stack.ts";
 
 export interface ClientContextOptions extends ExchangeDeps {
 	/** One per event loop. */
-	readonly shared: ReadBuffer;
+	readonly shared: LoopMemory;
 	readonly stack: Stack;
 	/** A connection of this listener has closed. */
 	readonly onClosed: (connection: Downstream) => void;
@@ -15,7 +15,7 @@ export interface ClientContextOptions extends ExchangeDeps {
 
 export class ClientContext {
 	readonly deps: ExchangeDeps;
-	readonly shared: ReadBuffer;
+	readonly shared: LoopMemory;
 	readonly onClosed: (connection: Downstream) => void;
 	/** Replaced by a reload. */
 	stack: Stack;

@@ -1,14 +1,17 @@
 /** The two sides between which an exchange stands, as it sees them: the client's connection, and what it is given to work with. */
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline-wheel.ts";
+import type { Room } from "../../net/loop-memory.ts";
 import type { ExchangeObserver } from "../../telemetry/access-record.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
 
 /** The client's connection, as the exchange needs it. */
-export interface Downstream {
+export interface Downstream extends Room {
 	readonly draining: boolean;
-	/** Writes latin1 text or bytes; returns whether more may follow now, otherwise `Exchange.onDownstreamWritable` tells when. */
-	write(part: string | Buffer): boolean;
+	/** Writes latin1 text; returns whether more may follow now, otherwise `Exchange.onDownstreamWritable` tells when. */
+	write(text: string): boolean;
+	/** The same for bytes composed in its `room`. */
+	writeBytes(part: Buffer): boolean;
 	/** Stops and goes on reading the request body. */
 	pauseReading(): void;
 	resumeReading(): void;
@@ -29,7 +32,9 @@ export interface ExchangeDeps {
 /** The downstream of an exchange that lies in the pool. Anything it is told is a fault of ours. */
 export const NOBODY: Downstream = Object.freeze({
 	draining: false,
+	room: unattached,
 	write: unattached,
+	writeBytes: unattached,
 	pauseReading: unattached,
 	resumeReading: unattached,
 	exchangeEnded: unattached,

@@ -10,6 +10,7 @@ import { type Framing, NO_BODY } from "../../http1/framing.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { ResponseParser } from "../../http1/response-parser.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
+import { OWN_ROOM } from "../../net/loop-memory.ts";
 import { Attempt, type AttemptObserver, type AttemptRequest } from "../../upstream/attempt.ts";
 import type { Endpoint } from "../../upstream/endpoint.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
@@ -106,8 +107,8 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		const { body } = this;
 		this.bytesIn = body.received;
 		this.#requestComplete = body.done;
-		const part = framedBytes(body, buffer, this.#requestFraming, body.trailers, "");
 		const connection = this.#attempt.connection;
+		const part = framedBytes(body, buffer, this.#requestFraming, body.trailers, "", connection ?? OWN_ROOM);
 		if (connection === undefined) {
 			this.#early = this.#early === undefined ? part : Buffer.concat([this.#early, part]);
 			if (!body.done) this.#downstream.pauseReading();
@@ -232,7 +233,7 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		const length = body.dataEnd - body.dataStart;
 		if (length <= GLUED_BYTES_MAX && (body.done || length > 0)) {
 			this.text += framedText(body, buffer, this.#requestFraming, body.trailers);
-		} else if (length > 0) this.#early = framedBytes(body, buffer, this.#requestFraming, body.trailers, "");
+		} else if (length > 0) this.#early = framedBytes(body, buffer, this.#requestFraming, body.trailers, "", OWN_ROOM);
 		this.#replayable = body.done && this.#early === undefined;
 		if (this.#early !== undefined) {
 			// The text alone is not the whole request: `onAttemptSent` sends the rest.
@@ -283,7 +284,7 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 			const text =
 				length > 0 || (ended && this.#answerFraming.kind === "chunked") ? head + framedText(body, buffer, this.#answerFraming, trailers) : head;
 			if (text !== "") writable = this.#downstream.write(text);
-		} else writable = this.#downstream.write(framedBytes(body, buffer, this.#answerFraming, trailers, head));
+		} else writable = this.#downstream.writeBytes(framedBytes(body, buffer, this.#answerFraming, trailers, head, this.#downstream));
 		if (ended) {
 			this.#attempt.finish();
 			this.#end();

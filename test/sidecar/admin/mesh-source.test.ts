@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DeadlineWheel } from "../../../src/core/deadline-wheel.ts";
 import { seededRng } from "../../../src/core/rng.ts";
-import { ReadBuffer } from "../../../src/net/byte-socket.ts";
+import { LoopMemory } from "../../../src/net/loop-memory.ts";
 import { upstreamView } from "../../../src/sidecar/admin/mesh-source.ts";
 import { Upstream } from "../../../src/upstream/upstream.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
@@ -17,7 +17,7 @@ test("a live upstream is shown with what its endpoints are and do, in the order 
 			checked: true,
 			holdWhileRefused: false,
 		},
-		{ wheel: new DeadlineWheel(new FakeClock()), shared: new ReadBuffer(), rng: seededRng(1) },
+		{ wheel: new DeadlineWheel(new FakeClock()), shared: new LoopMemory(), rng: seededRng(1) },
 	);
 	assert.deepEqual(upstreamView(upstream), { name: "payments", loadBalancing: "weighted", resolved: false, endpoints: [] });
 	upstream.setEndpoints([

@@ -1,0 +1,41 @@
+/**
+ * The memory that all connections of one event loop share: one buffer to read into, one in which to compose what is written. Both are
+ * valid only during a call. The system takes nearly every write at once; only what it does not take keeps its memory, and the loop gets a
+ * new piece. This spares an allocation and a collection for each read and for each body that passes.
+ */
+import type { Socket } from "node:net";
+
+/** As libuv suggests for a read; a larger one gains nothing. */
+const READ_BYTES = 64 * 1024;
+
+/** The largest read, a head in front of it, and the framing of a chunk. */
+const WRITE_BYTES = 128 * 1024;
+
+/** Gives memory for bytes that are about to be written to it. */
+export interface Room {
+	/** Valid until the next call of anything; its old contents mean nothing. */
+	room(bytes: number): Buffer;
+}
+
+/** Memory that is kept for longer than one write. */
+export const OWN_ROOM: Room = Object.freeze({ room: (bytes: number) => Buffer.allocUnsafe(bytes) });
+
+/** One per event loop. */
+export class LoopMemory {
+	/** What a socket has read, until the next read of any socket. */
+	readonly bytes: Buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+	#slab: Buffer = Buffer.allocUnsafeSlow(WRITE_BYTES);
+
+	/** Where to compose what is written to `socket` next. One that lags behind gets memory of just that size, as it will keep it. */
+	room(socket: Socket, bytes: number): Buffer {
+		if (bytes > WRITE_BYTES || socket.writableLength > 0) return Buffer.allocUnsafe(bytes);
+		return this.#slab.subarray(0, bytes);
+	}
+
+	/** Writes what was composed in `room`, or any other bytes that nobody changes. */
+	write(socket: Socket, part: Buffer): void {
+		socket.write(part);
+		// A partial write goes on pointing into the slab, so the slab is the socket's now.
+		if (socket.writableLength > 0 && part.buffer === this.#slab.buffer) this.#slab = Buffer.allocUnsafeSlow(WRITE_BYTES);
+	}
+}
