@@ -214,3 +214,22 @@ test("closing ends the streams in order and lets go of the directory", async (t)
 	assert.match(text, /^id: 0\n\n/);
 	await serveNexus(t, dir);
 });
+
+test("requests that the web's Request cannot express are answered like others", async (t) => {
+	const { nexus } = await serveNexus(t, temporaryDir(t));
+	const send = async (bytes: string): Promise<string> => {
+		const socket = connect(nexus.address.port, "127.0.0.1");
+		socket.write(bytes);
+		let text = "";
+		for await (const chunk of socket) text += String(chunk);
+		return text;
+	};
+	const last = "host: localhost\r\nconnection: close\r\n";
+	assert.match(await send(`TRACE /livez HTTP/1.1\r\n${last}\r\n`), /^HTTP\/1\.1 405 .*\r\nallow: GET, HEAD, POST\r\n/s);
+	assert.match(await send(`OPTIONS * HTTP/1.1\r\n${last}\r\n`), /^HTTP\/1\.1 404 /);
+	assert.match(await send("GET /livez HTTP/1.0\r\n\r\n"), /^HTTP\/1\.1 200 .*\{"status":"live"\}$/s);
+	// The body is not read: it must not be taken for a request.
+	const smuggled = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n";
+	const answer = await send(`GET /livez HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${smuggled.length}\r\n\r\n${smuggled}`);
+	assert.match(answer, /^HTTP\/1\.1 200 .*connection: close\r\n\r\n\{"status":"live"\}$/s);
+});
