@@ -3,8 +3,8 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { DeadlineWheel } from "../core/deadline-wheel.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { ReadBuffer } from "../net/byte-socket.ts";
 import { Listener } from "../net/listener.ts";
+import { LoopMemory } from "../net/loop-memory.ts";
 import { compileGuard } from "./guard.ts";
 import { sendProblem } from "./problem.ts";
 import { ServerConnection } from "./server-connection.ts";
@@ -26,7 +26,7 @@ export interface HttpServerOptions {
 	readonly drainTimeoutMs?: number;
 	readonly clock?: Clock;
 	/** Of the event loop, where others have them already. */
-	readonly shared?: ReadBuffer;
+	readonly shared?: LoopMemory;
 	readonly wheel?: DeadlineWheel;
 }
 
@@ -55,7 +55,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 	const context = new ServerContext({
 		clock,
 		wheel,
-		shared: options.shared ?? new ReadBuffer(),
+		shared: options.shared ?? new LoopMemory(),
 		serve(req, res, fields) {
 			const verdict = guard(fields);
 			if (!verdict.ok) {

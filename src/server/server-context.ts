@@ -2,7 +2,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { DeadlineWheel } from "../core/deadline-wheel.ts";
 import { RequestParser } from "../http1/request-parser.ts";
-import type { ReadBuffer } from "../net/byte-socket.ts";
+import type { LoopMemory } from "../net/loop-memory.ts";
 import type { GuardFields } from "./guard.ts";
 import type { ServerConnection } from "./server-connection.ts";
 import type { ServerRequest } from "./server-request.ts";
@@ -12,7 +12,7 @@ export interface ServerContextOptions {
 	readonly clock: Clock;
 	/** One each per event loop. */
 	readonly wheel: DeadlineWheel;
-	readonly shared: ReadBuffer;
+	readonly shared: LoopMemory;
 	/** Answers in every case, now or later; never throws. */
 	readonly serve: (req: ServerRequest, res: ServerResponse, fields: GuardFields) => void;
 	readonly onClosed: (connection: ServerConnection) => void;
@@ -23,7 +23,7 @@ const SPARE_PARSERS_MAX = 32;
 
 export class ServerContext {
 	readonly wheel: DeadlineWheel;
-	readonly shared: ReadBuffer;
+	readonly shared: LoopMemory;
 	readonly serve: ServerContextOptions["serve"];
 	readonly onClosed: ServerContextOptions["onClosed"];
 	/** No request follows the ones under way. */
