@@ -8,6 +8,8 @@ import { codeOf, messageOf } from "./core/errors.ts";
 
 // By then a start is over; a process that is killed later leaves its compiled sources to the next one.
 const FLUSH_COMPILE_CACHE_AFTER_MS = 2_000;
+// The longest that a timer can be, 24 days.
+const KEEP_ALIVE_MS = 2 ** 31 - 1;
 // EX_SOFTWARE of sysexits.h: a fault of ours.
 const EXIT_FAULT = 70;
 /**
@@ -30,6 +32,9 @@ const roles = {
 guardProcess();
 followParent();
 systemClock.setTimer(FLUSH_COMPILE_CACHE_AFTER_MS, flushCompileCache);
+// Nothing is due then: it keeps the loop from running empty while a command waits on timers that hold nothing alive (a drain, a
+// poll, a child that has just died). The next line is how this process ends, and the only way.
+setInterval(() => {}, KEEP_ALIVE_MS);
 process.exit(await main(process.argv.slice(2)));
 
 async function main(argv: string[]): Promise<number> {

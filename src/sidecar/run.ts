@@ -12,12 +12,8 @@ import { Sidecar } from "./sidecar.ts";
 const EXIT_INPUT = 1;
 const LOG_FLUSH_MS = 500;
 
-/** Nothing here is due: it keeps the event loop from ending while a drain waits on timers that do not. */
-const KEEP_ALIVE_MS = 2 ** 30;
-
 /** Resolves with the exit code: 0 after a drain, 1 where the policy or an address is wrong, 128 + n at a second signal. */
 export async function runSidecar({ configFile }: { readonly configFile: string }): Promise<number> {
-	const keepAlive = setInterval(() => {}, KEEP_ALIVE_MS);
 	const stopped = whenToldToStop();
 	// Before the file is read, so that a change during the start is not missed.
 	const changes = followFile(configFile);
@@ -25,7 +21,6 @@ export async function runSidecar({ configFile }: { readonly configFile: string }
 		return await run(configFile, changes, stopped);
 	} finally {
 		changes.stop();
-		clearInterval(keepAlive);
 	}
 }
 
