@@ -5,8 +5,9 @@ import type { Reason } from "../core/reasons.ts";
 import type { BodyDecoder } from "../http1/body-decoder.ts";
 import type { ResponseParser } from "../http1/response-parser.ts";
 import type { Endpoint } from "./endpoint.ts";
-import type { Http1Connection, ResponseHandler } from "./http1-connection.ts";
+import type { Http1Connection } from "./http1-connection.ts";
 import type { Pool, Waiter } from "./pool.ts";
+import type { ResponseHandler } from "./response-handler.ts";
 
 /** The exchange's side. Exactly one of `onAttemptFailed` and the end of a body (`body.done`) closes an attempt. */
 export interface AttemptObserver {

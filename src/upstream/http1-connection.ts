@@ -11,22 +11,7 @@ import { ResponseParser } from "../http1/response-parser.ts";
 import { type ByteReader, dial, UNSENT_BYTES_MAX } from "../net/byte-socket.ts";
 import type { LoopMemory, Room } from "../net/loop-memory.ts";
 import type { Address } from "../policy/snapshot.ts";
-
-/** Who sent the request. Buffers and the parser are valid only during the call. */
-export interface ResponseHandler {
-	/** The final head, with the part of the body that came in the same read; `ended`: that was all of it. */
-	onResponse(parser: ResponseParser, body: BodyDecoder, buffer: Buffer): void;
-	/** More of the body: `body.dataStart .. body.dataEnd` of `buffer`, `body.done` with the last of it. */
-	onBody(body: BodyDecoder, buffer: Buffer): void;
-	/** 100, 102, 103. */
-	onInterim(parser: ResponseParser): void;
-	/** 101 to a request that asked for it; `buffer[from, to)` are already bytes of the tunnel. */
-	onUpgraded(parser: ResponseParser, buffer: Buffer, from: number, to: number): void;
-	/** The answer will not be completed. The connection is closed. */
-	onBroken(reason: Reason, detail: string): void;
-	/** What was written has left; more may be written. */
-	onWritable(): void;
-}
+import type { ResponseHandler } from "./response-handler.ts";
 
 /** The pool's side of a connection's life. */
 export interface ConnectionOwner {

@@ -8,8 +8,9 @@ import type { BodyDecoder } from "../../src/http1/body-decoder.ts";
 import type { ResponseParser } from "../../src/http1/response-parser.ts";
 import { LoopMemory } from "../../src/net/loop-memory.ts";
 import type { Address } from "../../src/policy/snapshot.ts";
-import { type ConnectionOwner, Http1Connection, type ResponseHandler } from "../../src/upstream/http1-connection.ts";
+import { type ConnectionOwner, Http1Connection } from "../../src/upstream/http1-connection.ts";
 import { Pool, type PoolOptions, type Waiter } from "../../src/upstream/pool.ts";
+import type { ResponseHandler } from "../../src/upstream/response-handler.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 
 /** Nothing that a test here waits for is slower than this on the fake clock. */
