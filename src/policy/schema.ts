@@ -113,7 +113,11 @@ const outbound = z.strictObject({
 	),
 	passthrough: byDefault(flag, false, "Whether requests to hosts outside the mesh are passed on; otherwise refused with `no_route`."),
 	limits: byDefault(limits, {}, "Limits of the outbound listener."),
-	routes: byDefault(list(route, { max: ROUTES_MAX }), [], "The first that matches wins. A host that no route names goes to the upstream of that name."),
+	routes: byDefault(
+		list(route, { max: ROUTES_MAX }),
+		[],
+		"The first that matches wins. A host that no route names goes to the upstream of that name.",
+	),
 });
 
 const endpoint = z.strictObject({
