@@ -39,6 +39,8 @@ export class Attempt implements Waiter, ResponseHandler {
 	connection: Http1Connection | undefined;
 	/** Monotonic; when the request went onto a connection, 0 before. */
 	sentMs = 0;
+	/** Of the last failure: `Http1Connection.resetUnanswered`. */
+	resetUnanswered = false;
 	#request: AttemptRequest | undefined;
 
 	constructor(observer: AttemptObserver, clock: Clock, wheel: DeadlineWheel) {
@@ -111,6 +113,7 @@ export class Attempt implements Waiter, ResponseHandler {
 	}
 
 	#fail(reason: Reason, detail: string): void {
+		this.resetUnanswered = this.connection?.resetUnanswered === true;
 		this.#leave();
 		this.#observer.onAttemptFailed(reason, detail);
 	}

@@ -80,6 +80,11 @@ export class Http1Connection implements ByteReader, Room {
 		return this.#headDone || this.#parser.begun || this.#interims > 0;
 	}
 
+	/** Ended by a reset before a byte of the answer: as the kernel ends what a service that stops has never accepted. */
+	get resetUnanswered(): boolean {
+		return this.#error !== undefined && !this.answerBegun;
+	}
+
 	/** Whether more may be written without growing what is held back. */
 	get writable(): boolean {
 		return this.socket.writableLength < UNSENT_BYTES_MAX;

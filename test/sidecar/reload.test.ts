@@ -214,6 +214,9 @@ describe("a policy of 1,000 upstreams", { timeout: 120_000 }, () => {
 		const sidecar = await startSidecar(t, policy(0));
 		const port = sidecar.port("outbound");
 		let isOver = false;
+		t.after(() => {
+			isOver = true;
+		});
 		const served = new Map<string, number>();
 		const load = Array.from({ length: 50 }, async (_, i) => {
 			const client = await rawClient(t, port);

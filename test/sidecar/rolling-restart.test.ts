@@ -62,6 +62,9 @@ async function restartEach(t: TestContext, upstream: string): Promise<void> {
 	const endpoints = instances.map(({ port }) => `{ address: "127.0.0.1:${port}" }`).join(", ");
 	const sidecar = await startSidecar(t, `outbound: { listen: "127.0.0.1:0" }\nupstreams:\n  payments: { endpoints: [ ${endpoints} ]${upstream} }\n`);
 	const state = { isOver: false };
+	t.after(() => {
+		state.isOver = true;
+	});
 	let answered = 0;
 	const load = Promise.all(
 		Array.from({ length: CLIENTS }, async () => {

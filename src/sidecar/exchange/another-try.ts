@@ -16,7 +16,9 @@ export interface Tried {
 	readonly attempts: number;
 	/** Whether all of it is still there to be sent again. */
 	readonly replayable: boolean;
-	/** Whether a kept-alive connection has turned out to be dead under it before: once is bad luck, twice is not. */
+	/** Whether the connection was reset before a byte of the answer. */
+	readonly resetUnanswered: boolean;
+	/** Whether a connection has ended so under it before: once is bad luck, twice is not. */
 	readonly raced: boolean;
 }
 
@@ -24,6 +26,8 @@ export interface Tried {
 export function anotherTry(reason: Reason, tried: Tried): "no" | "elsewhere" | "fresh" {
 	if (tried.attempts >= ATTEMPTS_MAX) return "no";
 	if (UNSENT.has(reason)) return "elsewhere";
-	if (reason === "upstream_idle_race" && !tried.raced && tried.replayable && IDEMPOTENT.has(tried.method)) return "fresh";
+	// A new connection is lost in the same race where the service stops with it still in the kernel's queue.
+	const lost = reason === "upstream_idle_race" || (reason === "upstream_reset" && tried.resetUnanswered);
+	if (lost && !tried.raced && tried.replayable && IDEMPOTENT.has(tried.method)) return "fresh";
 	return "no";
 }

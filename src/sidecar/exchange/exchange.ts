@@ -254,7 +254,13 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 
 	/** False where it must not be sent again, or there is nowhere else to send it. */
 	#tryAgain(reason: Reason): boolean {
-		const again = anotherTry(reason, { method: this.method, attempts: this.attempts, replayable: this.#replayable, raced: this.#raced });
+		const again = anotherTry(reason, {
+			method: this.method,
+			attempts: this.attempts,
+			replayable: this.#replayable,
+			resetUnanswered: this.#attempt.resetUnanswered,
+			raced: this.#raced,
+		});
 		if (again === "no") return false;
 		const failed = this.#triedAt;
 		const endpoint = (this.#target as Target).upstream.pick(failed);

@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import { REASON_CODES } from "../../../src/core/reasons.ts";
 import { ATTEMPTS_MAX, anotherTry, type Tried } from "../../../src/sidecar/exchange/another-try.ts";
 
-const TRIED: Tried = { method: "GET", attempts: 1, replayable: true, raced: false };
+const TRIED: Tried = { method: "GET", attempts: 1, replayable: true, resetUnanswered: false, raced: false };
 const METHODS = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH", "CONNECT", "LOCK", "get"];
 const NOTHING_SENT = ["connect_refused", "connect_failed", "connect_timeout", "no_healthy_endpoint"];
 
@@ -22,6 +22,15 @@ describe("another try", () => {
 		}
 		assert.equal(anotherTry("upstream_idle_race", { ...TRIED, raced: true }), "no");
 		assert.equal(anotherTry("upstream_idle_race", { ...TRIED, replayable: false }), "no");
+	});
+
+	it("is made alike for a new connection that was reset unanswered, and not for one that was closed in good order", () => {
+		for (const method of METHODS) {
+			const isIdempotent = METHODS.indexOf(method) < 6;
+			assert.equal(anotherTry("upstream_reset", { ...TRIED, method, resetUnanswered: true }), isIdempotent ? "fresh" : "no", method);
+			assert.equal(anotherTry("upstream_reset", { ...TRIED, method }), "no");
+		}
+		assert.equal(anotherTry("upstream_reset", { ...TRIED, resetUnanswered: true, raced: true }), "no");
 	});
 
 	it("is never made for any other reason", () => {
