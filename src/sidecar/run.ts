@@ -35,7 +35,7 @@ async function run(configFile: string, changes: FileChanges, stopped: StopSignal
 		const faults = await sidecar.start(result.snapshot);
 		if (faults.length > 0) return refuse(formatFaults(faults, text));
 	} catch (error) {
-		return refuse(messageOf(error)); // the admin address cannot be had
+		return refuse(`the admin API cannot listen: ${messageOf(error)}`);
 	}
 	changes.forward(() => void sidecar.reload());
 	process.on("SIGHUP", () => void sidecar.reload());
