@@ -11,6 +11,12 @@ const READ_BYTES = 64 * 1024;
 /** The largest read, a head in front of it, and the framing of a chunk. */
 const WRITE_BYTES = 128 * 1024;
 
+/** Pieces for slow readers that are kept for the next one, 2 MiB of them; the collector would only find them after a hundred. */
+const SPARE_MAX = 32;
+/** A spare piece holds a whole read with its framing; smaller ones than this are left to the allocator. */
+const SPARE_BYTES = READ_BYTES + 4 * 1024;
+const SPARED_BYTES_MIN = 16 * 1024;
+
 /** Gives memory for bytes that are about to be written to it. */
 export interface Room {
 	/** Valid until the next call of anything; its old contents mean nothing. */
@@ -25,17 +31,28 @@ export class LoopMemory {
 	/** What a socket has read, until the next read of any socket. */
 	readonly bytes: Buffer = Buffer.allocUnsafeSlow(READ_BYTES);
 	#slab: Buffer = Buffer.allocUnsafeSlow(WRITE_BYTES);
+	readonly #spares: Buffer[] = [];
 
-	/** Where to compose what is written to `socket` next. One that lags behind gets memory of just that size, as it will keep it. */
+	/** Where to compose what is written to `socket` next. One that lags behind gets memory of its own, as it will keep it for a while. */
 	room(socket: Socket, bytes: number): Buffer {
-		if (bytes > WRITE_BYTES || socket.writableLength > 0) return Buffer.allocUnsafe(bytes);
-		return this.#slab.subarray(0, bytes);
+		if (socket.writableLength === 0 && bytes <= WRITE_BYTES) return this.#slab.subarray(0, bytes);
+		if (bytes < SPARED_BYTES_MIN || bytes > SPARE_BYTES) return Buffer.allocUnsafe(bytes);
+		return (this.#spares.pop() ?? Buffer.allocUnsafeSlow(SPARE_BYTES)).subarray(0, bytes);
 	}
 
 	/** Writes what was composed in `room`, or any other bytes that nobody changes. */
 	write(socket: Socket, part: Buffer): void {
+		if (part.buffer.byteLength === SPARE_BYTES) {
+			// Large pieces towards slow readers: taken back once the system has them.
+			socket.write(part, () => this.#takeBack(part));
+			return;
+		}
 		socket.write(part);
 		// A partial write goes on pointing into the slab, so the slab is the socket's now.
 		if (socket.writableLength > 0 && part.buffer === this.#slab.buffer) this.#slab = Buffer.allocUnsafeSlow(WRITE_BYTES);
+	}
+
+	#takeBack(part: Buffer): void {
+		if (this.#spares.length < SPARE_MAX) this.#spares.push(Buffer.from(part.buffer));
 	}
 }
