@@ -132,7 +132,8 @@ export class Sidecar implements AdminView {
 	/** Reads the policy file again. One reload at a time; those asked for meanwhile follow. */
 	reload(): Promise<ReloadResult> {
 		const result = this.#reloading.then(() => this.#reload());
-		this.#reloading = result;
+		// One that fails by a fault of ours must not fail all that follow.
+		this.#reloading = result.catch(() => {});
 		return result;
 	}
 
