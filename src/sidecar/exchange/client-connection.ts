@@ -278,7 +278,8 @@ export class ClientConnection implements ByteReader, Downstream {
 				break;
 			case "body":
 				this.#state = "busy";
-				this.#exchange?.requestBroken("client_closed", "the client closed before the request was complete");
+				// Half a request, and no more to come: there is nobody to answer, and nothing that may go on.
+				this.#exchange?.downstreamClosed();
 				this.socket.destroy();
 				break;
 			default: // busy, closing, tunnel: they see `#halfClosed` or the socket's own `end`
