@@ -130,7 +130,7 @@ const endpoint = z.strictObject({
 export const endpointListSchema = list(endpoint, { max: ENDPOINTS_MAX });
 
 const dns = z.strictObject({
-	name: required(text("host name", parseHostName), "Name to resolve."),
+	name: required(text("host name", parseHostName), "Full name to resolve (search domains and the hosts file are not consulted)."),
 	port: optional(integer(1, 65_535), "Port of every address; needed with A and AAAA, given by the records with SRV."),
 	type: byDefault(z.enum(["A", "AAAA", "SRV"]), DEFAULTS.dns.type, "Type of the records."),
 	refresh: byDefault(duration, DEFAULTS.dns.refresh, "How often the name is resolved again; the last good answer is kept."),
