@@ -79,7 +79,7 @@ export const REASONS = Object.freeze({
 		499,
 		"downstream",
 		"The client went away before the answer was complete.",
-		"Nothing was sent; the status stands only in the log.",
+		"It closed, or stopped reading for timeout.idle; nothing more was sent.",
 		true,
 	),
 	internal: spec(500, "mesh", "The sidecar failed in a way that is a fault of ours.", "Please report it with the log line.", true),

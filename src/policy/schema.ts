@@ -78,7 +78,7 @@ const inbound = z.strictObject({
 	trustedProxies: byDefault(
 		list(text("CIDR block", parseCidr), { max: 1_000 }),
 		[],
-		"Peers whose `x-forwarded-*` and `x-request-id` are believed; nobody's by default.",
+		"Peers whose `x-forwarded-*` fields are believed; nobody's by default. An `x-request-id` is kept from anybody.",
 	),
 	timeout: byDefault(timeout, {}, "Time limits towards the application."),
 	pool: byDefault(pool, {}, "Connections to the application."),

@@ -45,7 +45,7 @@ export interface InboundPolicy {
 	readonly listen: Address & { kind: "tcp" };
 	readonly application: Address;
 	readonly limits: ListenerLimits;
-	/** CIDR blocks whose x-forwarded-* and x-request-id are believed. Default: none but loopback is NOT implied. */
+	/** CIDR blocks of peers whose x-forwarded-* are believed. Default: none, not even loopback. */
 	readonly trustedProxies: readonly string[];
 	/** To the application; the same meaning as for an upstream. */
 	readonly timeout: Timeouts;

@@ -51,6 +51,8 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	#triedAt: Endpoint | undefined;
 	#raced = false;
 	#answerBegun = false;
+	/** It has not read what was written, so the upstream is not read. */
+	#clientLags = false;
 	#answerFraming: Framing = NO_BODY;
 	#close = false;
 
@@ -133,6 +135,7 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	}
 
 	onDownstreamWritable(): void {
+		this.#clientLags = false;
 		this.#attempt.connection?.resumeReading();
 	}
 
@@ -217,6 +220,7 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		this.#replayable = true;
 		this.#raced = false;
 		this.#answerBegun = false;
+		this.#clientLags = false;
 		this.#target = undefined;
 	}
 
@@ -298,7 +302,9 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 			return;
 		}
 		this.#deadline.arm((this.#target as Target).upstream.options.timeout.idleMs);
-		if (!writable) this.#attempt.connection?.pauseReading();
+		if (writable) return;
+		this.#clientLags = true;
+		this.#attempt.connection?.pauseReading();
 	}
 
 	#fail(reason: Reason, detail: string): void {
@@ -347,7 +353,8 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 
 	#onDeadline(): void {
 		if (!this.#active) return;
-		if (this.#answerBegun) this.#fail("body_timeout", "");
+		if (this.#clientLags) this.#fail("client_closed", "the client has stopped reading");
+		else if (this.#answerBegun) this.#fail("body_timeout", "");
 		else this.#fail("upstream_timeout", "");
 	}
 }

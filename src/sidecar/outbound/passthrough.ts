@@ -107,7 +107,9 @@ export class Passthrough {
 	}
 }
 
+// And the metadata service that is not on a link-local address (AWS over IPv6).
 const LINK_LOCAL = blockList([
+	["fd00:ec2::254", 128, "ipv6"],
 	["169.254.0.0", 16, "ipv4"],
 	["fe80::", 10, "ipv6"],
 	["0.0.0.0", 32, "ipv4"],
