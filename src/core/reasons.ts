@@ -45,6 +45,12 @@ export const REASONS = Object.freeze({
 	),
 	no_route: spec(404, "mesh", "No route and no upstream matches this request.", "Try `nexus explain FILE --url URL` to see what was considered."),
 	loop_detected: spec(508, "mesh", "The request has passed too many sidecars.", "A route leads back to its own sidecar; look at the Via field."),
+	max_forwards: spec(
+		508,
+		"mesh",
+		"The request was to go no further than this sidecar.",
+		"Its Max-Forwards field counts the proxies; raise it to see the next one.",
+	),
 	draining: spec(503, "mesh", "The sidecar is shutting down.", "Retry on another instance.", true),
 	connection_limit: spec(503, "mesh", "The listener has reached its limit of connections.", "Raise the limit or add instances.", true),
 	not_ready: spec(503, "mesh", "The sidecar is not ready yet.", "Look at /readyz of its admin API."),

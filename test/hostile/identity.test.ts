@@ -205,6 +205,27 @@ upstreams:
 	});
 });
 
+suite("Max-Forwards", () => {
+	test("of OPTIONS and TRACE is counted down, and ends the way at 0; of other methods it passes unchanged", async (t) => {
+		const upstream = await rawUpstream(t, () => ok());
+		const sidecar = await runInbound(t, upstream.address);
+		const client = await rawClient(t, sidecar.port("inbound"));
+		const ask = (method: string, value: string): void => {
+			client.send(`${method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: ${value}\r\n\r\n`);
+		};
+		ask("OPTIONS", "2");
+		assert.equal((await client.answer(0)).status, 200);
+		ask("TRACE", "0");
+		assertReason(await client.answer(1), 508, "max_forwards");
+		ask("GET", "0");
+		assert.equal((await client.answer(2)).status, 200);
+		ask("OPTIONS", "many");
+		assert.equal((await client.answer(3)).status, 200);
+		const connection = await upstream.connection(0);
+		assert.deepEqual(connection.text.match(/max-forwards: .*/gi), ["max-forwards: 1", "Max-Forwards: 0", "Max-Forwards: many"]);
+	});
+});
+
 suite("loops", () => {
 	test("end with 508 after as many sidecars as the limit says", async (t) => {
 		// The sidecar is its own application: each hop comes back to it.

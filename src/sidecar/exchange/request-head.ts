@@ -4,6 +4,7 @@ import {
 	EXPECT,
 	FORWARDED,
 	HOST,
+	MAX_FORWARDS,
 	TRACEPARENT,
 	TRAILER,
 	X_FORWARDED_FOR,
@@ -15,6 +16,7 @@ import {
 } from "../../http1/fields.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import { fieldLine, fieldWriter, relayedLines, requestLine } from "../../http1/serializer.ts";
+import { forwardsLeft } from "./hops.ts";
 import type { Correlation } from "./stack.ts";
 
 const requestIdLine = fieldWriter("x-request-id");
@@ -22,18 +24,20 @@ const traceparentLine = fieldWriter("traceparent");
 const CHUNKED_LINE = fieldLine("transfer-encoding", "chunked");
 const CONNECTION_UPGRADE_LINE = fieldLine("connection", "upgrade");
 
-// Which fields do not pass, by what is known of the request: bit 1 forwarding fields, 2 Host, 4 Expect, 8 Trailer.
+// Which fields do not pass, by what is known of the request: bit 1 forwarding fields, 2 Host, 4 Expect, 8 Trailer, 16 Max-Forwards.
 const DROP_FORWARDED = 1;
 const DROP_HOST = 2;
 const DROP_EXPECT = 4;
 const DROP_TRAILER = 8;
-const DROPPED: readonly Uint8Array[] = Array.from({ length: 16 }, (_, bits) => {
+const DROP_MAX_FORWARDS = 16;
+const DROPPED: readonly Uint8Array[] = Array.from({ length: 32 }, (_, bits) => {
 	const table = new Uint8Array(32);
 	table[X_NEXUS] = 1; // the mesh's own fields are never the client's to set
 	if (bits & DROP_FORWARDED) for (const id of [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, FORWARDED, X_REAL_IP]) table[id] = 1;
 	if (bits & DROP_HOST) table[HOST] = 1;
 	if (bits & DROP_EXPECT) table[EXPECT] = 1;
 	if (bits & DROP_TRAILER) table[TRAILER] = 1;
+	if (bits & DROP_MAX_FORWARDS) table[MAX_FORWARDS] = 1;
 	return table;
 });
 
@@ -52,11 +56,13 @@ export interface RequestHeadOptions {
 export function requestHead(request: RequestParser, options: RequestHeadOptions, ids: IdSource, correlation: Correlation): string {
 	const { meaning, fields } = request;
 	const host = options.rewriteHost ?? (request.hostReplaced ? request.authority : meaning.hostLines === 0 ? options.defaultHost : undefined);
+	const forwards = forwardsLeft(request);
 	const drop =
 		(options.dropForwarded ? DROP_FORWARDED : 0) |
 		(host !== undefined ? DROP_HOST : 0) |
 		(request.minorVersion === 0 ? DROP_EXPECT : 0) |
-		(request.framing.kind !== "chunked" ? DROP_TRAILER : 0);
+		(request.framing.kind !== "chunked" ? DROP_TRAILER : 0) |
+		(forwards !== undefined ? DROP_MAX_FORWARDS : 0);
 	// The start line is copied with the first run of fields, unless something of it or the Host behind it must change.
 	const sameLine = request.form === "origin" && request.minorVersion === 1 && host === undefined;
 	let text = sameLine ? relayed(request, request.start, drop) : requestLine(request.method, request.target);
@@ -74,6 +80,7 @@ export function requestHead(request: RequestParser, options: RequestHeadOptions,
 		correlation.traceparent = `00-${made}-${ids.hex(16)}-00`;
 		text += traceparentLine(correlation.traceparent);
 	}
+	if (forwards !== undefined) text += fieldLine("max-forwards", String(forwards - 1));
 	if (request.framing.kind === "chunked") text += CHUNKED_LINE;
 	if (wantsUpgrade(request)) text += CONNECTION_UPGRADE_LINE + fieldLine("upgrade", meaning.upgrade);
 	return `${text}${options.addedLines}\r\n`;

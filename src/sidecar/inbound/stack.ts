@@ -2,7 +2,7 @@
  * Inbound: from the mesh to the application. The stages of a request in their order, and why each stands where it stands.
  *
  *   meet         once per connection: who the client is decides which of its forwarding fields are believed
- *   loop check   before anything that costs: a request that goes in circles must end here
+ *   last hop     before anything that costs: a request that goes in circles, or no further than here, must end here
  *   head         forwarding fields are dropped or kept before ours are added, so that nobody speaks in our name
  *   attempt      the application is an upstream with one endpoint; while it is not up, requests are held back
  *   respond      in exchange/exchange.ts
@@ -15,9 +15,9 @@ import { fieldLine } from "../../http1/serializer.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
 import type { ListenerLimits } from "../../policy/snapshot.ts";
 import { TrustedProxies } from "../../policy/trusted-proxies.ts";
-import { HOPS_MAX, hasLooped, viaName } from "../exchange/hops.ts";
+import { lastHop, viaName } from "../exchange/hops.ts";
 import { requestHead } from "../exchange/request-head.ts";
-import { type Client, type Correlation, type Refusal, refusal, type Stack, type Target } from "../exchange/stack.ts";
+import type { Client, Correlation, Refusal, Stack, Target } from "../exchange/stack.ts";
 
 const PROTO_LINE = fieldLine("x-forwarded-proto", "http");
 
@@ -53,7 +53,8 @@ export class InboundStack implements Stack {
 	}
 
 	decide(request: RequestParser): Target | Refusal {
-		if (hasLooped(request)) return refusal("loop_detected", `the Via field names ${HOPS_MAX} sidecars`);
+		const end = lastHop(request);
+		if (end !== undefined) return end;
 		return this.#options.application;
 	}
 

@@ -1,7 +1,7 @@
 /**
  * Outbound: from the application to the mesh. The stages of a request in their order, and why each stands where it stands.
  *
- *   loop check   before anything that costs: a request that goes in circles must end here
+ *   last hop     before anything that costs: a request that goes in circles, or no further than here, must end here
  *   route        which upstream; the first thing that depends on policy, everything behind it hangs on the answer
  *   head         written once, before an endpoint is known: a second attempt sends the same bytes
  *   attempt      pick -> pool -> encode, in upstream/attempt.ts; its failures come back as reasons
@@ -14,7 +14,7 @@ import { fieldLine } from "../../http1/serializer.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
 import type { OutboundRouting, Routed } from "../../policy/outbound-routing.ts";
 import type { ListenerLimits } from "../../policy/snapshot.ts";
-import { HOPS_MAX, hasLooped, viaName } from "../exchange/hops.ts";
+import { lastHop, viaName } from "../exchange/hops.ts";
 import { requestHead } from "../exchange/request-head.ts";
 import { type Client, type Correlation, type Refusal, refusal, type Stack, type Target } from "../exchange/stack.ts";
 import type { Passthrough } from "./passthrough.ts";
@@ -52,7 +52,8 @@ export class OutboundStack implements Stack {
 	}
 
 	decide(request: RequestParser): Target | Refusal {
-		if (hasLooped(request)) return refusal("loop_detected", `the Via field names ${HOPS_MAX} sidecars`);
+		const end = lastHop(request);
+		if (end !== undefined) return end;
 		const { routing, passthrough } = this.#options;
 		const routed = routing.decide(request.authority, request.target, request.method, (name) => request.fields.get(name));
 		if (routed !== undefined) return this.#target(routed);
