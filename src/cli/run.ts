@@ -52,11 +52,7 @@ export async function runUnit({ configFile, command }: RunOptions, io: CliIo): P
 		return EXIT_INPUT;
 	}
 	const signals = listenForStop(process, systemClock);
-	try {
-		return await new Unit(configFile, result.snapshot, signals, io, systemClock).run(command);
-	} finally {
-		signals.close();
-	}
+	return new Unit(configFile, result.snapshot, signals, io, systemClock).run(command);
 }
 
 class Unit {

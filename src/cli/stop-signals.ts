@@ -9,16 +9,14 @@ const SAME_PRESS_MS = 300;
 
 export interface SignalSource {
 	on(signal: StopSignal, listener: (signal: StopSignal) => void): unknown;
-	off(signal: StopSignal, listener: (signal: StopSignal) => void): unknown;
 }
 
 export interface StopSignals {
 	readonly first: Promise<StopSignal>;
 	readonly second: Promise<StopSignal>;
-	/** Stops listening. */
-	close(): void;
 }
 
+/** For the rest of the process: once it has been asked to end, a further signal must not end it with another status than its own. */
 export function listenForStop(source: SignalSource, clock: Clock): StopSignals {
 	const first = Promise.withResolvers<StopSignal>();
 	const second = Promise.withResolvers<StopSignal>();
@@ -31,11 +29,5 @@ export function listenForStop(source: SignalSource, clock: Clock): StopSignals {
 		} else if (nowMs - firstMs > SAME_PRESS_MS) second.resolve(signal);
 	};
 	for (const signal of SIGNALS) source.on(signal, listener);
-	return {
-		first: first.promise,
-		second: second.promise,
-		close() {
-			for (const signal of SIGNALS) source.off(signal, listener);
-		},
-	};
+	return { first: first.promise, second: second.promise };
 }

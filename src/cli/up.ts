@@ -54,7 +54,6 @@ export async function runUp({ meshFile = SHOP }: UpOptions, io: CliIo): Promise<
 		return await running.run();
 	} finally {
 		await running.stop();
-		signals.close();
 		rmSync(scratch, { recursive: true, force: true });
 	}
 }

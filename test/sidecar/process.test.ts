@@ -143,13 +143,13 @@ describe("SIGTERM", { timeout: 120_000 }, () => {
 		await idle.untilClosed();
 		assert.equal(await isTaken(port), false);
 		assert.deepEqual(await running.readyz(), { status: 503, reasons: ["draining"] });
-		// A head that had begun is a request like any other.
-		halfway.send("\r\n");
 		connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
 		const answer = await client.answer();
 		assert.deepEqual([answer.status, answer.body.toString(), valuesOf(answer, "connection")], [200, "done", ["close"]]);
 		await client.until("its end", () => client.ended);
 		client.end();
+		// A head that had begun is a request like any other. Completed only now: it takes the connection that has become free.
+		halfway.send("\r\n");
 		await connection.until("the second request", () => connection.requests.length === 2);
 		connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
 		assert.equal((await halfway.answer()).body.toString(), "late");
