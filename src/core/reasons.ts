@@ -53,7 +53,6 @@ export const REASONS = Object.freeze({
 	),
 	draining: spec(503, "mesh", "The sidecar is shutting down.", "Retry on another instance.", true),
 	connection_limit: spec(503, "mesh", "The listener has reached its limit of connections.", "Raise the limit or add instances.", true),
-	not_ready: spec(503, "mesh", "The sidecar is not ready yet.", "Look at /readyz of its admin API."),
 	application_not_ready: spec(
 		503,
 		"upstream",
