@@ -115,7 +115,7 @@ export class LineWriter {
 
 	/** The last words of a process that ends by a fault: blocks, tries once, leaves what is on its way to the system. */
 	flushSync(): void {
-		this.#cut();
+		this.#seal();
 		for (const batch of this.#queue.splice(0)) {
 			try {
 				fs.writeSync(this.#fd, batch.bytes);
@@ -127,6 +127,15 @@ export class LineWriter {
 	}
 
 	#cut(): void {
+		this.#seal();
+		if (this.#queue.length === 0) return;
+		this.#running ??= this.#run().finally(() => {
+			this.#running = undefined;
+		});
+	}
+
+	/** Makes a batch of the lines so far; whoever calls sees to its being written. */
+	#seal(): void {
 		this.#cutTimer?.cancel();
 		this.#cutTimer = undefined;
 		if (this.#text === "") return;
@@ -135,9 +144,6 @@ export class LineWriter {
 		this.#queuedBytes += bytes.length;
 		this.#text = "";
 		this.#textLines = 0;
-		this.#running ??= this.#run().finally(() => {
-			this.#running = undefined;
-		});
 	}
 
 	async #run(): Promise<void> {
