@@ -2,6 +2,7 @@
 
 import { assertNever } from "../core/errors.ts";
 import type { Reason } from "../core/reasons.ts";
+import { addressText } from "./address-text.ts";
 import { normalHost } from "./host-name.ts";
 import { OutboundRouting } from "./outbound-routing.ts";
 import type { RouteVerdict } from "./route-table.ts";
@@ -131,12 +132,6 @@ function verdictText({ match, to }: RoutePolicy, verdict: RouteVerdict): string 
 		default:
 			return assertNever(verdict);
 	}
-}
-
-/** `host:port` with brackets around IPv6, or `unix:/path`. */
-export function addressText(address: Address): string {
-	if (address.kind === "unix") return `unix:${address.path}`;
-	return address.host.includes(":") ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
 }
 
 /** `file:line:column` */

@@ -1,6 +1,7 @@
 /** A request as a person describes it, for the command line and the admin API alike; and how the answer reads as JSON. */
 import { REASONS } from "../core/reasons.ts";
-import { addressText, type ExplainedRequest, type RoutingTrace } from "./explain.ts";
+import { addressText } from "./address-text.ts";
+import type { ExplainedRequest, RoutingTrace } from "./explain.ts";
 
 export interface DescribedRequest {
 	readonly direction: "inbound" | "outbound";

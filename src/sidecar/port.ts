@@ -5,9 +5,9 @@ import type { DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { Logger } from "../core/log.ts";
 import { Listener, type ListenerStats } from "../net/listener.ts";
 import type { LoopMemory } from "../net/loop-memory.ts";
+import { addressText } from "../policy/address-text.ts";
 import type { Address } from "../policy/snapshot.ts";
 import type { ExchangeObserver } from "../telemetry/access-record.ts";
-import { endpointKey } from "../upstream/endpoint-key.ts";
 import { ClientConnection } from "./exchange/client-connection.ts";
 import { ClientContext } from "./exchange/client-context.ts";
 import type { Downstream } from "./exchange/downstream.ts";
@@ -63,7 +63,7 @@ export class Port {
 
 	/** `host:port` as bound. */
 	get address(): string {
-		return endpointKey({ ...this.#listen, port: this.port });
+		return addressText({ ...this.#listen, port: this.port });
 	}
 
 	get stats(): ListenerStats {

@@ -3,10 +3,10 @@ import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Rng } from "../core/rng.ts";
 import { HealthChecker } from "../health/checker.ts";
+import { addressText } from "../policy/address-text.ts";
 import type { SnapshotDiff, UpstreamPart } from "../policy/diff.ts";
 import type { EndpointPolicy, Snapshot, UpstreamPolicy } from "../policy/snapshot.ts";
 import { createEndpointSource } from "../upstream/discovery/create-source.ts";
-import { endpointKey } from "../upstream/endpoint-key.ts";
 import type { EndpointSource } from "../upstream/endpoint-source.ts";
 import { Upstream, type UpstreamDeps, type UpstreamOptions } from "../upstream/upstream.ts";
 import type { EventFeed } from "./telling/event-feed.ts";
@@ -141,7 +141,7 @@ export class UpstreamSet {
 		const known = new Map(Array.from(member.upstream.endpoints(), ({ key, health }) => [key, health]));
 		member.checker.setEndpoints(
 			member.endpoints.map(({ address }) => {
-				const key = endpointKey(address);
+				const key = addressText(address);
 				const health = known.get(key);
 				return health === "healthy" || health === "unhealthy" ? { key, address, known: health } : { key, address };
 			}),

@@ -5,9 +5,9 @@ import type { Picker } from "../balance/picker.ts";
 import type { DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { Rng } from "../core/rng.ts";
 import type { LoopMemory } from "../net/loop-memory.ts";
+import { addressText } from "../policy/address-text.ts";
 import type { BalancingKind, EndpointPolicy, PoolLimits, Timeouts } from "../policy/snapshot.ts";
 import { Endpoint, type EndpointHealth } from "./endpoint.ts";
-import { endpointKey } from "./endpoint-key.ts";
 import { Pool, type PoolOptions } from "./pool.ts";
 
 export interface UpstreamOptions {
@@ -75,7 +75,7 @@ export class Upstream {
 	setEndpoints(list: readonly EndpointPolicy[]): void {
 		const gone = new Set(this.#endpoints.keys());
 		for (const policy of list) {
-			const key = endpointKey(policy.address);
+			const key = addressText(policy.address);
 			gone.delete(key);
 			const existing = this.#endpoints.get(key);
 			if (existing !== undefined) existing.policy = policy;

@@ -1,7 +1,7 @@
 /** What every source that changes shares: equal lists give no update, a fault is told once until it changes, the last good list stays. */
 import type { Logger } from "../../core/log.ts";
+import { addressText } from "../../policy/address-text.ts";
 import type { EndpointPolicy } from "../../policy/snapshot.ts";
-import { endpointKey } from "../endpoint-key.ts";
 
 export type OnUpdate = (endpoints: readonly EndpointPolicy[]) => void;
 export type OnFault = (message: string) => void;
@@ -26,7 +26,7 @@ export class Listing {
 	good(endpoints: readonly EndpointPolicy[], fault?: string): void {
 		const byKey = new Map<string, EndpointPolicy>();
 		for (const endpoint of endpoints) {
-			const key = endpointKey(endpoint.address);
+			const key = addressText(endpoint.address);
 			if (!byKey.has(key)) byKey.set(key, endpoint);
 		}
 		const sorted = [...byKey].sort(([a], [b]) => (a < b ? -1 : 1));

@@ -1,6 +1,6 @@
 /** Watches what a source tells, one thing after the other. */
 import type { TestContext } from "node:test";
-import { endpointKey } from "../../../src/upstream/endpoint-key.ts";
+import { addressText } from "../../../src/policy/address-text.ts";
 import type { EndpointSource } from "../../../src/upstream/endpoint-source.ts";
 
 /** Starts `source`. `next()` resolves with what it tells next: `host:port*weight ...`, or `fault: ...`. */
@@ -15,7 +15,7 @@ export function follow(t: TestContext, source: EndpointSource) {
 	t.after(() => source.stop());
 	source.start(
 		(endpoints) =>
-			tell(endpoints.map(({ address, weight, zone }) => `${endpointKey(address)}*${weight}${zone === undefined ? "" : `@${zone}`}`).join(" ")),
+			tell(endpoints.map(({ address, weight, zone }) => `${addressText(address)}*${weight}${zone === undefined ? "" : `@${zone}`}`).join(" ")),
 		(fault) => tell(`fault: ${fault}`),
 	);
 	return {
