@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
-import { eventually, freePorts, NexusProcess, temporaryFolder } from "../support/processes.ts";
+import { eventually, NexusProcess, temporaryFolder } from "../support/processes.ts";
 import { type RawClient, type RawPeer, type RawUpstream, rawClient, rawUpstream } from "../support/raw-peer.ts";
 
 const MIB = 1024 * 1024;
@@ -30,15 +30,15 @@ interface Stage {
 
 async function stage(t: TestContext, limits = "{}"): Promise<Stage> {
 	const upstream = await rawUpstream(t);
-	const [port = 0, admin = 0] = await freePorts(2);
 	const file = join(temporaryFolder(t, "memory"), "policy.yaml");
 	writeFileSync(
 		file,
-		`service: tested\nadmin: { listen: 127.0.0.1:${admin} }\ndrainTimeout: 1s\n` +
-			`inbound: { listen: 127.0.0.1:${port}, application: "${upstream.address}", limits: ${limits} }\n`,
+		`service: tested\nadmin: { listen: 127.0.0.1:0 }\ndrainTimeout: 1s\n` +
+			`inbound: { listen: 127.0.0.1:0, application: "${upstream.address}", limits: ${limits} }\n`,
 	);
 	const sidecar = new NexusProcess(t, ["sidecar", "--config", file]);
-	await sidecar.said(/"ready"/, "stderr");
+	const ready = await sidecar.said(/"inbound":"127\.0\.0\.1:(\d+)".*"ready"/, "stderr");
+	const port = Number(ready[1]);
 	const rss = (): number => Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${sidecar.process.pid}/status`, "utf8"))?.[1]) * 1024;
 	assert.ok(rss() > 0);
 	return { sidecar, upstream, client: await rawClient(t, port), port, rss };
