@@ -46,6 +46,47 @@ export interface NexusEventData {
 	};
 	"nexus.mesh.endpoint.unhealthy": EndpointData;
 	"nexus.mesh.endpoint.healthy": EndpointData;
+	"nexus.mesh.endpoint.ejected": EjectionData & { readonly forMs: number };
+	"nexus.mesh.endpoint.returned": EjectionData & { /** `time` is over, or an active check was fine. */ readonly by: "time" | "health-check" | "policy" };
+	/** A rollup: per window and upstream. */
+	"nexus.mesh.retry.budget_exhausted": {
+		readonly windowMs: number;
+		readonly upstream: string;
+		/** Tries that the budget refused. */
+		readonly refused: number;
+		readonly policy: string;
+	};
+	/** A rollup: per window and limit, the keys that were refused most often. */
+	"nexus.mesh.rate_limit.exceeded": {
+		readonly windowMs: number;
+		readonly direction: "inbound" | "outbound";
+		readonly limit: string;
+		readonly policy: string;
+		readonly refused: number;
+		readonly top: readonly { readonly key: string; readonly refused: number }[];
+	};
+	/** A rollup: per window and fault. */
+	"nexus.mesh.fault.injected": {
+		readonly windowMs: number;
+		readonly fault: string;
+		readonly upstream: string;
+		readonly kind: string;
+		readonly count: number;
+		readonly endpoints: readonly string[];
+	};
+	/** Somebody has put a fault on a sidecar, or its lease is over. */
+	"nexus.chaos.inject.failure": {
+		readonly fault: string;
+		readonly upstream: string;
+		readonly kind: string;
+		readonly percent: number;
+		readonly change: "added" | "replaced" | "removed" | "expired";
+		/** ISO 8601; empty where it holds until the policy changes. */
+		readonly expiresAt: string;
+	};
+	"nexus.circuit_breaker.tripped": BreakerData & { readonly openForMs: number };
+	"nexus.circuit_breaker.half_open": BreakerData;
+	"nexus.circuit_breaker.reset": BreakerData;
 	"nexus.mesh.policy.applied": {
 		readonly version: number;
 		readonly hash: string;
@@ -56,6 +97,37 @@ export interface NexusEventData {
 		/** `place` is `file:line:column`. */
 		readonly faults: readonly { readonly place: string; readonly message: string; readonly hint: string }[];
 	};
+}
+
+interface EjectionData {
+	readonly upstream: string;
+	/** `host:port`. */
+	readonly endpoint: string;
+	/** Which detector: consecutive_failures, consecutive_gateway_failures, consecutive_local_origin_failures, success_rate, failure_percentage. */
+	readonly cause: string;
+	/** How often it has been ejected. */
+	readonly ejections: number;
+	/** `file:line:column` of the policy, empty where nobody wrote one. */
+	readonly policy: string;
+}
+
+interface BreakerData {
+	/** Who calls. */
+	readonly service: string;
+	/** The upstream that is protected. */
+	readonly dependency: string;
+	readonly scope: "upstream" | "endpoint" | "route";
+	/** The endpoint or the route, by scope; empty for the upstream as a whole. */
+	readonly scopeKey: string;
+	/** What made the state change, in words. */
+	readonly cause: string;
+	readonly counts: { readonly consecutiveFailures: number; readonly requests: number; readonly failures: number; readonly slowCalls: number };
+	/** Of the last failures, newest first: reason or status. */
+	readonly lastErrors: readonly string[];
+	/** `file:line:column` of the line that set the threshold. */
+	readonly policy: string;
+	/** ISO 8601. */
+	readonly at: string;
 }
 
 interface EndpointData {
@@ -85,6 +157,15 @@ export const NEXUS_EVENTS: { readonly [T in NexusEventType]: NexusEventSpec } = 
 	"nexus.mesh.traffic.routed": spec(1, "What passed a sidecar in one window, per route, upstream and outcome."),
 	"nexus.mesh.endpoint.unhealthy": spec(8, "Active checks took an endpoint out of balancing."),
 	"nexus.mesh.endpoint.healthy": spec(6, "Active checks put an endpoint back into balancing."),
+	"nexus.mesh.endpoint.ejected": spec(8, "Outlier detection took an endpoint out of balancing for a while."),
+	"nexus.mesh.endpoint.returned": spec(6, "An ejected endpoint takes part again."),
+	"nexus.mesh.retry.budget_exhausted": spec(7, "Tries were not made because the retry budget of an upstream was used up; one event a window."),
+	"nexus.mesh.rate_limit.exceeded": spec(5, "Requests were over a rate limit; one event a window and limit."),
+	"nexus.mesh.fault.injected": spec(5, "Requests met a fault that was injected on purpose; one event a window and fault."),
+	"nexus.chaos.inject.failure": spec(7, "A fault was put on a sidecar, replaced, taken away, or has expired."),
+	"nexus.circuit_breaker.tripped": spec(9, "A circuit breaker has opened."),
+	"nexus.circuit_breaker.half_open": spec(6, "An open circuit breaker lets probes through."),
+	"nexus.circuit_breaker.reset": spec(7, "A circuit breaker has closed again."),
 	"nexus.mesh.policy.applied": spec(4, "A sidecar runs a new policy."),
 	"nexus.mesh.policy.rejected": spec(8, "A changed policy is wrong; the sidecar keeps the last good one."),
 });

@@ -1,4 +1,14 @@
 /** What the data plane runs: a parsed, validated, compiled, frozen policy. Holds no sockets and no state. */
+import type {
+	CircuitBreakerPolicy,
+	ConcurrencyPolicy,
+	FaultPolicy,
+	OutlierPolicy,
+	RateLimitPolicy,
+	RetryBudgetPolicy,
+	RetryPolicy,
+} from "./resilience-policy.ts";
+import type { RouteAction, RouteOverrides, MirrorPolicy, HeaderChanges, FieldMatch, HashKey } from "./traffic-policy.ts";
 
 /** Where a value stands in the policy file, for people: `file:line:column`, 1-based. */
 export interface Place {
@@ -18,11 +28,17 @@ export interface Snapshot {
 	readonly file: string;
 	readonly service: string;
 	readonly trustDomain: string;
+	/** Where this sidecar runs; undefined where it is not said. */
+	readonly zone: string | undefined;
 	readonly admin: { readonly listen: Address & { kind: "tcp" }; readonly place: Place };
 	readonly inbound: InboundPolicy | undefined;
 	readonly outbound: OutboundPolicy | undefined;
 	readonly upstreams: ReadonlyMap<string, UpstreamPolicy>;
 	readonly nexus: { readonly url: string; readonly spoolEventsMax: number } | undefined;
+	/** Spans go to this OTLP/HTTP base URL; undefined: none are made. `sample` 0..1 of the traces that begin here. */
+	readonly tracing: { readonly otlpUrl: string; readonly sample: number } | undefined;
+	/** Addresses (CIDR) whose `x-nexus-trace` is answered. Default: loopback. */
+	readonly traceAllowed: readonly string[];
 	/** Fraction 0..1 of requests that are logged; undefined where the access log is off (no `accessLog` key). */
 	readonly accessLogSample: number | undefined;
 	readonly drainTimeoutMs: number;
@@ -50,6 +66,9 @@ export interface InboundPolicy {
 	/** To the application; the same meaning as for an upstream. */
 	readonly timeout: Timeouts;
 	readonly pool: PoolLimits;
+	readonly rateLimits: readonly RateLimitPolicy[];
+	readonly circuitBreaker: CircuitBreakerPolicy | undefined;
+	readonly concurrency: ConcurrencyPolicy | undefined;
 }
 
 export interface OutboundPolicy {
@@ -65,10 +84,15 @@ export interface RoutePolicy {
 	readonly place: Place;
 	readonly name: string;
 	readonly match: RouteMatch;
-	/** Name of an upstream; checked to exist. */
-	readonly to: string;
+	readonly action: RouteAction;
+	readonly mirror: MirrorPolicy | undefined;
 	/** Replaces the Host field towards the upstream where set (`rewrite: { host: name }`). */
 	readonly rewriteHost: string | undefined;
+	/** Replaces what `match.path` matched before its `**`, or the whole path of an exact match (`rewrite: { path: /x }`). */
+	readonly rewritePath: string | undefined;
+	readonly requestHeaders: HeaderChanges;
+	readonly responseHeaders: HeaderChanges;
+	readonly overrides: RouteOverrides;
 }
 
 export interface RouteMatch {
@@ -77,14 +101,38 @@ export interface RouteMatch {
 	readonly path: PathMatch | undefined;
 	/** Upper case; empty matches every method. */
 	readonly methods: readonly string[];
-	/** Exact values; names lower case. */
-	readonly headers: ReadonlyMap<string, string>;
+	/** Names lower case. */
+	readonly headers: ReadonlyMap<string, FieldMatch>;
+	/** Query parameters by name, decoded; the first of a name counts. */
+	readonly query: ReadonlyMap<string, FieldMatch>;
+	/** Source services; empty: any. On the way out that is this service itself, on the way in the verified caller. */
+	readonly from: readonly string[];
+	/** 0..100 of the requests that fit otherwise; 100: all. */
+	readonly percent: number;
 }
 
 /** `/a/b` exact; `/a/**` everything at or below /a; otherwise a glob: `*` one segment or part of one, `**` any. */
 export type PathMatch = { readonly kind: "exact" | "prefix" | "glob"; readonly pattern: string };
 
-export type BalancingKind = "round-robin" | "least-connections" | "weighted" | "random";
+export type BalancingKind = "round-robin" | "least-connections" | "weighted" | "random" | "peak-ewma" | "ring-hash" | "maglev";
+
+/** What balancing of any kind may be told besides. */
+export interface BalancingPolicy {
+	/** What ring-hash and maglev hash; undefined: at random. */
+	readonly hashOn: HashKey | undefined;
+	/** Envoy: minimum_ring_size 1,024. */
+	readonly ringSizeMin: number;
+	/** Prime; Envoy: 65,537. */
+	readonly tableSize: number;
+	/** Latency that peak-ewma charges for a failure or a 429 (Linkerd: 5 s). */
+	readonly failurePenaltyMs: number;
+	/** New endpoints come up to their weight over `windowMs` (Envoy: aggression 1, 10 %); undefined: at once. */
+	readonly slowStart: { readonly windowMs: number; readonly aggression: number; readonly minWeightPercent: number } | undefined;
+	/** Whether endpoints of the sidecar's own zone are preferred, with spill-over where they are too few or ill. */
+	readonly zoneAware: boolean;
+	/** 0..100: with fewer usable endpoints than this, all are used; 0: never. Default 50 (Envoy). */
+	readonly panicThreshold: number;
+}
 
 export interface UpstreamPolicy {
 	readonly place: Place;
@@ -93,9 +141,17 @@ export interface UpstreamPolicy {
 	readonly listen: (Address & { kind: "tcp" }) | undefined;
 	readonly endpoints: EndpointsPolicy;
 	readonly loadBalancing: BalancingKind;
+	readonly balancing: BalancingPolicy;
 	readonly healthCheck: HealthCheckPolicy | undefined;
 	readonly timeout: Timeouts;
 	readonly pool: PoolLimits;
+	readonly circuitBreaker: CircuitBreakerPolicy | undefined;
+	readonly concurrency: ConcurrencyPolicy | undefined;
+	readonly outlierDetection: OutlierPolicy;
+	readonly retry: RetryPolicy;
+	readonly retryBudget: RetryBudgetPolicy;
+	readonly rateLimits: readonly RateLimitPolicy[];
+	readonly faults: readonly FaultPolicy[];
 }
 
 export interface Timeouts {
@@ -121,6 +177,8 @@ export interface EndpointPolicy {
 	/** 1..1000 */
 	readonly weight: number;
 	readonly zone: string | undefined;
+	/** 0 (also where absent) is used first, further ones as those before them fail (Envoy's priorities, over-provisioning 1.4). */
+	readonly priority?: number;
 }
 
 export type EndpointsPolicy =
