@@ -63,6 +63,17 @@ const GISTS: Gists = {
 		`${d.direction} ${d.route === "" ? "" : `${d.route} -> `}${d.upstream} ${d.outcome} x${d.count}, mean ${(d.latency.sumMs / Math.max(1, d.count)).toFixed(1)} ms`,
 	"nexus.mesh.endpoint.unhealthy": (d) => `${d.upstream} ${d.endpoint} (${d.kind}): ${d.lastError}, ${d.consecutive} in a row`,
 	"nexus.mesh.endpoint.healthy": (d) => `${d.upstream} ${d.endpoint} (${d.kind}), ${d.consecutive} in a row`,
+	"nexus.mesh.endpoint.ejected": (d) => `${d.upstream} ${d.endpoint} for ${seconds(d.forMs)} (${d.cause}, time ${d.ejections})${where(d.policy)}`,
+	"nexus.mesh.endpoint.returned": (d) => `${d.upstream} ${d.endpoint} by ${d.by}, was out for ${d.cause}`,
+	"nexus.mesh.retry.budget_exhausted": (d) => `${d.upstream}: ${d.refused} tries not made in ${seconds(d.windowMs)}${where(d.policy)}`,
+	"nexus.mesh.rate_limit.exceeded": (d) =>
+		`${d.direction} ${d.limit}: ${d.refused} refused in ${seconds(d.windowMs)}, most for ${d.top.map(({ key, refused }) => `${key} x${refused}`).join(", ")}${where(d.policy)}`,
+	"nexus.mesh.fault.injected": (d) => `${d.fault} (${d.kind}) x${d.count} to ${d.upstream} at ${d.endpoints.join(", ")}`,
+	"nexus.chaos.inject.failure": (d) =>
+		`${d.fault} ${d.change}: ${d.kind} of ${d.percent} % to ${d.upstream}${d.expiresAt === "" ? "" : `, until ${d.expiresAt}`}`,
+	"nexus.circuit_breaker.tripped": (d) => `${breaker(d)} open for ${seconds(d.openForMs)}: ${d.cause}${where(d.policy)}`,
+	"nexus.circuit_breaker.half_open": (d) => `${breaker(d)} half-open: ${d.cause}`,
+	"nexus.circuit_breaker.reset": (d) => `${breaker(d)} closed: ${d.cause}`,
 	"nexus.mesh.policy.applied": (d) =>
 		`version ${d.version} (${d.hash}) ${Object.entries(d.changed)
 			.filter(([, names]) => names.length > 0)
@@ -70,6 +81,18 @@ const GISTS: Gists = {
 			.join("; ")}`,
 	"nexus.mesh.policy.rejected": (d) => d.faults.map(({ place, message }) => `${place} ${message}`).join("; "),
 };
+
+function breaker({ dependency, scopeKey }: NexusEventData["nexus.circuit_breaker.reset"]): string {
+	return scopeKey === "" ? dependency : `${dependency} (${scopeKey})`;
+}
+
+function where(policy: string): string {
+	return policy === "" ? "" : `, ${policy}`;
+}
+
+function seconds(ms: number): string {
+	return `${Math.round(ms / 100) / 10} s`;
+}
 
 function gistOf(event: CloudEvent): string {
 	const gist = (GISTS as Readonly<Record<string, (data: never) => string>>)[event.type];

@@ -110,6 +110,54 @@ test("every kind of event of the mesh has a gist, and data of another shape is s
 		line("nexus.mesh.policy.rejected", { faults: [{ place: "p.yaml:1:2", message: "unknown key", hint: "" }] }),
 		/p\.yaml:1:2 unknown key$/,
 	);
+	assert.match(
+		line("nexus.mesh.endpoint.ejected", { upstream: "u", endpoint: "h:1", forMs: 30_000, cause: "success_rate", ejections: 2, policy: "p.yaml:4:5" }),
+		/u h:1 for 30 s \(success_rate, time 2\), p\.yaml:4:5$/,
+	);
+	assert.match(
+		line("nexus.mesh.endpoint.returned", { upstream: "u", endpoint: "h:1", cause: "success_rate", ejections: 2, policy: "", by: "time" }),
+		/u h:1 by time, was out for success_rate$/,
+	);
+	assert.match(
+		line("nexus.mesh.retry.budget_exhausted", { windowMs: 1000, upstream: "u", refused: 7, policy: "p.yaml:4:5" }),
+		/u: 7 tries not made in 1 s, p\.yaml:4:5$/,
+	);
+	assert.match(
+		line("nexus.mesh.rate_limit.exceeded", {
+			windowMs: 1000,
+			direction: "inbound",
+			limit: "per-caller",
+			policy: "",
+			refused: 9,
+			top: [
+				{ key: "a", refused: 6 },
+				{ key: "b", refused: 3 },
+			],
+		}),
+		/inbound per-caller: 9 refused in 1 s, most for a x6, b x3$/,
+	);
+	assert.match(
+		line("nexus.mesh.fault.injected", { windowMs: 1000, fault: "f1", upstream: "u", kind: "abort", count: 3, endpoints: ["h:1", "h:2"] }),
+		/f1 \(abort\) x3 to u at h:1, h:2$/,
+	);
+	assert.match(
+		line("nexus.chaos.inject.failure", {
+			fault: "f1",
+			upstream: "u",
+			kind: "delay",
+			percent: 5,
+			change: "added",
+			expiresAt: "2026-01-02T03:04:05.000Z",
+		}),
+		/f1 added: delay of 5 % to u, until 2026-01-02T03:04:05\.000Z$/,
+	);
+	const breaker = { dependency: "u", scope: "endpoint", scopeKey: "h:1", cause: "5 failures in a row", policy: "p.yaml:9:3" };
+	assert.match(
+		line("nexus.circuit_breaker.tripped", { ...breaker, openForMs: 60_000 }),
+		/u \(h:1\) open for 60 s: 5 failures in a row, p\.yaml:9:3$/,
+	);
+	assert.match(line("nexus.circuit_breaker.half_open", { ...breaker, cause: "its time is over" }), /u \(h:1\) half-open: its time is over$/);
+	assert.match(line("nexus.circuit_breaker.reset", { ...breaker, scopeKey: "", cause: "2 successes" }), /u closed: 2 successes$/);
 	assert.match(line("nexus.mesh.policy.rejected", { faults: 7 }), /\{"faults":7\}$/);
 	assert.match(line("toString", 5), / 5$/);
 });
