@@ -15,7 +15,9 @@ export function leaseEndMs(expiresAtMs: number | undefined, clock: Clock): numbe
 
 /** Whether two say the same, wherever they stand in the file. */
 export function isSameFault(a: FaultPolicy, b: FaultPolicy): boolean {
-	return a === b || isDeepStrictEqual({ ...a, place: undefined, match: bare(a) }, { ...b, place: undefined, match: bare(b) });
+	if (a === b) return true;
+	if (a.name !== b.name || a.upstream !== b.upstream) return false;
+	return isDeepStrictEqual({ ...a, place: undefined, match: bare(a) }, { ...b, place: undefined, match: bare(b) });
 }
 
 /** Without the class of its maps, which differs between a policy and a lease. */
