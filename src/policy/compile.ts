@@ -1,14 +1,21 @@
 /** Typed configuration -> the frozen snapshot that the data plane runs. Nothing can fail here any more. */
 import { dirname, resolve } from "node:path";
-import { FrozenMap } from "./frozen-map.ts";
 import {
-	type EndpointConfig,
-	limits as limitsSchema,
-	type PolicyConfig,
-	pool as poolSchema,
-	timeout as timeoutSchema,
-	type UpstreamConfig,
-} from "./schema.ts";
+	compileCircuitBreaker,
+	compileConcurrency,
+	compileFaults,
+	compileOutlier,
+	compileRateLimits,
+	compileRetry,
+	compileRetryBudget,
+	type PlaceOf,
+} from "./compile-resilience.ts";
+import { compileBalancing, compileRoute } from "./compile-traffic.ts";
+import { DEFAULTS } from "./defaults.ts";
+import { FrozenMap } from "./frozen-map.ts";
+import type { OutlierPolicy, RetryPolicy } from "./resilience-policy.ts";
+import { limits as limitsSchema, type PolicyConfig } from "./schema.ts";
+import { type EndpointConfig, type UpstreamConfig, upstreamDefaults } from "./schema-upstream.ts";
 import type {
 	EndpointPolicy,
 	EndpointsPolicy,
@@ -18,26 +25,25 @@ import type {
 	OutboundPolicy,
 	Place,
 	PoolLimits,
-	RoutePolicy,
 	Snapshot,
 	Timeouts,
 	UpstreamPolicy,
 } from "./snapshot.ts";
-import type { Path } from "./tree.ts";
-
-/** Where the key that leads to `path` stands. */
-export type PlaceOf = (path: Path) => Place;
 
 export interface SnapshotIdentity {
 	readonly version: number;
 	readonly hash: string;
 	readonly file: string;
+	/** Milliseconds since 1970: from when on the faults with `for` count. */
+	readonly wallMs: number;
 }
 
-export function compile(config: PolicyConfig, { version, hash, file }: SnapshotIdentity, placeOf: PlaceOf): Snapshot {
+export function compile(config: PolicyConfig, identity: SnapshotIdentity, placeOf: PlaceOf): Snapshot {
+	const { version, hash, file, wallMs } = identity;
+	const { tracing } = config;
 	const upstreams = Object.entries(config.upstreams).map(([name, upstream]): [string, UpstreamPolicy] => [
 		name,
-		compileUpstream(name, upstream, file, placeOf),
+		compileUpstream(name, upstream, file, placeOf, wallMs),
 	]);
 	return deepFreeze({
 		version,
@@ -45,11 +51,14 @@ export function compile(config: PolicyConfig, { version, hash, file }: SnapshotI
 		file,
 		service: config.service,
 		trustDomain: config.trustDomain,
+		zone: config.zone,
 		admin: { listen: config.admin.listen, place: placeOf(["admin"]) },
 		inbound: config.inbound && compileInbound(config.inbound, placeOf),
 		outbound: config.outbound && compileOutbound(config.outbound, placeOf),
 		upstreams: new FrozenMap(upstreams),
 		nexus: config.nexus && { url: config.nexus.url, spoolEventsMax: config.nexus.spool.maxEvents },
+		tracing: tracing?.otlp === undefined ? undefined : { otlpUrl: tracing.otlp, sample: tracing.sample ?? DEFAULTS.tracingSample },
+		traceAllowed: tracing?.allow ?? DEFAULTS.traceAllow,
 		accessLogSample: config.accessLog?.sample,
 		drainTimeoutMs: config.drainTimeout,
 	});
@@ -64,6 +73,9 @@ function compileInbound(inbound: NonNullable<PolicyConfig["inbound"]>, placeOf: 
 		trustedProxies: inbound.trustedProxies,
 		timeout: compileTimeouts(inbound.timeout),
 		pool: compilePool(inbound.pool),
+		rateLimits: compileRateLimits(inbound.rateLimits, ["inbound", "rateLimits"], placeOf),
+		circuitBreaker: compileCircuitBreaker(inbound.circuitBreaker, ["inbound", "circuitBreaker"], placeOf),
+		concurrency: compileConcurrency(inbound.circuitBreaker, ["inbound", "circuitBreaker"], placeOf),
 	};
 }
 
@@ -73,29 +85,30 @@ function compileOutbound(outbound: NonNullable<PolicyConfig["outbound"]>, placeO
 		listen: outbound.listen,
 		passthrough: outbound.passthrough,
 		limits: compileLimits(outbound.limits),
-		routes: outbound.routes.map((route, i): RoutePolicy => {
-			const { host, path, method, methods, headers } = route.match;
-			return {
-				place: placeOf(["outbound", "routes", i]),
-				name: route.name,
-				match: { host, path, methods: method === undefined ? (methods ?? []) : [method], headers: new FrozenMap(headers ?? []) },
-				to: route.to,
-				rewriteHost: route.rewrite?.host,
-			};
-		}),
+		routes: outbound.routes.map((route, i) => compileRoute(route, ["outbound", "routes", i], placeOf)),
 	};
 }
 
-function compileUpstream(name: string, upstream: UpstreamConfig, file: string, placeOf: PlaceOf): UpstreamPolicy {
+function compileUpstream(name: string, upstream: UpstreamConfig, file: string, placeOf: PlaceOf, wallMs: number): UpstreamPolicy {
+	const path = ["upstreams", name];
+	const at = (key: string) => [...path, key];
 	return {
-		place: placeOf(["upstreams", name]),
+		place: placeOf(path),
 		name,
 		listen: upstream.listen,
 		endpoints: compileEndpoints(upstream, file),
 		loadBalancing: upstream.loadBalancing,
-		healthCheck: upstream.healthCheck && compileHealthCheck(upstream.healthCheck, placeOf(["upstreams", name, "healthCheck"])),
+		balancing: compileBalancing(upstream),
+		healthCheck: upstream.healthCheck && compileHealthCheck(upstream.healthCheck, placeOf(at("healthCheck"))),
 		timeout: compileTimeouts(upstream.timeout),
 		pool: compilePool(upstream.pool),
+		circuitBreaker: compileCircuitBreaker(upstream.circuitBreaker, at("circuitBreaker"), placeOf),
+		concurrency: compileConcurrency(upstream.circuitBreaker, at("circuitBreaker"), placeOf),
+		outlierDetection: compileOutlier(upstream.outlierDetection, placeOf(at("outlierDetection"))),
+		retry: compileRetry(upstream.retry, at("retry"), placeOf),
+		retryBudget: compileRetryBudget(upstream.retry),
+		rateLimits: compileRateLimits(upstream.rateLimits, at("rateLimits"), placeOf),
+		faults: compileFaults(upstream.fault, name, at("fault"), placeOf, wallMs),
 	};
 }
 
@@ -107,8 +120,8 @@ function compileEndpoints({ endpoints, dns, file }: UpstreamConfig, policyFile: 
 	return { kind: "static", endpoints: (endpoints ?? []).map(compileEndpoint) };
 }
 
-export function compileEndpoint({ address, weight, zone }: EndpointConfig): EndpointPolicy {
-	return { address, weight, zone };
+export function compileEndpoint({ address, weight, zone, priority }: EndpointConfig): EndpointPolicy {
+	return priority === undefined ? { address, weight, zone } : { address, weight, zone, priority };
 }
 
 function compileHealthCheck(check: NonNullable<UpstreamConfig["healthCheck"]>, place: Place): HealthCheckPolicy {
@@ -143,14 +156,44 @@ function compilePool(pool: UpstreamConfig["pool"]): PoolLimits {
 	return { connectionsMax: pool.maxConnections, pendingMax: pool.maxPending, pendingTimeoutMs: pool.pendingTimeout };
 }
 
-/** What holds where a policy has no place to say otherwise: ports of single upstreams without `outbound`, destinations outside the mesh. */
+/** Limits of a listener that the policy has no place for: ports of single upstreams without `outbound`. */
 export function defaultLimits(): { readonly limits: ListenerLimits; readonly timeout: Timeouts; readonly pool: PoolLimits } {
-	return {
-		limits: compileLimits(limitsSchema.parse({})),
-		timeout: compileTimeouts(timeoutSchema.parse({})),
-		pool: compilePool(poolSchema.parse({})),
-	};
+	const { timeout, pool } = defaultUpstream();
+	return { limits: compileLimits(limitsSchema.parse({})), timeout, pool };
 }
+
+/** An upstream that the policy does not name: destinations outside the mesh. */
+export type DefaultUpstream = Pick<UpstreamPolicy, "loadBalancing" | "balancing" | "timeout" | "pool" | "outlierDetection" | "retry" | "retryBudget">;
+
+/** Stands where a value comes from no line of any policy. */
+export const NO_PLACE: Place = Object.freeze({ file: "", line: 1, column: 1 });
+
+/** What holds for it; `place` is the line that lets such upstreams be. */
+export function defaultUpstream(place: Place = NO_PLACE): DefaultUpstream {
+	const config = upstreamDefaults();
+	return deepFreeze({
+		loadBalancing: config.loadBalancing,
+		balancing: compileBalancing(config),
+		timeout: compileTimeouts(config.timeout),
+		pool: compilePool(config.pool),
+		outlierDetection: compileOutlier(config.outlierDetection, place),
+		retry: compileRetry(config.retry, [], () => place),
+		retryBudget: compileRetryBudget(config.retry),
+	});
+}
+
+/**
+ * Towards the application beside us: once more where the connection was lost under the request, which is what a restart looks like.
+ * Its callers retry the rest, and can do so elsewhere.
+ */
+export const APPLICATION_RETRY: RetryPolicy = deepFreeze({
+	...defaultUpstream().retry,
+	attempts: 1,
+	on: { connectFailure: false, reset: true, perTryTimeout: false, statuses: [] },
+});
+
+/** There is only one application: to leave it out would help nobody. */
+export const APPLICATION_OUTLIER: OutlierPolicy = deepFreeze({ ...defaultUpstream().outlierDetection, enabled: false });
 
 export function deepFreeze<T>(value: T): T {
 	if (typeof value !== "object" || value === null) return value;

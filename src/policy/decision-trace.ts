@@ -68,10 +68,10 @@ export class DecisionLog {
 	readonly #sinceMs: number;
 	readonly #now: () => number;
 
-	/** `now`: monotonic milliseconds. */
-	constructor(now: () => number) {
+	/** `now`: monotonic milliseconds. `sinceMs`: when the exchange began. */
+	constructor(now: () => number, sinceMs = now()) {
 		this.#now = now;
-		this.#sinceMs = now();
+		this.#sinceMs = sinceMs;
 	}
 
 	add(stage: DecisionStage, verdict: DecisionVerdict, text: string, place?: Place, data?: DecisionData): void {

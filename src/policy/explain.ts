@@ -77,16 +77,16 @@ function explainOutbound(snapshot: Snapshot, request: ExplainedRequest): Routing
 	if (outbound === undefined) return NO_LISTENER;
 	const steps = [{ place: outbound.place, text: `arrives at the outbound listener ${addressText(outbound.listen)}` }];
 	const { host, path, method, headers } = request;
-	const routing = new OutboundRouting(outbound.routes, upstreams.keys());
+	const routing = new OutboundRouting(outbound.routes, upstreams.keys(), { service: snapshot.service, rng: () => 0 });
 	const header = (name: string) => headers.get(name);
-	const considered = routing.table.considered(host, path, method, header).map(({ route, verdict }) => ({
+	const considered = routing.table.considered(host, path, method, header, undefined).map(({ route, verdict }) => ({
 		place: route.place,
 		route: route.name,
 		verdict,
 		text: verdictText(route, verdict),
 	}));
-	const routed = routing.decide(host, path, method, header);
-	const upstream = routed && upstreams.get(routed.upstream);
+	const routed = routing.decide(host, path, method, header, undefined);
+	const upstream = routed?.upstream === undefined ? undefined : upstreams.get(routed.upstream);
 	if (routed === undefined || upstream === undefined) return { steps, considered, outcome: unrouted(outbound, whyUnrouted(outbound, routing, host)) };
 	const { route } = routed;
 	const because =
@@ -115,10 +115,10 @@ function upstreamListeningAt({ upstreams }: Snapshot, host: string): UpstreamPol
 	return undefined;
 }
 
-function verdictText({ match, to }: RoutePolicy, verdict: RouteVerdict): string {
+function verdictText({ match, action }: RoutePolicy, verdict: RouteVerdict): string {
 	switch (verdict.kind) {
 		case "matched":
-			return `matches: to ${to}`;
+			return `matches: ${action.kind}`;
 		case "later":
 			return "would match as well, but an earlier route has won";
 		case "host":
@@ -128,7 +128,12 @@ function verdictText({ match, to }: RoutePolicy, verdict: RouteVerdict): string 
 		case "method":
 			return `the method is not ${match.methods.join(" or ")}`;
 		case "header":
-			return `header ${verdict.name} is ${verdict.actual === undefined ? "absent" : JSON.stringify(verdict.actual)}, not ${JSON.stringify(verdict.expected)}`;
+		case "query":
+			return `${verdict.kind} ${verdict.name} is ${verdict.actual === undefined ? "absent" : JSON.stringify(verdict.actual)}, not ${JSON.stringify(verdict.expected)}`;
+		case "from":
+			return `it is only for requests of ${match.from.join(" or ")}`;
+		case "percent":
+			return `only ${verdict.percent} % of the requests take it`;
 		default:
 			return assertNever(verdict);
 	}

@@ -1,11 +1,13 @@
-/** Policy text -> snapshot, or all of its faults at once. Pure: reads no file, no clock, no environment of its own. */
+/** Policy text -> snapshot, or all of its faults at once. Pure: reads no file and no environment of its own, and no clock where the time is handed in. */
 import { createHash } from "node:crypto";
+import { systemClock } from "../core/clock.ts";
 import { readCommonYaml } from "./common-yaml.ts";
 import { compile, compileEndpoint, deepFreeze } from "./compile.ts";
 import { crossCheck } from "./cross-checks.ts";
 import type { Env } from "./env.ts";
 import { LineIndex, type PolicyFault, printable } from "./fault.ts";
-import { endpointListSchema, policySchema } from "./schema.ts";
+import { policySchema } from "./schema.ts";
+import { endpointListSchema } from "./schema-upstream.ts";
 import type { EndpointPolicy, Snapshot } from "./snapshot.ts";
 import { locate, type Node, pathText, type Span, type TreeFault, toPlain } from "./tree.ts";
 import { validate } from "./validate.ts";
@@ -24,9 +26,9 @@ const WORDS_CHARS_MAX = 400;
 
 /**
  * `file` stands in every place and anchors relative paths inside the policy; `version` counts the policies of this
- * process. Never throws, whatever the text; faults come in the order of the text.
+ * process; `wallMs` is now, for faults that end after a while. Never throws, whatever the text; faults come in the order of the text.
  */
-export function loadPolicy(text: string, file: string, env: Env, version: number): LoadResult {
+export function loadPolicy(text: string, file: string, env: Env, version: number, wallMs: number = systemClock.wallMs()): LoadResult {
 	const lines = new LineIndex(text, file);
 	return load(text, lines, (root, faults) => {
 		const plain = toPlain(root, env, faults);
@@ -38,7 +40,7 @@ export function loadPolicy(text: string, file: string, env: Env, version: number
 		});
 		if (config === undefined || faults.length !== 0) return undefined;
 		const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
-		const snapshot = compile(config, { version, hash, file }, (path) => {
+		const snapshot = compile(config, { version, hash, file, wallMs }, (path) => {
 			const { node, keySpan } = locate(root, path);
 			return lines.place((keySpan ?? node).start);
 		});

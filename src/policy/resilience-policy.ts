@@ -132,7 +132,7 @@ export interface HedgePolicy {
 
 export type RateLimitKeyPart =
 	| { readonly kind: "caller" | "route" | "ip" | "global" }
-	| { readonly kind: "header"; /** Lower case. */ readonly name: string };
+	| { readonly kind: "header" /** Lower case. */; readonly name: string };
 
 export interface RateLimitPolicy {
 	readonly place: Place;
@@ -144,7 +144,12 @@ export interface RateLimitPolicy {
 	readonly key: readonly RateLimitKeyPart[];
 	readonly overflow:
 		| { readonly kind: "reject" }
-		| { readonly kind: "queue"; readonly queuedMax: number; readonly waitMaxMs: number; /** Header with 0 (first) .. 9; none: all alike. */ readonly priorityHeader: string | undefined };
+		| {
+				readonly kind: "queue";
+				readonly queuedMax: number;
+				readonly waitMaxMs: number /** Header with 0 (first) .. 9; none: all alike. */;
+				readonly priorityHeader: string | undefined;
+		  };
 	/** Buckets that many sidecars share; undefined: each sidecar has its own. */
 	readonly shared:
 		| {
@@ -161,7 +166,12 @@ export type FaultAction =
 	| { readonly kind: "abort"; readonly status: number }
 	/** The connection breaks before an answer; is refused; the request vanishes. */
 	| { readonly kind: "reset" | "refuse" | "black-hole" }
-	| { readonly kind: "delay"; readonly distribution: "fixed" | "uniform" | "exponential"; readonly ms: number; /** Bound of what is drawn; `ms` where fixed. */ readonly msMax: number }
+	| {
+			readonly kind: "delay";
+			readonly distribution: "fixed" | "uniform" | "exponential";
+			readonly ms: number /** Bound of what is drawn; `ms` where fixed. */;
+			readonly msMax: number;
+	  }
 	| { readonly kind: "throttle"; readonly bytesPerSecond: number }
 	| { readonly kind: "truncate"; readonly afterBytes: number };
 
@@ -180,6 +190,8 @@ export interface FaultPolicy {
 	readonly endpointsMax: number | undefined;
 	/** Not counted by breaker and outlier detection. Default false: a fault is there to be seen by them. */
 	readonly exempt: boolean;
+	/** `for` as the policy file says it: `expiresAtMs` is that long after the file was taken, so it says nothing new by itself. */
+	readonly forMs?: number | undefined;
 	/** Wall clock; gone then by itself. Undefined only for faults that the policy file holds without `for` and `expiresAt`. */
 	readonly expiresAtMs: number | undefined;
 }

@@ -2,14 +2,17 @@
 import { normalHost } from "./host-name.ts";
 import { PathPattern } from "./path-pattern.ts";
 import type { RoutePolicy } from "./snapshot.ts";
+import type { FieldMatch } from "./traffic-policy.ts";
 
 /** The value of a request header by its lower-case name. */
 export type HeaderLookup = (name: string) => string | undefined;
 
 /** Why a route was not taken, the first obstacle only; `later` fits as well, but an earlier one had won. */
 export type RouteVerdict =
-	| { readonly kind: "matched" | "later" | "host" | "path" | "method" }
-	| { readonly kind: "header"; readonly name: string; readonly expected: string; readonly actual: string | undefined };
+	| { readonly kind: "matched" | "later" | "host" | "path" | "method" | "from" }
+	| { readonly kind: "header" | "query"; readonly name: string; readonly expected: FieldMatch; readonly actual: string | undefined }
+	/** `drawn` is what fell for this request, 0..100. */
+	| { readonly kind: "percent"; readonly percent: number; readonly drawn: number };
 
 export interface ConsideredRoute {
 	readonly route: RoutePolicy;
@@ -29,15 +32,19 @@ const NO_ROUTES: readonly CompiledRoute[] = Object.freeze([]);
 
 /** Immutable; built when the policy changes. */
 export class RouteTable {
+	/** Whether some route takes only a part of the requests, so that `draw` matters. */
+	readonly draws: boolean;
 	readonly #routes: readonly CompiledRoute[];
 	readonly #byHost = new Map<string, HostGroup>();
 	readonly #bySuffix = new Map<string, HostGroup>();
 	#longestSuffix = 0;
 	readonly #anyHost = new HostGroup();
 
-	constructor(routes: readonly RoutePolicy[]) {
-		this.#routes = routes.map((policy, order) => new CompiledRoute(policy, order));
-		for (const route of this.#routes) this.#groupOf(route).add(route);
+	/** `source` is the service whose requests these are: what `from` is compared with. */
+	constructor(routes: readonly RoutePolicy[], source: string) {
+		this.#routes = routes.map((policy, order) => new CompiledRoute(policy, order, source));
+		this.draws = routes.some(({ match }) => match.percent > 0 && match.percent < 100);
+		for (const route of this.#routes) if (route.possible) this.#groupOf(route).add(route);
 	}
 
 	get size(): number {
@@ -45,26 +52,30 @@ export class RouteTable {
 	}
 
 	/**
-	 * The first route in file order that fits, or undefined. `host` as received (port, case and final dot do not matter),
-	 * `path` without the query, `method` as received (methods are case-sensitive, RFC 9110 section 9.1).
+	 * The first route in file order that fits, or undefined. `host` as received (port, case and final dot do not matter), `target` in
+	 * origin-form with its query, `method` as received (methods are case-sensitive, RFC 9110 section 9.1). `draw` in [0, 1) decides about
+	 * every `percent`, each route by a number of its own made of it, so that the same draw always gives the same answer; undefined:
+	 * every request belongs to the percentage, unless it is 0.
 	 */
-	match(host: string, path: string, method: string, header: HeaderLookup): RoutePolicy | undefined {
+	match(host: string, target: string, method: string, header: HeaderLookup, draw: number | undefined): RoutePolicy | undefined {
+		const asked = new Asked(target, method, header, draw);
 		let best: CompiledRoute | undefined;
 		if (this.#byHost.size !== 0 || this.#longestSuffix !== 0) {
 			const name = normalHost(host);
 			const exact = this.#byHost.get(name);
-			if (exact !== undefined) best = exact.first(path, method, header, best);
-			if (this.#longestSuffix !== 0) best = this.#matchSuffixes(name, path, method, header, best);
+			if (exact !== undefined) best = exact.first(asked, best);
+			if (this.#longestSuffix !== 0) best = this.#matchSuffixes(name, asked, best);
 		}
-		return this.#anyHost.first(path, method, header, best)?.policy;
+		return this.#anyHost.first(asked, best)?.policy;
 	}
 
 	/** Every route in file order with what decided about it; the same predicates as `match`, without the index. */
-	considered(host: string, path: string, method: string, header: HeaderLookup): ConsideredRoute[] {
+	considered(host: string, target: string, method: string, header: HeaderLookup, draw: number | undefined): ConsideredRoute[] {
 		const name = normalHost(host);
+		const asked = new Asked(target, method, header, draw);
 		let won = false;
 		return this.#routes.map((route) => {
-			let verdict = route.verdict(name, path, method, header);
+			let verdict = route.verdict(name, asked);
 			if (verdict.kind === "matched") {
 				if (won) verdict = { kind: "later" };
 				won = true;
@@ -73,11 +84,11 @@ export class RouteTable {
 		});
 	}
 
-	#matchSuffixes(name: string, path: string, method: string, header: HeaderLookup, best: CompiledRoute | undefined): CompiledRoute | undefined {
+	#matchSuffixes(name: string, asked: Asked, best: CompiledRoute | undefined): CompiledRoute | undefined {
 		const from = Math.max(1, name.length - this.#longestSuffix);
 		for (let dot = name.indexOf(".", from); dot !== -1; dot = name.indexOf(".", dot + 1)) {
 			const group = this.#bySuffix.get(name.slice(dot));
-			if (group !== undefined) best = group.first(path, method, header, best);
+			if (group !== undefined) best = group.first(asked, best);
 		}
 		return best;
 	}
@@ -111,10 +122,11 @@ class HostGroup {
 	}
 
 	/** The first in file order that fits and stands before `best`, else `best`. */
-	first(path: string, method: string, header: HeaderLookup, best: CompiledRoute | undefined): CompiledRoute | undefined {
+	first(asked: Asked, best: CompiledRoute | undefined): CompiledRoute | undefined {
 		const buckets = this.#byAnchor;
 		if (buckets.size === 0) return best;
-		best = firstOf(buckets.get(0) ?? NO_ROUTES, path, method, header, best);
+		const path = asked.path;
+		best = firstOf(buckets.get(0) ?? NO_ROUTES, asked, best);
 		const end = Math.min(path.length, this.#longestAnchor);
 		let hash = 0;
 		for (let i = 0; i < end; ) {
@@ -122,25 +134,44 @@ class HostGroup {
 			i++;
 			if (i === path.length || path.charCodeAt(i) === SLASH) {
 				const bucket = buckets.get(hash);
-				if (bucket !== undefined) best = firstOf(bucket, path, method, header, best);
+				if (bucket !== undefined) best = firstOf(bucket, asked, best);
 			}
 		}
 		return best;
 	}
 }
 
-function firstOf(
-	routes: readonly CompiledRoute[],
-	path: string,
-	method: string,
-	header: HeaderLookup,
-	best: CompiledRoute | undefined,
-): CompiledRoute | undefined {
+function firstOf(routes: readonly CompiledRoute[], asked: Asked, best: CompiledRoute | undefined): CompiledRoute | undefined {
 	for (const route of routes) {
 		if (best !== undefined && route.order >= best.order) return best;
-		if (route.pathFits(path) && route.methodFits(method) && route.headersFit(header)) return route;
+		if (route.fits(asked)) return route;
 	}
 	return best;
+}
+
+/** One request, as the predicates see it. */
+class Asked {
+	readonly path: string;
+	readonly method: string;
+	readonly header: HeaderLookup;
+	readonly draw: number | undefined;
+	readonly #target: string;
+	#query: URLSearchParams | undefined;
+
+	constructor(target: string, method: string, header: HeaderLookup, draw: number | undefined) {
+		const query = target.indexOf("?");
+		this.path = query === -1 ? target : target.slice(0, query);
+		this.method = method;
+		this.header = header;
+		this.draw = draw;
+		this.#target = target;
+	}
+
+	/** The first parameter of this name, decoded once (application/x-www-form-urlencoded); only read where a route asks for one. */
+	parameter(name: string): string | undefined {
+		this.#query ??= new URLSearchParams(this.#target.slice(this.path.length));
+		return this.#query.get(name) ?? undefined;
+	}
 }
 
 class CompiledRoute {
@@ -148,58 +179,121 @@ class CompiledRoute {
 	readonly order: number;
 	/** `.example.com` for `*.example.com`. */
 	readonly hostSuffix: string | undefined;
+	/** Whether its `from` names the service whose requests these are. */
+	readonly #ours: boolean;
 	readonly #path: PathPattern | undefined;
-	readonly #headerNames: readonly string[];
-	readonly #headerValues: readonly string[];
+	readonly #headers: Fields | undefined;
+	readonly #query: Fields | undefined;
 
-	constructor(policy: RoutePolicy, order: number) {
-		const { host, path, headers } = policy.match;
+	constructor(policy: RoutePolicy, order: number, source: string) {
+		const { host, path, headers, query, from } = policy.match;
 		this.policy = policy;
 		this.order = order;
 		this.hostSuffix = host?.startsWith("*.") ? host.slice(1) : undefined;
+		this.#ours = from.length === 0 || from.includes(source);
 		this.#path = path === undefined ? undefined : new PathPattern(path);
-		this.#headerNames = [...headers.keys()];
-		this.#headerValues = [...headers.values()];
+		this.#headers = headers.size === 0 ? undefined : new Fields(headers);
+		this.#query = query.size === 0 ? undefined : new Fields(query);
 	}
 
 	get anchor(): string {
 		return this.#path?.anchor ?? "";
 	}
 
-	hostFits(name: string): boolean {
+	/** Whether any request can fit. */
+	get possible(): boolean {
+		return this.#ours && this.policy.match.percent > 0;
+	}
+
+	/** Whether a request to its host fits. */
+	fits(asked: Asked): boolean {
+		return (
+			this.#pathFits(asked.path) &&
+			this.#methodFits(asked.method) &&
+			(this.#headers === undefined || this.#headers.differing(asked.header) === -1) &&
+			(this.#query === undefined || this.#query.differing((name) => asked.parameter(name)) === -1) &&
+			this.#drawn(asked.draw) < this.policy.match.percent
+		);
+	}
+
+	/** The same, one by one. */
+	verdict(name: string, asked: Asked): RouteVerdict {
+		const { percent } = this.policy.match;
+		if (!this.#ours) return { kind: "from" };
+		if (!this.#hostFits(name)) return { kind: "host" };
+		if (!this.#pathFits(asked.path)) return { kind: "path" };
+		if (!this.#methodFits(asked.method)) return { kind: "method" };
+		const differs = this.#headers?.difference("header", asked.header) ?? this.#query?.difference("query", (key) => asked.parameter(key));
+		if (differs !== undefined) return differs;
+		const drawn = this.#drawn(asked.draw);
+		return drawn < percent ? { kind: "matched" } : { kind: "percent", percent, drawn };
+	}
+
+	#hostFits(name: string): boolean {
 		if (this.hostSuffix !== undefined) return name.length > this.hostSuffix.length && name.endsWith(this.hostSuffix);
 		return this.policy.match.host === undefined || this.policy.match.host === name;
 	}
 
-	pathFits(path: string): boolean {
+	#pathFits(path: string): boolean {
 		return this.#path === undefined || this.#path.matches(path);
 	}
 
-	methodFits(method: string): boolean {
+	#methodFits(method: string): boolean {
 		const methods = this.policy.match.methods;
 		return methods.length === 0 || methods.includes(method);
 	}
 
-	headersFit(header: HeaderLookup): boolean {
-		return this.#headerThatDiffers(header) === -1;
+	/** 0 (inclusive) to 100 (exclusive). */
+	#drawn(draw: number | undefined): number {
+		return draw === undefined || this.policy.match.percent >= 100 ? 0 : mixed(draw, this.order) * 100;
+	}
+}
+
+/** Conditions on header fields or query parameters. */
+class Fields {
+	readonly #names: readonly string[];
+	readonly #matches: readonly FieldMatch[];
+
+	constructor(fields: ReadonlyMap<string, FieldMatch>) {
+		this.#names = [...fields.keys()];
+		this.#matches = [...fields.values()];
 	}
 
-	verdict(name: string, path: string, method: string, header: HeaderLookup): RouteVerdict {
-		if (!this.hostFits(name)) return { kind: "host" };
-		if (!this.pathFits(path)) return { kind: "path" };
-		if (!this.methodFits(method)) return { kind: "method" };
-		const differs = this.#headerThatDiffers(header);
-		if (differs === -1) return { kind: "matched" };
-		const headerName = this.#headerNames[differs] ?? "";
-		return { kind: "header", name: headerName, expected: this.#headerValues[differs] ?? "", actual: header(headerName) };
-	}
-
-	#headerThatDiffers(header: HeaderLookup): number {
-		for (let i = 0; i < this.#headerNames.length; i++) {
-			if (header(this.#headerNames[i] as string) !== this.#headerValues[i]) return i;
+	/** Position of the first that does not hold, or -1. */
+	differing(lookup: HeaderLookup): number {
+		for (let i = 0; i < this.#names.length; i++) {
+			if (!holds(this.#matches[i] as FieldMatch, lookup(this.#names[i] as string))) return i;
 		}
 		return -1;
 	}
+
+	difference(kind: "header" | "query", lookup: HeaderLookup): RouteVerdict | undefined {
+		const at = this.differing(lookup);
+		if (at === -1) return undefined;
+		const name = this.#names[at] as string;
+		return { kind, name, expected: this.#matches[at] as FieldMatch, actual: lookup(name) };
+	}
+}
+
+function holds(match: FieldMatch, actual: string | undefined): boolean {
+	switch (match.kind) {
+		case "exact":
+			return actual === match.value;
+		case "prefix":
+			return actual?.startsWith(match.value) === true;
+		case "present":
+			return actual !== undefined;
+		case "absent":
+			return actual === undefined;
+	}
+}
+
+/** A number in [0, 1) for each route from the one of the request, so that two routes with 10 % do not get the same tenth (murmur3's finaliser). */
+function mixed(draw: number, order: number): number {
+	let x = (Math.floor(draw * 0x1_0000_0000) ^ Math.imul(order + 1, 0x9e3779b1)) >>> 0;
+	x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+	x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+	return ((x ^ (x >>> 16)) >>> 0) / 0x1_0000_0000;
 }
 
 function hashOf(text: string): number {

@@ -8,7 +8,7 @@ import type {
 	RetryBudgetPolicy,
 	RetryPolicy,
 } from "./resilience-policy.ts";
-import type { RouteAction, RouteOverrides, MirrorPolicy, HeaderChanges, FieldMatch, HashKey } from "./traffic-policy.ts";
+import type { FieldMatch, HashKey, HeaderChanges, MirrorPolicy, RouteAction, RouteOverrides } from "./traffic-policy.ts";
 
 /** Where a value stands in the policy file, for people: `file:line:column`, 1-based. */
 export interface Place {

@@ -3,13 +3,11 @@ import type { RateLimitPolicy, RetryPolicy, StaticResponse } from "./resilience-
 import type { Place } from "./snapshot.ts";
 
 /** How one header or query parameter must look. */
-export type FieldMatch =
-	| { readonly kind: "exact" | "prefix"; readonly value: string }
-	| { readonly kind: "present" | "absent" };
+export type FieldMatch = { readonly kind: "exact" | "prefix"; readonly value: string } | { readonly kind: "present" | "absent" };
 
 /** What a request is told apart by, for stickiness and hashing. */
 export type HashKey =
-	| { readonly kind: "header"; /** Lower case. */ readonly name: string }
+	| { readonly kind: "header" /** Lower case. */; readonly name: string }
 	| { readonly kind: "cookie"; readonly name: string }
 	| { readonly kind: "ip" | "path" };
 

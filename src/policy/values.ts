@@ -112,6 +112,11 @@ export function parseName(text: string): string | Refusal {
 	return refuse("is not a name", "at most 63 lower-case letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit");
 }
 
+/** A service by its name, or all of them. */
+export function parseParty(text: string): string | Refusal {
+	return text === "*" ? text : parseName(text);
+}
+
 /** Field name of a request header, lower case (RFC 9110 section 5.1). */
 export function parseFieldName(text: string): string | Refusal {
 	return TOKEN.test(text) ? text.toLowerCase() : refuse("is not a header name", "letters, digits and `-`, at most 64");
