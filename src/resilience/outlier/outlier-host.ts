@@ -7,6 +7,8 @@ export type EjectionCause =
 	| "success_rate"
 	| "failure_percentage";
 
+const NO_EJECTIONS: Readonly<Partial<Record<EjectionCause, number>>> = Object.freeze({});
+
 /** The detector as its hosts see it. */
 export interface OutlierJudge {
 	/** Failures in a row that are too many; 0: never. */
@@ -46,6 +48,7 @@ export class OutlierHost {
 	#counting = false;
 	#ejected = false;
 	#ejections = 0;
+	#ejectionsByCause: Readonly<Partial<Record<EjectionCause, number>>> = NO_EJECTIONS;
 	#timeFactor = 0;
 	#ejectedAtMs = 0;
 	#jitterMs = 0;
@@ -70,6 +73,11 @@ export class OutlierHost {
 	/** How often it has been ejected since it is here. */
 	get ejections(): number {
 		return this.#ejections;
+	}
+
+	/** The same by detector, those alone that have ejected it. */
+	get ejectionsByCause(): Readonly<Partial<Record<EjectionCause, number>>> {
+		return this.#ejectionsByCause;
 	}
 
 	/** The head of an answer has come: 5xx is a failure, and 502, 503, 504 are those of a gateway. May eject at once. */
@@ -160,6 +168,7 @@ export class OutlierHost {
 		this.#ejected = true;
 		this.#counting = false;
 		this.#ejections++;
+		this.#ejectionsByCause = { ...this.#ejectionsByCause, [cause]: (this.#ejectionsByCause[cause] ?? 0) + 1 };
 		this.#ejectedAtMs = atMs;
 		this.#timeFactor = timeFactor;
 		this.#jitterMs = jitterMs;

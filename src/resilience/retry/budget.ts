@@ -18,7 +18,6 @@ export class RetryBudget {
 	#ratio = 0;
 	#reserve = 0;
 	#windowMs = 0;
-	#sliceMs = 0;
 	#originMs = 0;
 	#slice = 0;
 	#sliceEndMs = 0;
@@ -80,10 +79,8 @@ export class RetryBudget {
 		this.#reserve = Math.round((minPerSecond * windowMs * MILLION) / 1000);
 		if (windowMs === this.#windowMs) return;
 		this.#windowMs = windowMs;
-		this.#sliceMs = windowMs / SLICES;
 		this.#originMs = nowMs;
-		this.#slice = 0;
-		this.#sliceEndMs = nowMs + this.#sliceMs;
+		this.#enter(0);
 	}
 
 	#deposits(): number {
@@ -97,11 +94,15 @@ export class RetryBudget {
 
 	/** Called once a slice at most. */
 	#advance(nowMs: number): void {
-		const slice = Math.floor((nowMs - this.#originMs) / this.#sliceMs);
+		const slice = Math.floor(((nowMs - this.#originMs) * SLICES) / this.#windowMs);
 		const steps = Math.min(slice - this.#slice, SLOTS);
 		for (let i = 0; i < steps; i++) this.#step();
+		this.#enter(slice);
+	}
+
+	#enter(slice: number): void {
 		this.#slice = slice;
-		this.#sliceEndMs = this.#originMs + (slice + 1) * this.#sliceMs;
+		this.#sliceEndMs = this.#originMs + ((slice + 1) * this.#windowMs) / SLICES;
 	}
 
 	#step(): void {

@@ -48,9 +48,8 @@ function toMs(year: number, monthName: Digits, dayText: Digits, hour: Digits, mi
 	return date.setUTCHours(Number(hour), Number(minute), Number(second));
 }
 
-/** RFC 9110 5.6.7: what seems to lie more than 50 years ahead was meant to be of the century before. */
+/** RFC 9110 5.6.7: no more than 50 years ahead, so of the hundred years that end there. */
 function fullYear(twoDigits: number, wallMs: number): number {
-	const thisYear = new Date(wallMs).getUTCFullYear();
-	const year = thisYear - (thisYear % 100) + twoDigits;
-	return year > thisYear + 50 ? year - 100 : year;
+	const lastYear = new Date(wallMs).getUTCFullYear() + 50;
+	return lastYear - ((lastYear - twoDigits) % 100);
 }
