@@ -1,6 +1,6 @@
 /** Breaker, ejection, retries, rate limits and faults: typed configuration -> what the data plane runs. Nothing can fail here any more. */
 
-import { compileMatch } from "./compile-match.ts";
+import { compileRequestMatch } from "./compile-match.ts";
 import { DEFAULTS } from "./defaults.ts";
 import type {
 	CircuitBreakerPolicy,
@@ -173,7 +173,7 @@ export function compileFaults(
 		upstream,
 		action,
 		percent,
-		match: config.match && compileMatch(config.match),
+		match: config.match && compileRequestMatch(config.match),
 		endpoints: config.endpoints ?? [],
 		endpointsMax: config.maxAffected,
 		exempt: config.exempt,

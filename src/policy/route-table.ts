@@ -40,8 +40,8 @@ export class RouteTable {
 	#longestSuffix = 0;
 	readonly #anyHost = new HostGroup();
 
-	/** `source` is the service whose requests these are: what `from` is compared with. */
-	constructor(routes: readonly RoutePolicy[], source: string) {
+	/** `source` is the service whose requests these are: what `from` is compared with; undefined: it is not compared. */
+	constructor(routes: readonly RoutePolicy[], source?: string) {
 		this.#routes = routes.map((policy, order) => new CompiledRoute(policy, order, source));
 		this.draws = routes.some(({ match }) => match.percent > 0 && match.percent < 100);
 		for (const route of this.#routes) if (route.possible) this.#groupOf(route).add(route);
@@ -57,7 +57,7 @@ export class RouteTable {
 	 * every `percent`, each route by a number of its own made of it, so that the same draw always gives the same answer; undefined:
 	 * every request belongs to the percentage, unless it is 0.
 	 */
-	match(host: string, target: string, method: string, header: HeaderLookup, draw: number | undefined): RoutePolicy | undefined {
+	match(host: string, target: string, method: string, header: HeaderLookup, draw?: number): RoutePolicy | undefined {
 		const asked = new Asked(target, method, header, draw);
 		let best: CompiledRoute | undefined;
 		if (this.#byHost.size !== 0 || this.#longestSuffix !== 0) {
@@ -70,7 +70,7 @@ export class RouteTable {
 	}
 
 	/** Every route in file order with what decided about it; the same predicates as `match`, without the index. */
-	considered(host: string, target: string, method: string, header: HeaderLookup, draw: number | undefined): ConsideredRoute[] {
+	considered(host: string, target: string, method: string, header: HeaderLookup, draw?: number): ConsideredRoute[] {
 		const name = normalHost(host);
 		const asked = new Asked(target, method, header, draw);
 		let won = false;
@@ -185,12 +185,12 @@ class CompiledRoute {
 	readonly #headers: Fields | undefined;
 	readonly #query: Fields | undefined;
 
-	constructor(policy: RoutePolicy, order: number, source: string) {
+	constructor(policy: RoutePolicy, order: number, source: string | undefined) {
 		const { host, path, headers, query, from } = policy.match;
 		this.policy = policy;
 		this.order = order;
 		this.hostSuffix = host?.startsWith("*.") ? host.slice(1) : undefined;
-		this.#ours = from.length === 0 || from.includes(source);
+		this.#ours = source === undefined || from.length === 0 || from.includes(source);
 		this.#path = path === undefined ? undefined : new PathPattern(path);
 		this.#headers = headers.size === 0 ? undefined : new Fields(headers);
 		this.#query = query.size === 0 ? undefined : new Fields(query);

@@ -26,9 +26,16 @@ export function optional<S extends z.core.$ZodType>(schema: S, description: stri
 	return described(z.optional(schema), description);
 }
 
-/** A key that may be left out, which means `written`, in the notation of the policy. */
+/** A key that may be left out, which means `written`, in the notation of the policy. It is read once: each of 1,000 upstreams leaves dozens out. */
 export function byDefault<S extends z.core.$ZodType>(schema: S, written: z.input<S>, description: string) {
-	return described(z.prefault(schema, written as never), description);
+	let read: { readonly value: z.output<S> } | undefined;
+	const value = () => {
+		read ??= { value: z.parse(schema, written) };
+		return read.value as z.core.util.NoUndefined<z.output<S>>;
+	};
+	const given = z._default(schema, value);
+	z.globalRegistry.add(given, { description, default: written });
+	return given;
 }
 
 function described<S extends z.core.$ZodType>(schema: S, description: string): S {
@@ -224,6 +231,6 @@ function childOf(schema: z.core.$ZodType, step: string | number): z.core.$ZodTyp
 }
 
 function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
-	if (schema instanceof z.core.$ZodPrefault || schema instanceof z.core.$ZodOptional) return unwrap(schema._zod.def.innerType);
+	if (schema instanceof z.core.$ZodDefault || schema instanceof z.core.$ZodOptional) return unwrap(schema._zod.def.innerType);
 	return schema;
 }
