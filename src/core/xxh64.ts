@@ -6,10 +6,18 @@ export interface Hash64 {
 	readonly lo: number;
 }
 
+/** Halves as signed integers: V8 keeps those in the object itself, unsigned ones in a number beside it, at twice the time. */
+class Accumulator {
+	hi = 0;
+	lo = 0;
+}
+
 /** Where a hash is written; its owner uses it again for the next one. */
-export interface Hash64Slot {
-	hi: number;
-	lo: number;
+export class Hash64Slot implements Hash64 {
+	hi = 0;
+	lo = 0;
+	/** For the hashing alone. */
+	readonly work = new Accumulator();
 }
 
 // The primes of the specification, halves as signed integers, which is what V8 multiplies.
@@ -29,28 +37,30 @@ export const HASH_DIVISOR_MAX = 2 ** 24;
 
 /**
  * Hashes bytes kept as latin1 text, as header fields are; of a code unit above 255 only the low byte counts.
- * `seed` 0..2^53-1. Source: xxhash_spec.md, XXH64.
+ * Gives back `into`. `seed` 0..2^53-1. Source: xxhash_spec.md, XXH64.
  */
-export function xxh64Latin1(text: string, into: Hash64Slot, seed = 0): void {
+export function xxh64(text: string, into: Hash64Slot = new Hash64Slot(), seed = 0): Hash64 {
 	const length = text.length;
 	const seedHi = Math.floor(seed / 4294967296) | 0;
 	const seedLo = seed | 0;
+	const acc = into.work;
 	let at = 0;
-	if (length >= 32) at = mixStripes(text, into, seedHi, seedLo);
+	if (length >= 32) at = mixStripes(text, acc, seedHi, seedLo);
 	else {
-		set(into, seedHi, seedLo);
-		add(into, P5_HI, P5_LO);
+		set(acc, seedHi, seedLo);
+		add(acc, P5_HI, P5_LO);
 	}
-	add(into, 0, length);
-	mixTail(text, into, at);
-	avalanche(into);
-	into.hi >>>= 0;
-	into.lo >>>= 0;
+	add(acc, 0, length);
+	mixTail(text, acc, at);
+	avalanche(acc);
+	into.hi = acc.hi >>> 0;
+	into.lo = acc.lo >>> 0;
+	return into;
 }
 
 /** Hashes the UTF-8 bytes of any text; without an allocation where it is ASCII. */
-export function xxh64Utf8(text: string, into: Hash64Slot, seed = 0): void {
-	xxh64Latin1(isAscii(text) ? text : Buffer.from(text, "utf8").latin1Slice(), into, seed);
+export function xxh64Utf8(text: string, into: Hash64Slot = new Hash64Slot(), seed = 0): Hash64 {
+	return xxh64(isAscii(text) ? text : Buffer.from(text, "utf8").latin1Slice(), into, seed);
 }
 
 /** `hash` modulo `divisor`, an integer 1..HASH_DIVISOR_MAX (RangeError otherwise); exact. */
@@ -71,7 +81,7 @@ function isAscii(text: string): boolean {
 }
 
 /** Four lanes over stripes of 32 bytes, merged into `acc`; returns where the tail begins. */
-function mixStripes(text: string, acc: Hash64Slot, seedHi: number, seedLo: number): number {
+function mixStripes(text: string, acc: Accumulator, seedHi: number, seedLo: number): number {
 	set(acc, seedHi, seedLo);
 	add(acc, P1_HI, P1_LO);
 	add(acc, P2_HI, P2_LO);
@@ -113,7 +123,7 @@ function mixStripes(text: string, acc: Hash64Slot, seedHi: number, seedLo: numbe
 	return at;
 }
 
-function mixTail(text: string, acc: Hash64Slot, from: number): void {
+function mixTail(text: string, acc: Accumulator, from: number): void {
 	const length = text.length;
 	let at = from;
 	for (; at + 8 <= length; at += 8) {
@@ -144,7 +154,7 @@ function mixTail(text: string, acc: Hash64Slot, from: number): void {
 	}
 }
 
-function avalanche(acc: Hash64Slot): void {
+function avalanche(acc: Accumulator): void {
 	xor(acc, 0, acc.hi >>> 1); // itself, moved right by 33
 	multiply(acc, P2_HI, P2_LO);
 	xor(acc, acc.hi >>> 29, (acc.lo >>> 29) | (acc.hi << 3)); // by 29
@@ -153,7 +163,7 @@ function avalanche(acc: Hash64Slot): void {
 }
 
 /** acc = rotate(lane + input * P2, 31) * P1 */
-function round(acc: Hash64Slot, laneHi: number, laneLo: number, inputHi: number, inputLo: number): void {
+function round(acc: Accumulator, laneHi: number, laneLo: number, inputHi: number, inputLo: number): void {
 	set(acc, inputHi, inputLo);
 	multiply(acc, P2_HI, P2_LO);
 	add(acc, laneHi, laneLo);
@@ -161,7 +171,7 @@ function round(acc: Hash64Slot, laneHi: number, laneLo: number, inputHi: number,
 	multiply(acc, P1_HI, P1_LO);
 }
 
-function merge(acc: Hash64Slot, laneHi: number, laneLo: number): void {
+function merge(acc: Accumulator, laneHi: number, laneLo: number): void {
 	const { hi, lo } = acc;
 	round(acc, 0, 0, laneHi, laneLo);
 	xor(acc, hi, lo);
@@ -178,24 +188,24 @@ function read32(text: string, at: number): number {
 	);
 }
 
-function set(acc: Hash64Slot, hi: number, lo: number): void {
+function set(acc: Accumulator, hi: number, lo: number): void {
 	acc.hi = hi;
 	acc.lo = lo;
 }
 
-function xor(acc: Hash64Slot, hi: number, lo: number): void {
+function xor(acc: Accumulator, hi: number, lo: number): void {
 	acc.hi ^= hi;
 	acc.lo ^= lo;
 }
 
-function add(acc: Hash64Slot, hi: number, lo: number): void {
+function add(acc: Accumulator, hi: number, lo: number): void {
 	const sum = (acc.lo >>> 0) + (lo >>> 0);
 	acc.hi = (acc.hi + hi + (sum > 0xffffffff ? 1 : 0)) | 0;
 	acc.lo = sum | 0;
 }
 
 /** By 1..31 bits to the left. */
-function rotate(acc: Hash64Slot, bits: number): void {
+function rotate(acc: Accumulator, bits: number): void {
 	const { hi, lo } = acc;
 	acc.hi = rotatedHi(hi, lo, bits);
 	acc.lo = rotatedHi(lo, hi, bits);
@@ -206,7 +216,7 @@ function rotatedHi(hi: number, lo: number, bits: number): number {
 }
 
 /** acc *= factor, modulo 2^64; the upper half of the product of the low halves is made of 16-bit digits. */
-function multiply(acc: Hash64Slot, factorHi: number, factorLo: number): void {
+function multiply(acc: Accumulator, factorHi: number, factorLo: number): void {
 	const { hi, lo } = acc;
 	const a0 = lo & 0xffff;
 	const a1 = lo >>> 16;
