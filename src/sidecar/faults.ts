@@ -73,6 +73,7 @@ export class FaultBook implements MetricSource {
 	readonly #injectors = new Map<string, FaultInjector>();
 	readonly #leases = new Map<string, Held>();
 	#written: readonly Held[] = [];
+	#service = "";
 	#upstreams: ReadonlySet<string> = new Set();
 	readonly #counts: FaultCounts;
 
@@ -93,7 +94,8 @@ export class FaultBook implements MetricSource {
 	}
 
 	/** Faults that say the same as before go on, or stay over; leases for upstreams that are gone end, and those whose name the policy takes. */
-	applyPolicy({ upstreams }: Snapshot): void {
+	applyPolicy({ service, upstreams }: Snapshot): void {
+		this.#service = service;
 		const before = this.#written;
 		const wereInForce = before.filter(isInForce).map(({ fault }) => fault);
 		this.#upstreams = new Set(upstreams.keys());
@@ -162,11 +164,11 @@ export class FaultBook implements MetricSource {
 		this.#counts.stop();
 	}
 
-	/** The one before that says the same, with the line where it stands now; else a new one. */
+	/** The one before that says the same, with the line where it stands now and the end that it had (`for` counts once); else a new one. */
 	#carryOver(fault: FaultPolicy, before: readonly Held[]): Held {
 		const same = before.find((held) => isSameFault(held.fault, fault));
 		if (same === undefined) return this.#hold(fault);
-		same.fault = fault;
+		same.fault = { ...fault, expiresAtMs: same.fault.expiresAtMs };
 		return same;
 	}
 
@@ -203,7 +205,10 @@ export class FaultBook implements MetricSource {
 
 	#arm(upstream: string): void {
 		const inForce = [...this.#written, ...this.#leases.values()].filter((held) => isInForce(held) && held.fault.upstream === upstream);
-		this.injector(upstream).set(inForce.map(({ fault }) => fault));
+		this.injector(upstream).set(
+			inForce.map(({ fault }) => fault),
+			this.#service,
+		);
 	}
 
 	#tellChanges(before: readonly FaultPolicy[]): void {

@@ -224,7 +224,7 @@ test("what was injected is told once a second and fault, with the endpoints, and
 	const injector = book.injector("payments");
 	events.length = 0;
 	for (const endpoint of [A, B, A]) injector.decide(REQUEST, endpoint);
-	assert.equal(events.length === 0, true);
+	assert.equal(events.length, 0);
 	clock.advance(1000);
 	assert.deepEqual(events, [
 		{

@@ -17,17 +17,29 @@ export function leaseEndMs(expiresAtMs: number | undefined, clock: Clock): numbe
 export function isSameFault(a: FaultPolicy, b: FaultPolicy): boolean {
 	if (a === b) return true;
 	if (a.name !== b.name || a.upstream !== b.upstream) return false;
-	return isDeepStrictEqual({ ...a, place: undefined, match: bare(a) }, { ...b, place: undefined, match: bare(b) });
+	return isDeepStrictEqual(saidBy(a), saidBy(b));
 }
 
-/** Without the class of its maps, which differs between a policy and a lease. */
-function bare({ match }: FaultPolicy): unknown {
-	return match && { ...match, headers: [...match.headers], query: [...match.query] };
+/** Without what differs between two readings of the same text: its line, the moment from which `for` counts, and the class of maps. */
+function saidBy(fault: FaultPolicy): unknown {
+	const { match, forMs, expiresAtMs } = fault;
+	return {
+		...fault,
+		place: undefined,
+		match: match && { ...match, headers: [...match.headers], query: [...match.query] },
+		expiresAtMs: forMs === undefined ? expiresAtMs : undefined,
+	};
+}
+
+export interface ArmedFaultDeps {
+	readonly clock: Clock;
+	readonly rng: Rng;
 }
 
 export class ArmedFault {
 	/** As it was said last: its line may have moved. */
 	policy: FaultPolicy;
+	readonly #rng: Rng;
 	readonly #endsAtMs: number;
 	readonly #matches: FaultMatch | undefined;
 	readonly #endpoints: ReadonlySet<string> | undefined;
@@ -35,22 +47,23 @@ export class ArmedFault {
 	/** Kept only where their number is bounded, so never more than that many. */
 	readonly #touched = new Set<string>();
 
-	constructor(policy: FaultPolicy, clock: Clock) {
+	constructor(policy: FaultPolicy, { clock, rng }: ArmedFaultDeps, source: string | undefined) {
 		this.policy = policy;
+		this.#rng = rng;
 		this.#endsAtMs = leaseEndMs(policy.expiresAtMs, clock);
-		this.#matches = policy.match && compileMatch(policy.match);
+		this.#matches = policy.match && compileMatch(policy.match, source, rng);
 		this.#endpoints = policy.endpoints.length === 0 ? undefined : new Set(policy.endpoints);
 		this.#endpointsMax = policy.endpointsMax ?? Number.POSITIVE_INFINITY;
 	}
 
 	/** Whether it falls on this attempt; draws only where all else fits, and remembers the endpoint where it does. */
-	strikes(request: FaultRequest, endpoint: string, nowMs: number, rng: Rng): boolean {
+	strikes(request: FaultRequest, endpoint: string, nowMs: number): boolean {
 		if (nowMs >= this.#endsAtMs) return false;
 		if (this.#endpoints !== undefined && !this.#endpoints.has(endpoint)) return false;
 		const isNew = !this.#touched.has(endpoint);
 		if (isNew && this.#touched.size >= this.#endpointsMax) return false;
 		if (this.#matches !== undefined && !this.#matches(request)) return false;
-		if (rng() * 100 >= this.policy.percent) return false;
+		if (this.#rng() * 100 >= this.policy.percent) return false;
 		if (isNew && this.#endpointsMax !== Number.POSITIVE_INFINITY) this.#touched.add(endpoint);
 		return true;
 	}

@@ -50,12 +50,15 @@ export class FaultInjector {
 		this.#deps = deps;
 	}
 
-	/** All that are in force, by precedence. One that says the same as before keeps the end of its lease and the endpoints it has touched. */
-	set(faults: readonly FaultPolicy[]): void {
+	/**
+	 * All that are in force, by precedence; `source` is the service that sends, which `match.from` names (undefined: not compared). One that says the same as before keeps
+	 * the end of its lease and the endpoints it has touched.
+	 */
+	set(faults: readonly FaultPolicy[], source?: string): void {
 		const known = [this.#ends, this.#delays, this.#throttles, this.#truncates].flat();
 		const all = faults.map((fault) => {
 			const armed = known.find(({ policy }) => isSameFault(policy, fault));
-			if (armed === undefined) return new ArmedFault(fault, this.#deps.clock);
+			if (armed === undefined) return new ArmedFault(fault, this.#deps, source);
 			armed.policy = fault;
 			return armed;
 		});
@@ -88,10 +91,9 @@ export class FaultInjector {
 	}
 
 	#strike(faults: readonly ArmedFault[], request: FaultRequest, endpoint: string, nowMs: number): FaultPolicy | undefined {
-		const { rng, onInjected } = this.#deps;
 		for (const armed of faults) {
-			if (!armed.strikes(request, endpoint, nowMs, rng)) continue;
-			onInjected(armed.policy, endpoint);
+			if (!armed.strikes(request, endpoint, nowMs)) continue;
+			this.#deps.onInjected(armed.policy, endpoint);
 			return armed.policy;
 		}
 		return undefined;

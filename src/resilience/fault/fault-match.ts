@@ -1,4 +1,5 @@
 /** Whether a fault's `match` fits a request: by the very predicates of routes. */
+import type { Rng } from "../../core/rng.ts";
 import { RouteTable } from "../../policy/route-table.ts";
 import type { RouteMatch, RoutePolicy } from "../../policy/snapshot.ts";
 
@@ -17,12 +18,12 @@ export type FaultMatch = (request: FaultRequest) => boolean;
 
 const NO_CHANGES = Object.freeze({ set: [], add: [], remove: [] });
 
-export function compileMatch(match: RouteMatch): FaultMatch {
-	const table = new RouteTable([pseudoRoute(match)]);
+/** `source`: the service whose attempts these are, which `from` names; undefined: it is not compared. `rng` draws for the match's own `percent`. */
+export function compileMatch(match: RouteMatch, source: string | undefined, rng: Rng): FaultMatch {
+	const table = new RouteTable([pseudoRoute(match)], source);
 	return (request) => {
-		const query = request.target.indexOf("?");
-		const path = query === -1 ? request.target : request.target.slice(0, query);
-		return table.match(request.host, path, request.method, (name) => request.header(name)) !== undefined;
+		const draw = table.draws ? rng() : undefined;
+		return table.match(request.host, request.target, request.method, (name) => request.header(name), draw) !== undefined;
 	};
 }
 

@@ -3,86 +3,72 @@ import type { Clock } from "../../core/clock.ts";
 import { explainRouting, placeText } from "../../policy/explain.ts";
 import { explainJson, readExplainedRequest } from "../../policy/explained-request.ts";
 import type { PolicyFault } from "../../policy/fault.ts";
-import { type Problem, sendJson, sendProblem } from "../../server/problem.ts";
+import { sendJson, sendProblem } from "../../server/problem.ts";
 import type { ServerRequest } from "../../server/server-request.ts";
 import type { ServerResponse } from "../../server/server-response.ts";
-import { SseStream } from "../../server/sse.ts";
 import { EXPOSITION_CONTENT_TYPE } from "../../telemetry/exposition.ts";
 import { LOG_LEVELS } from "../../telemetry/log.ts";
 import { redact } from "../../telemetry/redact.ts";
+import { badQuery, isoTime } from "./answers.ts";
+import { faultEndpoints, listed } from "./fault-calls.ts";
+import { type Call, Router } from "./router.ts";
+import { Streams } from "./streams.ts";
+import { traceEndpoints } from "./trace-calls.ts";
+import { upstreamEndpoints } from "./upstream-calls.ts";
 import type { AdminView } from "./view.ts";
-
-interface Call {
-	readonly req: ServerRequest;
-	readonly res: ServerResponse;
-	readonly query: URLSearchParams;
-}
-
-interface AdminEndpoint {
-	/** GET answers HEAD as well. */
-	readonly method: "GET" | "POST";
-	readonly summary: string;
-	readonly run: (call: Call) => void | Promise<void>;
-}
 
 export interface AdminApiOptions {
 	readonly view: AdminView;
 	readonly clock: Clock;
 }
 
-// Each holds up to 1 MiB for a slow reader; people and one collector look at a sidecar, not a crowd.
-const STREAMS_MAX = 16;
-
 export class AdminApi {
 	readonly #view: AdminView;
-	readonly #clock: Clock;
-	readonly #streams = new Set<SseStream>();
-	readonly #endpoints = new Map<string, AdminEndpoint>([
-		["/livez", { method: "GET", summary: "200 while the process lives", run: ({ res }) => sendJson(res, 200, { alive: true }) }],
-		[
-			"/readyz",
-			{ method: "GET", summary: "200 when ready for traffic, 503 with the reasons before that and while draining", run: (c) => this.#readyz(c) },
-		],
-		["/metrics", { method: "GET", summary: "Prometheus text format", run: (c) => this.#metrics(c) }],
-		["/config", { method: "GET", summary: "the running policy, and the faults of the last one that was rejected", run: (c) => this.#config(c) }],
-		["/upstreams", { method: "GET", summary: "each endpoint with health, load and pool", run: (c) => this.#upstreams(c) }],
-		[
-			"/explain",
-			{ method: "GET", summary: "why a request goes where it goes: ?url= &method= &header= &from= &direction=", run: (c) => this.#explain(c) },
-		],
-		["/events", { method: "GET", summary: "events of this sidecar as they happen (server-sent events)", run: (c) => this.#events(c) }],
-		["/drain", { method: "POST", summary: "stop accepting and finish what runs", run: (c) => this.#drain(c) }],
-		["/reload", { method: "POST", summary: "read the policy file again", run: (c) => this.#reload(c) }],
-		["/loglevel", { method: "POST", summary: `?level=${LOG_LEVELS.join("|")}`, run: (c) => this.#loglevel(c) }],
-	]);
+	readonly #streams: Streams;
+	readonly #router: Router;
 
-	constructor(options: AdminApiOptions) {
-		this.#view = options.view;
-		this.#clock = options.clock;
+	constructor({ view, clock }: AdminApiOptions) {
+		this.#view = view;
+		this.#streams = new Streams(clock);
+		this.#router = new Router([
+			{ method: "GET", path: "/livez", summary: "200 while the process lives", run: ({ res }) => sendJson(res, 200, { alive: true }) },
+			{
+				method: "GET",
+				path: "/readyz",
+				summary: "200 when ready for traffic, 503 with the reasons before that and while draining",
+				run: (c) => this.#readyz(c),
+			},
+			{ method: "GET", path: "/metrics", summary: "Prometheus text format", run: (c) => this.#metrics(c) },
+			{
+				method: "GET",
+				path: "/config",
+				summary: "the running policy, the faults in force, and what was wrong with the last policy that was rejected",
+				run: (c) => this.#config(c),
+			},
+			...upstreamEndpoints(view),
+			{
+				method: "GET",
+				path: "/explain",
+				summary: "why a request goes where it goes: ?url= &method= &header= &from= &direction=",
+				run: (c) => this.#explain(c),
+			},
+			...traceEndpoints(view, this.#streams),
+			...faultEndpoints(view, clock),
+			{ method: "GET", path: "/events", summary: "events of this sidecar as they happen (server-sent events)", run: (c) => this.#events(c) },
+			{ method: "POST", path: "/drain", summary: "stop accepting and finish what runs", run: (c) => this.#drain(c) },
+			{ method: "POST", path: "/reload", summary: "read the policy file again", run: (c) => this.#reload(c) },
+			{ method: "POST", path: "/loglevel", summary: `?level=${LOG_LEVELS.join("|")}`, run: (c) => this.#loglevel(c) },
+		]);
 	}
 
 	/** Handler for `startHttpServer`. */
 	handle(req: ServerRequest, res: ServerResponse): void | Promise<void> {
-		const [path = "", query = ""] = split(req.url);
-		const endpoint = this.#endpoints.get(path);
-		if (endpoint === undefined) return sendProblem(res, this.#unknown(path));
-		const method = req.method === "HEAD" ? "GET" : req.method;
-		if (method !== endpoint.method) {
-			const allow = endpoint.method === "GET" ? "GET, HEAD" : endpoint.method;
-			const title = `${path} takes ${allow} only.`;
-			return sendProblem(res, { status: 405, title, reason: "method_not_allowed" }, { allow });
-		}
-		return endpoint.run({ req, res, query: new URLSearchParams(query) });
+		return this.#router.handle(req, res);
 	}
 
 	/** Ends the event streams, which would hold up the closing of the server. */
 	closeStreams(): void {
-		for (const stream of this.#streams) stream.close();
-	}
-
-	#unknown(path: string): Problem {
-		const list = Array.from(this.#endpoints, ([known, { method, summary }]) => `${method} ${known}: ${summary}`);
-		return { status: 404, title: `There is no ${JSON.stringify(path)} here.`, reason: "not_found", detail: list.join("; ") };
+		this.#streams.closeAll();
 	}
 
 	#readyz({ res }: Call): void {
@@ -105,12 +91,9 @@ export class AdminApi {
 			appliedAt: isoTime(appliedAtMs),
 			reloads,
 			rejected: rejected === undefined ? null : { at: isoTime(rejected.atMs), faults: rejected.faults.map(faultJson) },
+			...listed(this.#view.faults.list()),
 			policy: redact(policy),
 		});
-	}
-
-	#upstreams({ res }: Call): void {
-		sendJson(res, 200, { upstreams: this.#view.upstreams(), listeners: this.#view.listeners() });
 	}
 
 	#explain({ res, query }: Call): void {
@@ -136,23 +119,10 @@ export class AdminApi {
 		return { ...explainJson(request, trace), endpoints };
 	}
 
-	#events({ req, res }: Call): void {
-		if (req.method === "HEAD") {
-			res.writeHead(200, { "content-type": "text/event-stream" }).end();
-			return;
-		}
-		if (this.#streams.size >= STREAMS_MAX) {
-			const title = `There are ${STREAMS_MAX} event streams already.`;
-			sendProblem(res, { status: 503, title, reason: "stream_limit" }, { "retry-after": "10" });
-			return;
-		}
-		const stream = SseStream.open(res, { clock: this.#clock });
-		this.#streams.add(stream);
-		const unsubscribe = this.#view.subscribeEvents((event) => void stream.send({ id: event.id, event: event.type, data: JSON.stringify(event) }));
-		stream.onClose(() => {
-			this.#streams.delete(stream);
-			unsubscribe();
-		});
+	#events(call: Call): void {
+		const stream = this.#streams.open(call);
+		if (stream === undefined) return;
+		stream.onClose(this.#view.subscribeEvents((event) => void stream.send({ id: event.id, event: event.type, data: JSON.stringify(event) })));
 	}
 
 	#drain({ res }: Call): void {
@@ -177,20 +147,6 @@ export class AdminApi {
 	}
 }
 
-/** Path and query of a request target; anything but origin form has no path here. */
-function split(target: string): [path: string, query: string] {
-	const at = target.indexOf("?");
-	return at === -1 ? [target, ""] : [target.slice(0, at), target.slice(at + 1)];
-}
-
-function badQuery(detail: string): Problem {
-	return { status: 400, title: "The query is wrong.", detail, reason: "bad_request" };
-}
-
 function faultJson({ place, path, message, hint }: PolicyFault): Record<string, string> {
 	return { place: placeText(place), path, message, hint };
-}
-
-function isoTime(wallMs: number): string {
-	return new Date(wallMs).toISOString();
 }
