@@ -29,6 +29,8 @@ export class SpanDelivery implements SpanExporter {
 	#dropped = 0;
 	#failing = false;
 	#closed = false;
+	/** Of each batch on its way: how to give it up. */
+	readonly #underWay = new Set<(error: Error) => void>();
 
 	constructor(options: DeliveryOptions) {
 		this.#options = options;
@@ -67,10 +69,12 @@ export class SpanDelivery implements SpanExporter {
 			if (settled) return;
 			settled = true;
 			timer.cancel();
+			this.#underWay.delete(settle);
 			this.#settled(spans.length, error);
 			done(error === undefined ? { code: SUCCESS } : { code: FAILED, error });
 		};
 		const timer = clock.setTimer(timeoutMs, () => settle(new Error(`no answer within ${timeoutMs} ms`)));
+		this.#underWay.add(settle);
 		exporter.export(spans, ({ code, error }) => settle(code === SUCCESS ? undefined : (error ?? new Error("refused"))));
 	}
 
@@ -79,8 +83,9 @@ export class SpanDelivery implements SpanExporter {
 		this.#closed = true;
 	}
 
-	/** What waits now is given up. */
+	/** What waits now, or is on its way, is given up. */
 	abandon(): void {
+		for (const giveUp of [...this.#underWay]) giveUp(new Error("the end came first"));
 		this.#dropped += this.waiting;
 	}
 
