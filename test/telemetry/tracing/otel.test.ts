@@ -300,7 +300,7 @@ test("a collector that takes the connection and never answers holds so many span
 	collector.answer = 200;
 	for (let i = 0; i < 2; i++) source.begin(start())?.end(record(), []);
 	await once(2);
-	await collector.received(2);
+	await collector.received(4);
 	assert.deepEqual(said, ["spans cannot be delivered; they are dropped until they can", "spans are delivered again"]);
 });
 
