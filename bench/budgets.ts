@@ -1,4 +1,5 @@
 /** What the product has promised itself, as data, and whether a run kept it. Ratios are ours / peer in CPU per request. */
+import type { FeatureRow } from "./features.ts";
 import type { PeerName } from "./peers/peer.ts";
 import type { Results } from "./results.ts";
 import type { ThroughputRow } from "./throughput.ts";
@@ -7,7 +8,7 @@ export interface Budget {
 	readonly max: number;
 	/** What we would like better still. */
 	readonly stretch?: number;
-	readonly unit: "x" | "ms" | "MB" | "bytes" | "requests";
+	readonly unit: "x" | "us" | "%" | "ms" | "MB" | "bytes" | "requests";
 }
 
 export const CPU_RATIO: Partial<Record<PeerName, Budget>> = {
@@ -23,6 +24,10 @@ export const IDLE_CONNECTION: Budget = { max: 6000, unit: "bytes" };
 export const START: Budget = { max: 300, unit: "ms" };
 export const RELOAD: Budget = { max: 100, unit: "ms" };
 export const RELOAD_FAILURES: Budget = { max: 0, unit: "requests" };
+
+// Of resilience and traffic policy, all of it, over a sidecar with none of it.
+export const FEATURES_ADDED: Budget = { max: 1.5, unit: "us" };
+export const TAP_ADDED: Budget = { max: 2, unit: "%" };
 
 export interface Verdict {
 	readonly what: string;
@@ -56,7 +61,17 @@ export function judge(results: Results): Verdict[] {
 		const failures = reload.requests === 0 ? Number.NaN : reload.faults.length;
 		verdicts.push(verdict("kinds of failure during reloads", RELOAD_FAILURES, failures, reload.requests === 0 ? reload.faults : []));
 	}
+	verdicts.push(...featureVerdicts(results.features ?? []));
 	return verdicts;
+}
+
+function featureVerdicts(rows: readonly FeatureRow[]): Verdict[] {
+	return rows.flatMap(({ setup, addedUs, addedShare, faults }) => {
+		if (setup === "all features configured")
+			return [verdict("CPU per request that all features add", FEATURES_ADDED, addedUs?.median ?? Number.NaN, faults)];
+		if (setup === "tap open") return [verdict("CPU per request that an open tap adds", TAP_ADDED, (addedShare?.median ?? Number.NaN) * 100, faults)];
+		return [];
+	});
 }
 
 function cpuVerdicts(row: ThroughputRow, suffix: string, rows: readonly ThroughputRow[]): Verdict[] {

@@ -6,6 +6,7 @@ import { messageOf } from "../src/core/errors.ts";
 import { cpuChart } from "./chart.ts";
 import { findGenerator } from "./closed-load.ts";
 import { withResults } from "./docs.ts";
+import { measureFeatures } from "./features.ts";
 import { measureIdle } from "./idle.ts";
 import { measureLatency } from "./latency.ts";
 import { describeMachine, findCores, pinSelf } from "./machine.ts";
@@ -16,6 +17,7 @@ import { closeOnSignals, Workspace } from "./processes.ts";
 import { startProgress } from "./progress.ts";
 import { measureReload } from "./reload.ts";
 import { headline, tablesOf } from "./report.ts";
+import { runResilience } from "./resilience/main.ts";
 import type { Results } from "./results.ts";
 import { measureStart } from "./start.ts";
 import { plainTable } from "./table.ts";
@@ -25,10 +27,16 @@ import type { Bench, Contestant } from "./turn.ts";
 const RESULTS = new URL("results/", import.meta.url);
 const PAGE = new URL("../docs/benchmarks.md", import.meta.url);
 
-const parsed = parseOptions(process.argv.slice(2));
-if (parsed.kind === "help") process.stdout.write(HELP);
-else if (parsed.kind === "wrong") fail(parsed.message, 2);
-else await main(parsed.options);
+const [first, ...others] = process.argv.slice(2);
+if (first === "resilience") await runResilience(others);
+else await runBench(process.argv.slice(2));
+
+async function runBench(argv: readonly string[]): Promise<void> {
+	const parsed = parseOptions(argv);
+	if (parsed.kind === "help") process.stdout.write(HELP);
+	else if (parsed.kind === "wrong") fail(parsed.message, 2);
+	else await main(parsed.options);
+}
 
 async function main(options: Options): Promise<void> {
 	const cores = findCores();
@@ -92,6 +100,7 @@ async function measure(bench: Bench) {
 		idle: asked("idle") ? await measureIdle(bench) : undefined,
 		start: asked("start") ? await measureStart(bench) : undefined,
 		reload: asked("reload") ? await measureReload(bench) : undefined,
+		features: asked("features") && bench.contestants.some(({ name }) => name === "ours") ? await measureFeatures(bench) : undefined,
 	};
 }
 

@@ -5,7 +5,7 @@ import type { GeneratorName } from "./closed-load.ts";
 import { PEERS } from "./peers/all.ts";
 import type { PeerName } from "./peers/peer.ts";
 
-export const PARTS = ["throughput", "log", "latency", "idle", "start", "reload"] as const;
+export const PARTS = ["throughput", "log", "latency", "idle", "start", "reload", "features"] as const;
 export type Part = (typeof PARTS)[number];
 
 export interface Options {
@@ -29,6 +29,7 @@ export interface Options {
 }
 
 export const HELP = `npm run bench -- [options]      measures the sidecar beside its peers, in turns, in one run
+npm run bench -- resilience [options]      what clients see while endpoints fail, beside Envoy; see its --help
 
   --rounds N          rounds of the full load (3); ratios are medians over them
   --seconds N         measured seconds per contestant, body and round (5)
@@ -110,13 +111,15 @@ function parse(argv: readonly string[]): Parsed {
 	return { kind: "run", options };
 }
 
-function whole(option: string, text: string | undefined, otherwise: number): number {
+/** Throws for what is no whole number from 1. */
+export function whole(option: string, text: string | undefined, otherwise: number): number {
 	if (text === undefined) return otherwise;
 	if (!/^[1-9]\d{0,7}$/.test(text)) throw new Error(`${option} takes whole numbers from 1, not ${JSON.stringify(text)}`);
 	return Number(text);
 }
 
-function list<T extends string>(option: string, text: string | undefined, known: readonly T[]): readonly T[] {
+/** The named ones of `known`, all without a text. Throws for a name that is not among them. */
+export function list<T extends string>(option: string, text: string | undefined, known: readonly T[]): readonly T[] {
 	if (text === undefined) return known;
 	return text.split(",").map((item) => {
 		const found = known.find((candidate) => candidate === item);

@@ -122,7 +122,7 @@ export function largePolicy(plan: Omit<Plan, "workspace">, generation: number): 
 			`  service-${i}:\n    endpoints:\n      - { address: "${endpoint}", weight: ${weight} }\n      - { address: "127.0.0.2:${plan.originPort}" }`,
 		);
 	}
-	return policyOf(plan, `${others.join("\n")}\n`);
+	return policyOf(plan, { moreUpstreams: `${others.join("\n")}\n` });
 }
 
 function probeName(generation: number): string {

@@ -1,5 +1,6 @@
 /** Turns the results of a run into tables, each figure beside its budget where it has one. */
 import { type Budget, judge, type Verdict } from "./budgets.ts";
+import type { FeatureRow } from "./features.ts";
 import type { Results } from "./results.ts";
 import { figure, signed, type Table, thousands } from "./table.ts";
 import type { ThroughputRow } from "./throughput.ts";
@@ -27,6 +28,7 @@ export function tablesOf(results: Results): Table[] {
 	if (results.idle !== undefined) tables.push(idleTable(results));
 	if (results.start !== undefined) tables.push(startTable(results));
 	if (results.reload !== undefined) tables.push(reloadTable(results.reload));
+	if (results.features !== undefined) tables.push(featureTable(results.features));
 	const verdicts = judge(results);
 	if (verdicts.length > 0) tables.push(budgetTable(verdicts));
 	return tables;
@@ -119,6 +121,25 @@ function reloadTable(reload: NonNullable<Results["reload"]>): Table {
 	};
 }
 
+function featureTable(rows: readonly FeatureRow[]): Table {
+	return {
+		title: "Features, configured and idle",
+		columns: ["policy of ours", "requests/s", "CPU us/request", "user", "system", "added to", "added us", "least-most", "added"],
+		rows: rows.map(({ setup, base, perSecond, userUs, systemUs, addedUs, addedShare }) => [
+			setup,
+			thousands(perSecond),
+			figure(userUs + systemUs, 1),
+			figure(userUs, 1),
+			figure(systemUs, 1),
+			base ?? "",
+			addedUs === undefined ? "" : signed(addedUs.median, 2),
+			addedUs === undefined ? "" : `${signed(addedUs.min, 2)} ${signed(addedUs.max, 2)}`,
+			addedShare === undefined ? "" : `${signed(addedShare.median * 100, 1)} %`,
+		]),
+		notes: faultNotes(rows.map(({ setup, faults }) => ({ name: setup, faults }))),
+	};
+}
+
 function budgetTable(verdicts: readonly Verdict[]): Table {
 	return {
 		title: "Budgets",
@@ -136,7 +157,8 @@ function budgetTable(verdicts: readonly Verdict[]): Table {
 
 function amount(value: number, unit: Budget["unit"]): string {
 	if (unit === "x") return `${figure(value, 2)} x`;
-	return unit === "ms" ? `${figure(value, 2)} ms` : `${figure(value, unit === "MB" ? 1 : 0)} ${unit}`;
+	if (unit === "ms" || unit === "us") return `${figure(value, 2)} ${unit}`;
+	return `${figure(value, unit === "MB" || unit === "%" ? 1 : 0)} ${unit}`;
 }
 
 function faultNotes(rows: readonly { readonly name: string; readonly faults: readonly string[] }[]): string[] {

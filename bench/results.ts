@@ -1,4 +1,5 @@
 /** Everything that one run has found; what is written as JSON and what every report is made from. */
+import type { FeatureRow } from "./features.ts";
 import type { IdleRow } from "./idle.ts";
 import type { LatencyRow } from "./latency.ts";
 import type { Machine } from "./machine.ts";
@@ -30,4 +31,5 @@ export interface Results {
 	readonly idle: readonly IdleRow[] | undefined;
 	readonly start: readonly StartRow[] | undefined;
 	readonly reload: ReloadResult | undefined;
+	readonly features: readonly FeatureRow[] | undefined;
 }

@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findProgram, isExecutable, versionOf } from "../machine.ts";
+import type { Command } from "../processes.ts";
 import type { Launch, Peer, Plan } from "./peer.ts";
 
 const OWN_VENV = fileURLToPath(new URL("../../.runtime/envoy", import.meta.url));
@@ -22,8 +23,14 @@ export const envoy: Peer = {
 	},
 };
 
-// ENVOY_BIN, then the virtual environment that the hint makes, then PATH.
-function findEnvoy(): string | undefined {
+/** The same command for every measurement of Envoy. */
+export function envoyCommand(program: string, config: string): Command {
+	// Without hot restart it needs no --base-id and leaves nothing in shared memory.
+	return { command: program, args: ["-c", config, "--concurrency", "1", "-l", "off", "--disable-hot-restart"] };
+}
+
+/** ENVOY_BIN, then the virtual environment that the hint makes, then PATH. */
+export function findEnvoy(): string | undefined {
 	const candidates = [process.env.ENVOY_BIN, join(OWN_VENV, "bin/envoy"), findProgram("envoy")];
 	const found = candidates.find((candidate) => candidate !== undefined && isExecutable(candidate));
 	return found === undefined ? undefined : unwrapped(found);
@@ -74,7 +81,6 @@ async function prepare(program: string, { workspace, port, originPort, accessLog
         - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: ${originPort} } } }
 `,
 	);
-	// Without hot restart it needs no --base-id and leaves nothing in shared memory.
-	const launch = { command: program, args: ["-c", config, "--concurrency", "1", "-l", "off", "--disable-hot-restart"] };
+	const launch = envoyCommand(program, config);
 	return accessLog ? { ...launch, accessLogFile: log } : launch;
 }

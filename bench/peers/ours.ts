@@ -22,21 +22,30 @@ async function prepare(plan: Plan): Promise<Launch> {
 	return launchSidecar(plan, config);
 }
 
+/** What a policy says besides the least that it must: lines of YAML without indentation, and whole blocks. */
+export interface PolicyParts {
+	readonly ofOrigin?: readonly string[];
+	readonly ofOutbound?: readonly string[];
+	readonly moreUpstreams?: string;
+	readonly rest?: string;
+}
+
 /** One upstream with one endpoint, named by the Host field. */
-export function policyOf({ port, adminPort, originPort, accessLog }: Omit<Plan, "workspace">, moreUpstreams = ""): string {
+export function policyOf({ port, adminPort, originPort, accessLog }: Omit<Plan, "workspace">, parts: PolicyParts = {}): string {
+	const indented = (lines: readonly string[], by: string) => lines.map((line) => `${by}${line}\n`).join("");
 	return `service: bench
 admin: { listen: 127.0.0.1:${adminPort} }
 outbound:
   listen: 127.0.0.1:${port}
-upstreams:
+${indented(parts.ofOutbound ?? [], "  ")}upstreams:
   ${ORIGIN_HOST}:
     endpoints:
       - { address: 127.0.0.1:${originPort} }
-${moreUpstreams}${accessLog ? "accessLog: { sample: 1.0, format: json }\n" : ""}`;
+${indented(parts.ofOrigin ?? [], "    ")}${parts.moreUpstreams ?? ""}${parts.rest ?? ""}${accessLog ? "accessLog: { sample: 1.0, format: json }\n" : ""}`;
 }
 
 /** The same command for every measurement of ours: the Node that runs the bench runs the sidecar. */
-export function launchSidecar(plan: Plan, config: string): Launch {
+export function launchSidecar(plan: Pick<Plan, "workspace" | "accessLog">, config: string): Launch {
 	const stdout = plan.workspace.file("ours.log");
 	return {
 		command: process.execPath,

@@ -48,6 +48,7 @@ function resultsOf(throughput: readonly ThroughputRow[]): Results {
 		idle: undefined,
 		start: undefined,
 		reload: undefined,
+		features: undefined,
 	};
 }
 
