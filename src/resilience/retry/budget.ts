@@ -113,8 +113,6 @@ export class RetryBudget {
 		this.#slot = (this.#slot + 1) % SLOTS;
 		this.#withdrawals -= this.#withdrawalsOf[this.#slot] as number;
 		this.#withdrawalsOf[this.#slot] = 0;
-		const oldest = (this.#slot + 1) % SLOTS;
-		this.#depositsBefore -= this.#depositsOf[oldest] as number;
-		this.#depositsOf[oldest] = 0;
+		this.#depositsBefore -= this.#depositsOf[(this.#slot + 1) % SLOTS] as number;
 	}
 }

@@ -125,7 +125,7 @@ function isListed(tried: FailedTry): boolean {
 }
 
 function neverSent(tried: FailedTry): boolean {
-	return tried.status === 0 && tried.reason !== undefined && UNSENT.has(tried.reason);
+	return tried.reason !== undefined && UNSENT.has(tried.reason);
 }
 
 /** Whether the upstream cannot have acted on it. A fault that answers has let nothing leave either, but must look as if. */

@@ -51,6 +51,10 @@ test("forgets after 15 to 30 s, and at once after a silence", () => {
 	assert.ok((latency.quantile(0.99) ?? 1000) < 2, "the slow ones are 16 s old");
 	latency.observe(1, 3_600_000);
 	assert.equal(latency.quantile(0.99), undefined);
+	const silent = new LatencyQuantile(0);
+	for (let i = 0; i < 50; i++) silent.observe(1000, 14_000);
+	silent.observe(1, 31_000);
+	assert.equal(silent.quantile(0.99), undefined, "a whole half has passed without an answer");
 });
 
 test("what is no latency, or beyond every bin, neither throws nor spoils the rest", () => {
