@@ -5,6 +5,7 @@ import { metricsPage } from "./pages/metrics.ts";
 import { policyPage } from "./pages/policy.ts";
 import { policySchemaPage } from "./pages/policy-schema.ts";
 import { reasonsPage } from "./pages/reasons.ts";
+import { statesPage } from "./pages/states.ts";
 
 export interface Page {
 	/** Relative to the top of the repository. */
@@ -12,7 +13,7 @@ export interface Page {
 	readonly render: () => string;
 }
 
-export const PAGES: readonly Page[] = [policySchemaPage, policyPage, reasonsPage, metricsPage, accessLogPage];
+export const PAGES: readonly Page[] = [policySchemaPage, policyPage, reasonsPage, metricsPage, accessLogPage, statesPage];
 
 export function pageUrl({ file }: Page): URL {
 	return new URL(`../${file}`, import.meta.url);

@@ -24,7 +24,12 @@ export const BREAKER_EDGES: readonly BreakerEdge[] = Object.freeze([
 	{ from: "closed", event: "trip", to: "open", when: "`failureThreshold` failures in a row, or `failureRate` or `slowCallRate` reached in `window`" },
 	{ from: "open", event: "elapse", to: "half-open", when: "`openFor` is over, with or without traffic" },
 	{ from: "half-open", event: "recover", to: "closed", when: "`successThreshold` probes in a row succeeded" },
-	{ from: "half-open", event: "relapse", to: "open", when: "a probe failed: twice as long as before, up to `maxOpenFor`" },
+	{
+		from: "half-open",
+		event: "relapse",
+		to: "open",
+		when: "a probe failed, or was slow where `slowCallRate` is given: open for twice as long, up to `maxOpenFor`",
+	},
 	{ from: "closed", event: "force-open", to: "open", when: "an operator forces it open, until `auto`" },
 	{ from: "open", event: "force-open", to: "open", when: "an operator forces it open: `openFor` no longer ends it" },
 	{ from: "half-open", event: "force-open", to: "open", when: "an operator forces it open, until `auto`" },

@@ -86,7 +86,7 @@ export class GradientLimit {
 	sample(latencyMs: number, active: number, nowMs: number): void {
 		if (this.#measuring) {
 			// Only what was sent at the lowest limit can measure; dropped requests cannot.
-			if (nowMs - latencyMs < this.#fromMs) return;
+			if (latencyMs === Number.POSITIVE_INFINITY || nowMs - latencyMs < this.#fromMs) return;
 		} else {
 			if (nowMs < this.#fromMs) return;
 			if (this.#count === 0) this.#fromMs = nowMs;
