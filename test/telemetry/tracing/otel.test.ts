@@ -294,6 +294,7 @@ test("a collector that takes the connection and never answers holds so many span
 	unfinished?.end(record(), []);
 	assert.deepEqual(source.stats, { ended: 5, dropped: 11 });
 
+	await collector.hanging;
 	clock.advance(120_000);
 	await once(1);
 	assert.equal(source.stats.dropped, 13, "the batch is given up");
@@ -314,6 +315,7 @@ test("closing gives up a collector that does not answer when its time is over, a
 	assert.equal(source.close(1), closed);
 	assert.equal(source.begin(start()), undefined);
 	unfinished?.end(record(), []);
+	await collector.hanging;
 	clock.advance(1000);
 	await closed;
 	assert.deepEqual(source.stats, { ended: 4, dropped: 5 });

@@ -25,6 +25,8 @@ export interface OtlpRecorder {
 	readonly spans: RecordedSpan[];
 	/** Resolves once so many have come. */
 	received(count: number): Promise<RecordedSpan[]>;
+	/** Resolves once a request has come that is given no answer. */
+	readonly hanging: Promise<void>;
 	/** Status of the answers from now on; 0: none is given. */
 	answer: number;
 }
@@ -51,19 +53,21 @@ export async function recordOtlp(t: TestContext): Promise<OtlpRecorder> {
 	const spans: RecordedSpan[] = [];
 	const waiting: { count: number; resolve: (spans: RecordedSpan[]) => void }[] = [];
 	const hung: ServerResponse[] = [];
+	const hanging = Promise.withResolvers<void>();
 	const server = createServer((request, response) => {
 		const chunks: Buffer[] = [];
 		request.on("data", (chunk: Buffer) => chunks.push(chunk));
 		request.on("end", () => {
 			if (recorder.answer === 0) {
 				hung.push(response);
+				hanging.resolve();
 				return;
 			}
 			if (recorder.answer === 200) {
 				assert.equal(request.url, "/v1/traces");
 				spans.push(...readPayload(JSON.parse(Buffer.concat(chunks).toString())));
 			}
-			response.writeHead(recorder.answer, { "content-type": "application/json" }).end("{}");
+			response.writeHead(recorder.answer, { "content-type": "application/json", connection: "close" }).end("{}");
 			for (const { count, resolve } of waiting) if (spans.length >= count) resolve(spans);
 		});
 	});
@@ -71,12 +75,12 @@ export async function recordOtlp(t: TestContext): Promise<OtlpRecorder> {
 	t.after(() => {
 		// Refused rather than cut, which the exporter would take for a reason to try again for seconds.
 		for (const response of hung) response.writeHead(400, { connection: "close" }).end();
-		server.closeIdleConnections();
 		return new Promise<void>((resolve) => server.close(() => resolve()));
 	});
 	const recorder: OtlpRecorder = {
 		url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
 		spans,
+		hanging: hanging.promise,
 		answer: 200,
 		received: (count) =>
 			new Promise((resolve) => {
