@@ -1,7 +1,6 @@
 /**
  * Whether a request whose try has failed may be tried again, when and where: a pure function of why it failed and what is known of it.
- * Who gets a yes asks two more, in this order: the endpoints, whether there is one for `elsewhere`, and the budget, last, so that it is never
- * charged for a try that is not made.
+ * Who gets a yes asks the budget, last, so that it is never charged for a try that is not made.
  */
 import type { Reason } from "../../core/reasons.ts";
 import type { Rng } from "../../core/rng.ts";
@@ -101,7 +100,7 @@ function rescue(tried: FailedTry): RetryDecision | undefined {
 
 function retry(tried: FailedTry): RetryDecision {
 	const { policy } = tried;
-	if (!isListed(tried)) return refuse("not_retryable");
+	if (!isListed(tried)) return refuse(whyNot(tried));
 	if (!untouched(tried)) {
 		if (!repeatable(tried)) return refuse("not_idempotent");
 		if (!tried.replayable) return refuse("not_replayable");
@@ -113,6 +112,12 @@ function retry(tried: FailedTry): RetryDecision {
 	if (retryAfterMs !== undefined && retryAfterMs > policy.retryAfterMaxMs) return refuse("retry_after_too_long");
 	const waitMs = backoffMs(policy.backoff, tried.attempts, tried.rng);
 	return again("anywhere", retryAfterMs === undefined ? waitMs : Math.max(waitMs, atLeastMs(retryAfterMs, tried.rng)), tried);
+}
+
+/** What the policy does not list would still have been rescued, had there been a place or a try left. */
+function whyNot(tried: FailedTry): RetryRefusal {
+	if (tried.status !== 0 || !neverSent(tried)) return "not_retryable";
+	return tried.allTried === true ? "nowhere_else" : "attempts_used";
 }
 
 /** Whether `retry.on` has it. A fault that stands in for an answer is judged by its status, as the answer would have been. */

@@ -81,15 +81,15 @@ test("more tries than three are made for connect failures where the policy says 
 	const policy = { ...POLICY, attempts: 5 };
 	assert.equal(failure("connect_refused", { policy, attempts: 5 }).again, true);
 	assert.deepEqual(failure("connect_refused", { policy, attempts: 6 }), refused("attempts_used"));
-	assert.deepEqual(failure("no_healthy_endpoint", { policy, attempts: 5 }), refused("not_retryable"));
+	assert.deepEqual(failure("no_healthy_endpoint", { policy, attempts: 5 }), refused("attempts_used"));
 });
 
 test("where every endpoint has been tried, a connect failure is tried again after a pause if the policy has it, and else not at all", () => {
 	const again = failure("connect_refused", { allTried: true });
 	assert.ok(again.again && again.kind === "anywhere" && again.delayMs > 0);
-	assert.deepEqual(failure("connect_refused", { allTried: true, policy: NONE }), refused("not_retryable"));
+	assert.deepEqual(failure("connect_refused", { allTried: true, policy: NONE }), refused("nowhere_else"));
 	assert.deepEqual(failure("connect_refused", { allTried: true, callerAttempt: 2 }), refused("caller_retries"));
-	assert.deepEqual(failure("no_healthy_endpoint", { allTried: true }), refused("not_retryable"));
+	assert.deepEqual(failure("no_healthy_endpoint", { allTried: true }), refused("nowhere_else"));
 });
 
 test("a dead connection is replaced by a fresh one at once, for idempotent requests, and once, with or without a policy", () => {
