@@ -2,6 +2,7 @@
 
 import { compileRequestMatch } from "./compile-match.ts";
 import { DEFAULTS } from "./defaults.ts";
+import type { Places } from "./places.ts";
 import type {
 	CircuitBreakerPolicy,
 	ConcurrencyPolicy,
@@ -22,18 +23,15 @@ import type { Place } from "./snapshot.ts";
 import type { Path } from "./tree.ts";
 import { parseDuration } from "./values.ts";
 
-/** Where the key that leads to `path` stands, or the nearest one above it. */
-export type PlaceOf = (path: Path) => Place;
-
 const TRIP_KEYS = ["failureThreshold", "failureRate", "slowCallRate"] as const;
 
 /** Undefined where nothing trips it: only its limits act then. */
-export function compileCircuitBreaker(config: CircuitBreakerConfig | undefined, path: Path, placeOf: PlaceOf): CircuitBreakerPolicy | undefined {
+export function compileCircuitBreaker(config: CircuitBreakerConfig | undefined, path: Path, places: Places): CircuitBreakerPolicy | undefined {
 	if (config === undefined) return undefined;
-	const trip = compileTrip(config, path, placeOf);
+	const trip = compileTrip(config, path, places);
 	if (trip.consecutiveFailures === undefined && trip.failureRate === undefined && trip.slowCallRate === undefined) return undefined;
 	return {
-		place: placeOf(path),
+		place: places.of(path),
 		scope: config.scope,
 		trip,
 		successThreshold: config.successThreshold,
@@ -46,12 +44,12 @@ export function compileCircuitBreaker(config: CircuitBreakerConfig | undefined, 
 	};
 }
 
-function compileTrip(config: CircuitBreakerConfig, path: Path, placeOf: PlaceOf): TripPolicy {
+function compileTrip(config: CircuitBreakerConfig, path: Path, places: Places): TripPolicy {
 	const { failureThreshold, failureRate, slowCallRate } = config;
 	const written = TRIP_KEYS.find((key) => config[key] !== undefined);
 	const byDefault = failureRate === undefined && slowCallRate === undefined ? DEFAULTS.circuitBreaker.failureThreshold : 0;
 	return {
-		place: placeOf(written === undefined ? path : [...path, written]),
+		place: places.of(written === undefined ? path : [...path, written]),
 		consecutiveFailures: (failureThreshold ?? byDefault) || undefined,
 		failureRate,
 		slowCallRate,
@@ -70,11 +68,11 @@ export function compileRespond({ status, contentType, body }: RespondConfig): St
 	return { status, contentType, body: Buffer.from(body, "utf8").toString("latin1") };
 }
 
-export function compileConcurrency(config: CircuitBreakerConfig | undefined, path: Path, placeOf: PlaceOf): ConcurrencyPolicy | undefined {
+export function compileConcurrency(config: CircuitBreakerConfig | undefined, path: Path, places: Places): ConcurrencyPolicy | undefined {
 	if (config === undefined) return undefined;
 	const { concurrency: kind, maxConcurrent, minConcurrent, maxPending, pendingTimeout } = config;
 	return {
-		place: placeOf([...path, "maxConcurrent"]),
+		place: places.of([...path, "maxConcurrent"]),
 		kind,
 		limitMin: kind === "fixed" ? maxConcurrent : Math.min(minConcurrent ?? DEFAULTS.circuitBreaker.minConcurrent, maxConcurrent),
 		limitMax: maxConcurrent,
@@ -105,11 +103,11 @@ function without<T extends { readonly enabled: boolean }>({ enabled: _, ...rest 
 	return rest;
 }
 
-export function compileRetry(config: RetryConfig | RouteRetryConfig, path: Path, placeOf: PlaceOf): RetryPolicy {
+export function compileRetry(config: RetryConfig | RouteRetryConfig, path: Path, places: Pick<Places, "of">): RetryPolicy {
 	const { hedge } = config;
 	const has = (cause: RetryCause) => config.on.includes(cause);
 	return {
-		place: placeOf(path),
+		place: places.of(path),
 		attempts: config.attempts,
 		on: {
 			connectFailure: has("connect-failure"),
@@ -121,7 +119,7 @@ export function compileRetry(config: RetryConfig | RouteRetryConfig, path: Path,
 		backoff: { baseMs: config.backoff.base, maxMs: config.backoff.max },
 		retryAfterMaxMs: config.retryAfterMax,
 		bodyBytesMax: config.maxBodyBytes,
-		hedge: hedge && { place: placeOf([...path, "hedge"]), after: hedge.after, maxExtra: hedge.maxExtra },
+		hedge: hedge && { place: places.of([...path, "hedge"]), after: hedge.after, maxExtra: hedge.maxExtra },
 	};
 }
 
@@ -129,9 +127,9 @@ export function compileRetryBudget({ budget }: RetryConfig): RetryBudgetPolicy {
 	return { ratio: budget.ratio, minPerSecond: budget.minPerSecond, windowMs: budget.window };
 }
 
-export function compileRateLimits(configs: readonly RateLimitConfig[], path: Path, placeOf: PlaceOf): readonly RateLimitPolicy[] {
+export function compileRateLimits(configs: readonly RateLimitConfig[], path: Path, places: Places): readonly RateLimitPolicy[] {
 	return configs.map((config, i) => ({
-		place: placeOf([...path, i]),
+		place: places.of([...path, i]),
 		name: config.name,
 		requestsPerSecond: config.requestsPerSecond,
 		burst: config.burst ?? Math.max(1, Math.round(config.requestsPerSecond)),
@@ -157,18 +155,12 @@ export function compileRateLimits(configs: readonly RateLimitConfig[], path: Pat
 const DEFAULT_WAIT_MS = Number(parseDuration(DEFAULTS.rateLimit.maxWait));
 
 /** One policy for each kind of fault that is given. `wallMs`: the moment from which `for` counts. */
-export function compileFaults(
-	config: FaultConfig | undefined,
-	upstream: string,
-	path: Path,
-	placeOf: PlaceOf,
-	wallMs: number,
-): readonly FaultPolicy[] {
+export function compileFaults(config: FaultConfig | undefined, upstream: string, path: Path, places: Places, wallMs: number): readonly FaultPolicy[] {
 	if (config === undefined) return [];
 	const actions = faultActions(config);
 	const base = config.name ?? upstream;
 	return actions.map(({ key, percent, action }) => ({
-		place: placeOf([...path, key]),
+		place: places.of([...path, key]),
 		name: config.name !== undefined && actions.length === 1 ? base : `${base}-${action.kind}`,
 		upstream,
 		action,

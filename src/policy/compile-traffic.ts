@@ -1,20 +1,21 @@
 /** Routes and balancing: typed configuration -> what the data plane runs. Nothing can fail here any more. */
 import { compileMatch } from "./compile-match.ts";
-import { compileRateLimits, compileRespond, compileRetry, type PlaceOf } from "./compile-resilience.ts";
+import { compileRateLimits, compileRespond, compileRetry } from "./compile-resilience.ts";
+import type { Places } from "./places.ts";
 import type { HeaderChangesConfig, RouteConfig } from "./schema-traffic.ts";
 import type { UpstreamConfig } from "./schema-upstream.ts";
 import type { BalancingPolicy, RoutePolicy } from "./snapshot.ts";
 import type { HeaderChanges, RouteAction } from "./traffic-policy.ts";
 import type { Path } from "./tree.ts";
 
-export function compileRoute(route: RouteConfig, path: Path, placeOf: PlaceOf): RoutePolicy {
+export function compileRoute(route: RouteConfig, path: Path, places: Places): RoutePolicy {
 	const { mirror, rewrite, headers, timeout, retry } = route;
 	return {
-		place: placeOf(path),
+		place: places.of(path),
 		name: route.name,
 		match: compileMatch(route.match),
 		action: compileAction(route),
-		mirror: mirror && { place: placeOf([...path, "mirror"]), to: mirror.to, percent: mirror.percent },
+		mirror: mirror && { place: places.of([...path, "mirror"]), to: mirror.to, percent: mirror.percent },
 		rewriteHost: rewrite?.host,
 		rewritePath: rewrite?.path,
 		requestHeaders: compileChanges(headers?.request),
@@ -22,8 +23,8 @@ export function compileRoute(route: RouteConfig, path: Path, placeOf: PlaceOf): 
 		overrides: {
 			requestTimeoutMs: timeout?.request,
 			idleTimeoutMs: timeout?.idle,
-			retry: retry && compileRetry(retry, [...path, "retry"], placeOf),
-			rateLimits: compileRateLimits(route.rateLimits, [...path, "rateLimits"], placeOf),
+			retry: retry && compileRetry(retry, [...path, "retry"], places),
+			rateLimits: compileRateLimits(route.rateLimits, [...path, "rateLimits"], places),
 		},
 	};
 }

@@ -8,11 +8,11 @@ import {
 	compileRateLimits,
 	compileRetry,
 	compileRetryBudget,
-	type PlaceOf,
 } from "./compile-resilience.ts";
 import { compileBalancing, compileRoute } from "./compile-traffic.ts";
 import { DEFAULTS } from "./defaults.ts";
 import { FrozenMap } from "./frozen-map.ts";
+import type { Places } from "./places.ts";
 import type { OutlierPolicy, RetryPolicy } from "./resilience-policy.ts";
 import { limits as limitsSchema, type PolicyConfig } from "./schema.ts";
 import { type EndpointConfig, type UpstreamConfig, upstreamDefaults } from "./schema-upstream.ts";
@@ -38,12 +38,12 @@ export interface SnapshotIdentity {
 	readonly wallMs: number;
 }
 
-export function compile(config: PolicyConfig, identity: SnapshotIdentity, placeOf: PlaceOf): Snapshot {
+export function compile(config: PolicyConfig, identity: SnapshotIdentity, places: Places): Snapshot {
 	const { version, hash, file, wallMs } = identity;
 	const { tracing } = config;
 	const upstreams = Object.entries(config.upstreams).map(([name, upstream]): [string, UpstreamPolicy] => [
 		name,
-		compileUpstream(name, upstream, file, placeOf, wallMs),
+		compileUpstream(name, upstream, file, places, wallMs),
 	]);
 	return deepFreeze({
 		version,
@@ -52,9 +52,9 @@ export function compile(config: PolicyConfig, identity: SnapshotIdentity, placeO
 		service: config.service,
 		trustDomain: config.trustDomain,
 		zone: config.zone,
-		admin: { listen: config.admin.listen, place: placeOf(["admin"]) },
-		inbound: config.inbound && compileInbound(config.inbound, placeOf),
-		outbound: config.outbound && compileOutbound(config.outbound, placeOf),
+		admin: { listen: config.admin.listen, place: places.of(["admin"]) },
+		inbound: config.inbound && compileInbound(config.inbound, places),
+		outbound: config.outbound && compileOutbound(config.outbound, places),
 		upstreams: new FrozenMap(upstreams),
 		nexus: config.nexus && { url: config.nexus.url, spoolEventsMax: config.nexus.spool.maxEvents },
 		tracing: tracing?.otlp === undefined ? undefined : { otlpUrl: tracing.otlp, sample: tracing.sample ?? DEFAULTS.tracingSample },
@@ -64,51 +64,58 @@ export function compile(config: PolicyConfig, identity: SnapshotIdentity, placeO
 	});
 }
 
-function compileInbound(inbound: NonNullable<PolicyConfig["inbound"]>, placeOf: PlaceOf): InboundPolicy {
+/** Has a place of its own in the snapshot, or none that anybody asks for. */
+function isOwnSection(key: string): boolean {
+	return key === "endpoints" || key === "dns" || key === "healthCheck" || key === "limits" || key === "rateLimits";
+}
+
+function compileInbound(inbound: NonNullable<PolicyConfig["inbound"]>, places: Places): InboundPolicy {
 	return {
-		place: placeOf(["inbound"]),
+		place: places.of(["inbound"]),
 		listen: inbound.listen,
 		application: inbound.application,
 		limits: compileLimits(inbound.limits),
 		trustedProxies: inbound.trustedProxies,
 		timeout: compileTimeouts(inbound.timeout),
 		pool: compilePool(inbound.pool),
-		rateLimits: compileRateLimits(inbound.rateLimits, ["inbound", "rateLimits"], placeOf),
-		circuitBreaker: compileCircuitBreaker(inbound.circuitBreaker, ["inbound", "circuitBreaker"], placeOf),
-		concurrency: compileConcurrency(inbound.circuitBreaker, ["inbound", "circuitBreaker"], placeOf),
+		rateLimits: compileRateLimits(inbound.rateLimits, ["inbound", "rateLimits"], places),
+		places: new FrozenMap(places.below(["inbound"], isOwnSection)),
+		circuitBreaker: compileCircuitBreaker(inbound.circuitBreaker, ["inbound", "circuitBreaker"], places),
+		concurrency: compileConcurrency(inbound.circuitBreaker, ["inbound", "circuitBreaker"], places),
 	};
 }
 
-function compileOutbound(outbound: NonNullable<PolicyConfig["outbound"]>, placeOf: PlaceOf): OutboundPolicy {
+function compileOutbound(outbound: NonNullable<PolicyConfig["outbound"]>, places: Places): OutboundPolicy {
 	return {
-		place: placeOf(["outbound"]),
+		place: places.of(["outbound"]),
 		listen: outbound.listen,
 		passthrough: outbound.passthrough,
 		limits: compileLimits(outbound.limits),
-		routes: outbound.routes.map((route, i) => compileRoute(route, ["outbound", "routes", i], placeOf)),
+		routes: outbound.routes.map((route, i) => compileRoute(route, ["outbound", "routes", i], places)),
 	};
 }
 
-function compileUpstream(name: string, upstream: UpstreamConfig, file: string, placeOf: PlaceOf, wallMs: number): UpstreamPolicy {
+function compileUpstream(name: string, upstream: UpstreamConfig, file: string, places: Places, wallMs: number): UpstreamPolicy {
 	const path = ["upstreams", name];
 	const at = (key: string) => [...path, key];
 	return {
-		place: placeOf(path),
+		place: places.of(path),
+		places: new FrozenMap(places.below(path, isOwnSection)),
 		name,
 		listen: upstream.listen,
 		endpoints: compileEndpoints(upstream, file),
 		loadBalancing: upstream.loadBalancing,
 		balancing: compileBalancing(upstream),
-		healthCheck: upstream.healthCheck && compileHealthCheck(upstream.healthCheck, placeOf(at("healthCheck"))),
+		healthCheck: upstream.healthCheck && compileHealthCheck(upstream.healthCheck, places.of(at("healthCheck"))),
 		timeout: compileTimeouts(upstream.timeout),
 		pool: compilePool(upstream.pool),
-		circuitBreaker: compileCircuitBreaker(upstream.circuitBreaker, at("circuitBreaker"), placeOf),
-		concurrency: compileConcurrency(upstream.circuitBreaker, at("circuitBreaker"), placeOf),
-		outlierDetection: compileOutlier(upstream.outlierDetection, placeOf(at("outlierDetection"))),
-		retry: compileRetry(upstream.retry, at("retry"), placeOf),
+		circuitBreaker: compileCircuitBreaker(upstream.circuitBreaker, at("circuitBreaker"), places),
+		concurrency: compileConcurrency(upstream.circuitBreaker, at("circuitBreaker"), places),
+		outlierDetection: compileOutlier(upstream.outlierDetection, places.of(at("outlierDetection"))),
+		retry: compileRetry(upstream.retry, at("retry"), places),
 		retryBudget: compileRetryBudget(upstream.retry),
-		rateLimits: compileRateLimits(upstream.rateLimits, at("rateLimits"), placeOf),
-		faults: compileFaults(upstream.fault, name, at("fault"), placeOf, wallMs),
+		rateLimits: compileRateLimits(upstream.rateLimits, at("rateLimits"), places),
+		faults: compileFaults(upstream.fault, name, at("fault"), places, wallMs),
 	};
 }
 
@@ -177,7 +184,7 @@ export function defaultUpstream(place: Place = NO_PLACE): DefaultUpstream {
 		timeout: compileTimeouts(config.timeout),
 		pool: compilePool(config.pool),
 		outlierDetection: compileOutlier(config.outlierDetection, place),
-		retry: compileRetry(config.retry, [], () => place),
+		retry: compileRetry(config.retry, [], { of: () => place }),
 		retryBudget: compileRetryBudget(config.retry),
 	});
 }

@@ -3,16 +3,17 @@
  * configuration, so that these faults are told together with all others.
  */
 
+import { addressText } from "./address-text.ts";
+import { checkCircuitBreaker, checkFault, checkKnownUpstream, checkOutlier, checkRateLimits, checkRetry } from "./cross-checks-resilience.ts";
+import { checkBalancing, checkRoutes } from "./cross-checks-traffic.ts";
 import { DEFAULTS } from "./defaults.ts";
 import { isRefusal } from "./fault.ts";
-import { nearest } from "./nearest.ts";
+import { durationMs, list, type Mapping, mapping, text, texts } from "./plain.ts";
 import { type Path, type Plain, UNSET } from "./tree.ts";
-import { parseDuration, parseName, parseTcpAddress } from "./values.ts";
+import { parseAddress, parseDuration, parseName, parseTcpAddress } from "./values.ts";
 
 /** `at: key` points at the key that leads to the path, `value` at what stands there. */
 export type Report = (path: Path, at: "key" | "value", message: string, hint: string) => void;
-
-type Mapping = { readonly [key: string]: Plain };
 
 export function crossCheck(plain: Plain, report: Report): void {
 	const policy = mapping(plain);
@@ -22,33 +23,14 @@ export function crossCheck(plain: Plain, report: Report): void {
 	}
 	const upstreams = mapping(policy.upstreams) ?? {};
 	checkRoutes(list(mapping(policy.outbound)?.routes), upstreams, report);
-	for (const [name, upstream] of Object.entries(upstreams)) checkUpstream(name, mapping(upstream) ?? {}, report);
+	for (const [name, upstream] of Object.entries(upstreams)) checkUpstream(name, mapping(upstream) ?? {}, policy, report);
+	checkPolicies(list(policy.policies), policy.service, upstreams, report);
+	checkInbound(mapping(policy.inbound), report);
+	checkTracing(mapping(policy.tracing), report);
 	checkListeners(policy, upstreams, report);
 }
 
-function checkRoutes(routes: readonly Plain[], upstreams: Mapping, report: Report): void {
-	const seen = new Set<string>();
-	routes.forEach((item, i) => {
-		const route = mapping(item) ?? {};
-		const path = ["outbound", "routes", i];
-		const { name, to } = route;
-		if (typeof name === "string" && name !== UNSET) {
-			if (seen.has(name)) report([...path, "name"], "value", `a route named \`${name}\` stands above already`, "names of routes are unique");
-			seen.add(name);
-		}
-		if (typeof to === "string" && to !== UNSET && !Object.hasOwn(upstreams, to)) {
-			const meant = nearest(to, Object.keys(upstreams));
-			const hint = meant === undefined ? `add it under \`upstreams\`` : `did you mean \`${meant}\`?`;
-			report([...path, "to"], "value", `there is no upstream named \`${to}\``, hint);
-		}
-		const match = mapping(route.match) ?? {};
-		if (match.method !== undefined && match.methods !== undefined) {
-			report([...path, "match", "method"], "key", "`method` and `methods` are both given", "keep one of them");
-		}
-	});
-}
-
-function checkUpstream(name: string, upstream: Mapping, report: Report): void {
+function checkUpstream(name: string, upstream: Mapping, policy: Mapping, report: Report): void {
 	const path = ["upstreams", name];
 	const valid = parseName(name);
 	if (isRefusal(valid)) report(path, "key", `\`${name}\` ${valid.refused}`, valid.hint);
@@ -63,6 +45,46 @@ function checkUpstream(name: string, upstream: Mapping, report: Report): void {
 	checkEndpoints(list(upstream.endpoints), [...path, "endpoints"], report);
 	checkDns(mapping(upstream.dns), [...path, "dns"], report);
 	checkHealthCheck(mapping(upstream.healthCheck), [...path, "healthCheck"], report);
+	checkBalancing(upstream, policy.zone, path, report);
+	checkCircuitBreaker(mapping(upstream.circuitBreaker), name, mapping(policy.upstreams) ?? {}, [...path, "circuitBreaker"], report);
+	checkOutlier(mapping(upstream.outlierDetection), [...path, "outlierDetection"], report);
+	const requestMs = durationMs(mapping(upstream.timeout)?.request ?? DEFAULTS.timeout.request);
+	checkRetry(mapping(upstream.retry), requestMs, [...path, "retry"], report);
+	checkRateLimits(list(upstream.rateLimits), [...path, "rateLimits"], report);
+	checkFault(mapping(upstream.fault), endpointTexts(upstream.endpoints), [...path, "fault"], report);
+}
+
+/** As faults name them; undefined where they are not listed here. */
+function endpointTexts(endpoints: Plain | undefined): readonly string[] | undefined {
+	if (!Array.isArray(endpoints)) return undefined;
+	return endpoints.flatMap((item) => {
+		const address = parseAddress(text(mapping(item)?.address) ?? "");
+		return isRefusal(address) ? [] : [addressText(address)];
+	});
+}
+
+/** Entries for everybody may speak of upstreams that only others have; one for this very service may not. */
+function checkPolicies(policies: readonly Plain[], service: Plain | undefined, upstreams: Mapping, report: Report): void {
+	policies.forEach((item, i) => {
+		const { from, to } = mapping(item) ?? {};
+		if (!texts(from).includes(text(service) ?? "")) return;
+		const path = ["policies", i, "to"];
+		for (const name of texts(to)) {
+			if (name === "*") continue;
+			checkKnownUpstream(name, upstreams, Array.isArray(to) ? [...path, to.indexOf(name)] : path, report);
+		}
+	});
+}
+
+function checkInbound(inbound: Mapping | undefined, report: Report): void {
+	if (inbound === undefined) return;
+	checkRateLimits(list(inbound.rateLimits), ["inbound", "rateLimits"], report);
+	checkCircuitBreaker(mapping(inbound.circuitBreaker), undefined, {}, ["inbound", "circuitBreaker"], report);
+}
+
+function checkTracing(tracing: Mapping | undefined, report: Report): void {
+	if (tracing?.sample === undefined || tracing.otlp !== undefined) return;
+	report(["tracing", "sample"], "key", "`sample` does not act without `otlp`", "say where spans go, or remove it");
 }
 
 function checkEndpoints(endpoints: readonly Plain[], path: Path, report: Report): void {
@@ -138,16 +160,4 @@ function listener(path: Path, given: Plain | undefined, byDefault: string | unde
 
 function isWildcard(host: string): boolean {
 	return host === "0.0.0.0" || host === "::";
-}
-
-function mapping(value: Plain | undefined): Mapping | undefined {
-	return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Mapping) : undefined;
-}
-
-function list(value: Plain | undefined): readonly Plain[] {
-	return Array.isArray(value) ? value : [];
-}
-
-function text(value: Plain | undefined): string | undefined {
-	return typeof value === "string" ? value : undefined;
 }

@@ -5,8 +5,8 @@ export type Change<Part> =
 	| { readonly kind: "unchanged" | "added" | "removed" }
 	| { readonly kind: "changed" /** Never empty. */; readonly parts: readonly Part[] };
 
-export type UpstreamPart = Exclude<keyof UpstreamPolicy, "place" | "name">;
-export type InboundPart = Exclude<keyof InboundPolicy, "place">;
+export type UpstreamPart = Exclude<keyof UpstreamPolicy, "place" | "places" | "name">;
+export type InboundPart = Exclude<keyof InboundPolicy, "place" | "places">;
 export type OutboundPart = Exclude<keyof OutboundPolicy, "place">;
 export type SettingPart = Exclude<keyof Snapshot, "version" | "hash" | "file" | "inbound" | "outbound" | "upstreams">;
 

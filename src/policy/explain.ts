@@ -115,7 +115,8 @@ function upstreamListeningAt({ upstreams }: Snapshot, host: string): UpstreamPol
 	return undefined;
 }
 
-function verdictText({ match, action }: RoutePolicy, verdict: RouteVerdict): string {
+/** Why a route was taken or not, after its name. */
+export function verdictText({ match, action }: RoutePolicy, verdict: RouteVerdict): string {
 	switch (verdict.kind) {
 		case "matched":
 			return `matches: ${action.kind}`;

@@ -6,6 +6,8 @@ import { compile, compileEndpoint, deepFreeze } from "./compile.ts";
 import { crossCheck } from "./cross-checks.ts";
 import type { Env } from "./env.ts";
 import { LineIndex, type PolicyFault, printable } from "./fault.ts";
+import { mergePolicies } from "./merge-policies.ts";
+import { Places } from "./places.ts";
 import { policySchema } from "./schema.ts";
 import { endpointListSchema } from "./schema-upstream.ts";
 import type { EndpointPolicy, Snapshot } from "./snapshot.ts";
@@ -31,20 +33,18 @@ const WORDS_CHARS_MAX = 400;
 export function loadPolicy(text: string, file: string, env: Env, version: number, wallMs: number = systemClock.wallMs()): LoadResult {
 	const lines = new LineIndex(text, file);
 	return load(text, lines, (root, faults) => {
-		const plain = toPlain(root, env, faults);
-		const config = validate(policySchema, plain, root, text, faults);
+		const tree = mergePolicies(root, env, faults);
+		const plain = toPlain(tree, env, faults);
+		const config = validate(policySchema, plain, tree, text, faults);
 		crossCheck(plain, (path, at, message, hint) => {
-			const { node, keySpan, depth } = locate(root, path);
+			const { node, keySpan, depth } = locate(tree, path);
 			const written = depth === path.length;
 			faults.push({ span: at === "value" && written ? node : (keySpan ?? node), path, message, hint });
 		});
+		if (tree !== root) tellOnce(faults);
 		if (config === undefined || faults.length !== 0) return undefined;
 		const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
-		const snapshot = compile(config, { version, hash, file, wallMs }, (path) => {
-			const { node, keySpan } = locate(root, path);
-			return lines.place((keySpan ?? node).start);
-		});
-		return { ok: true, snapshot };
+		return { ok: true, snapshot: compile(config, { version, hash, file, wallMs }, new Places(tree, lines)) };
 	});
 }
 
@@ -112,6 +112,20 @@ function toFaults(faults: readonly TreeFault[], text: string, lines: LineIndex):
 function shown(words: string): string {
 	const line = printable(words);
 	return line.length > WORDS_CHARS_MAX ? `${line.slice(0, WORDS_CHARS_MAX)}...` : line;
+}
+
+/** What an entry of `policies` says wrong comes up once there, and again in each upstream that it fills. */
+function tellOnce(faults: TreeFault[]): void {
+	const told = new Set<string>();
+	const repeated = ({ span, message }: TreeFault) => {
+		const key = `${span.start} ${message}`;
+		if (told.has(key)) return true;
+		told.add(key);
+		return false;
+	};
+	const inPolicies = faults.filter((fault) => fault.path[0] === "policies" && !repeated(fault));
+	const elsewhere = faults.filter((fault) => fault.path[0] !== "policies" && !repeated(fault));
+	faults.splice(0, faults.length, ...inPolicies, ...elsewhere);
 }
 
 /** A caret stays on the first line of what it underlines. */

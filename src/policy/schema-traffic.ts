@@ -41,7 +41,7 @@ export const route = z.strictObject({
 			status: byDefault(z.literal([301, 302, 303, 307, 308]), DEFAULTS.redirectStatus, "Status of the answer."),
 			scheme: optional(z.enum(["http", "https"]), "Scheme of the new location; otherwise as it came."),
 			host: optional(host, "Host of the new location, with its port if any; otherwise as it came."),
-			path: optional(path, "Path of the new location; the query stays. Otherwise as it came."),
+			path: optional(path, "Path of the new location, as in `rewrite`; the query stays. Otherwise as it came."),
 		}),
 		"The client is sent elsewhere.",
 	),

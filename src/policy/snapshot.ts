@@ -58,6 +58,8 @@ export interface ListenerLimits {
 
 export interface InboundPolicy {
 	readonly place: Place;
+	/** As those of an upstream. */
+	readonly places?: ReadonlyMap<string, Place>;
 	readonly listen: Address & { kind: "tcp" };
 	readonly application: Address;
 	readonly limits: ListenerLimits;
@@ -136,6 +138,8 @@ export interface BalancingPolicy {
 
 export interface UpstreamPolicy {
 	readonly place: Place;
+	/** Where each value stands that was written for it, here or under `policies`, by its key: `timeout.request`. What is missing is a default. */
+	readonly places?: ReadonlyMap<string, Place>;
 	readonly name: string;
 	/** A port of its own, for applications that cannot set a Host. */
 	readonly listen: (Address & { kind: "tcp" }) | undefined;

@@ -29,7 +29,7 @@ export interface RedirectPolicy {
 	readonly scheme: "http" | "https" | undefined;
 	/** With its port, if any. */
 	readonly host: string | undefined;
-	/** The whole path; the query stays. */
+	/** As `rewritePath` of a route: behind `/a/**` only what stands before the `**`; the query stays. */
 	readonly path: string | undefined;
 }
 

@@ -56,7 +56,7 @@ export function toPlain(root: Node, env: Env, faults: TreeFault[]): Plain {
 	function convert(node: Node): Plain {
 		nodes++;
 		if (nodes > NODES_MAX) {
-			if (nodes === NODES_MAX + 1) fault(node, refuse("the aliases stand for too many values", `at most ${NODES_MAX} in one policy`));
+			if (nodes === NODES_MAX + 1) fault(node, refuse("the aliases and policies stand for too many values", `at most ${NODES_MAX} in one policy`));
 			return null;
 		}
 		switch (node.kind) {
