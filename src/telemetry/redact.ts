@@ -25,8 +25,16 @@ function plain(value: unknown, depth: number): unknown {
 	if (Array.isArray(value) || value instanceof Set) return Array.from(value, (item) => plain(item, depth + 1));
 	const entries = value instanceof Map ? value.entries() : Object.entries(value);
 	const copy: Record<string, unknown> = {};
-	for (const [key, item] of entries) copy[String(key)] = isSecret(String(key), item) ? REDACTED : plain(item, depth + 1);
+	for (const [key, item] of entries) copy[String(key)] = redactNamed(String(key), item, depth + 1);
 	return copy;
+}
+
+/** A secret stands under its name, or as the `value` of the condition that is named so: `authorization: { kind: exact, value }`. */
+function redactNamed(name: string, value: unknown, depth: number): unknown {
+	if (isSecret(name, value)) return REDACTED;
+	const shown = plain(value, depth);
+	if (typeof value !== "object" || value === null || !("value" in value) || !isSecret(name, value.value)) return shown;
+	return { ...(shown as Record<string, unknown>), value: REDACTED };
 }
 
 function plainError(error: Error, depth: number): unknown {

@@ -185,6 +185,20 @@ test("a fault of the policy that has expired stays over, also through a reload t
 	assert.deepEqual(changes(), []);
 });
 
+test("`for` in a policy counts once: reloads that leave the fault alone do not prolong it", () => {
+	const startMs = Date.UTC(2026, 0, 1);
+	const read = (wallMs: number, line: number): FaultPolicy =>
+		faultOf({ forMs: 60_000, expiresAtMs: wallMs + 60_000, place: { file: "a.yaml", line, column: 1 } });
+	const { book, clock, changes } = rig({ payments: [read(startMs, 3)] });
+	clock.advance(40_000);
+	book.applyPolicy(snapshotOf({ payments: [read(startMs + 40_000, 9)] }));
+	assert.deepEqual([book.list()[0]?.endsInMs, book.list()[0]?.expiresAt, book.list()[0]?.place], [20_000, "2026-01-01T00:01:00.000Z", "a.yaml:9:1"]);
+	clock.advance(20_000);
+	assert.equal(book.injector("payments").active, false);
+	book.applyPolicy(snapshotOf({ payments: [read(startMs + 60_000, 3)] }));
+	assert.deepEqual([book.list(), changes()], [[], ["f1 added", "f1 expired"]]);
+});
+
 test("a fault whose end is past when the policy is loaded never acts and is not told", () => {
 	const { book, changes, clock } = rig({ payments: [faultOf({ expiresAtMs: 1000 })] });
 	assert.deepEqual([book.injector("payments").active, book.list(), changes(), clock.pendingTimers], [false, [], [], 0]);

@@ -1,7 +1,8 @@
 /** The body of `PUT /faults/NAME`: judged by the very rules of the policy's `fault`, with the same words for what is wrong. */
 import * as z from "zod/mini";
 import { compileFaults } from "../../policy/compile-resilience.ts";
-import { isRefusal } from "../../policy/fault.ts";
+import { isRefusal, LineIndex } from "../../policy/fault.ts";
+import { Places } from "../../policy/places.ts";
 import type { FaultPolicy } from "../../policy/resilience-policy.ts";
 import { type FaultConfig, faultKinds, fault as faultSchema } from "../../policy/schema-resilience.ts";
 import { name as nameOf, required } from "../../policy/schema-values.ts";
@@ -23,7 +24,6 @@ export type LeaseResult = { readonly ok: true; readonly fault: FaultPolicy } | {
 // Nobody who looks at a sidecar tomorrow should have to wonder why it fails on purpose.
 const LEASE_MS_MAX = 24 * 3_600_000;
 
-const NOWHERE = Object.freeze({ file: "", line: 0, column: 0 });
 const KINDS = Object.keys(faultKinds) as (keyof typeof faultKinds)[];
 
 const leaseSchema = z.extend(z.omit(faultSchema, { name: true }), {
@@ -42,7 +42,7 @@ export function readFaultLease(name: string, json: unknown, wallMs: number): Lea
 	const { upstream, ...config } = lease;
 	const wrong = crossCheck(config, wallMs);
 	if (wrong !== undefined) return { ok: false, faults: [wrong] };
-	const [fault] = compileFaults({ ...config, name: parsedName }, upstream, [], () => NOWHERE, wallMs);
+	const [fault] = compileFaults({ ...config, name: parsedName }, upstream, [], new Places(tree.root, new LineIndex(tree.text, "")), wallMs);
 	if (fault === undefined) throw new Error("a lease with one kind compiles to one fault");
 	// Its end is known here: said again, it is a new lease, and not one that a reload has read again.
 	return { ok: true, fault: { ...fault, place: undefined, forMs: undefined } };

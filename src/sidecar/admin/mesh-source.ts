@@ -131,7 +131,7 @@ export function upstreamView(upstream: Upstream, nowMs: number): UpstreamView {
 		name: upstream.name,
 		loadBalancing: upstream.options.loadBalancing,
 		resolved: upstream.resolved,
-		endpoints: Array.from(upstream.endpoints(), endpointView),
+		endpoints: Array.from(upstream.endpoints(), (endpoint) => endpointView(endpoint, nowMs)),
 		breakers: breakers === undefined ? [] : Array.from(breakers.all(), ([key, breaker]) => ({ scope: breakers.scope, key, ...breaker.view() })),
 		concurrency: bulkhead?.view(),
 		panic: upstream.panic,
@@ -141,7 +141,7 @@ export function upstreamView(upstream: Upstream, nowMs: number): UpstreamView {
 	};
 }
 
-function endpointView({ key, weight, policy, health, activeRequests, requests, pool, outlier, latency }: Endpoint): EndpointView {
+function endpointView({ key, weight, policy, health, activeRequests, requests, pool, outlier, latency }: Endpoint, nowMs: number): EndpointView {
 	const seen = outlier?.view();
 	return {
 		address: key,
@@ -155,6 +155,6 @@ function endpointView({ key, weight, policy, health, activeRequests, requests, p
 		ejections: outlier?.ejectionsByCause ?? {},
 		ejectedFor: seen?.detail ?? "",
 		ejectionEndsInMs: seen?.leftMs ?? 0,
-		latencyMs: latency?.value,
+		latencyMs: latency?.get(nowMs),
 	};
 }

@@ -159,6 +159,21 @@ test("headers and query are matched as routes match them", () => {
 	);
 });
 
+test("`from` names this service, and the match's own percentage is drawn", () => {
+	const { injector } = injectorOf([]);
+	const faults = [faultOf(ABORT, { match: matchOf({ from: ["checkout"] }) })];
+	injector.set(faults, "checkout");
+	assert.equal(injector.decide(requestOf(), A)?.end, 503);
+	injector.set([]);
+	injector.set(faults, "search");
+	assert.equal(injector.decide(requestOf(), A), undefined);
+
+	const half = injectorOf([faultOf(ABORT, { match: matchOf({ percent: 50 }) })], { rng: seededRng(5) }).injector;
+	let hits = 0;
+	for (let i = 0; i < 10_000; i++) if (half.decide(requestOf(), A) !== undefined) hits++;
+	assert.ok(Math.abs(hits - 5000) < 3 * Math.sqrt(10_000 * 0.25), `${hits}`);
+});
+
 test("a lease is over when its time has passed, although nobody has taken the fault away", () => {
 	const clock = new FakeClock();
 	const { injector } = injectorOf([faultOf(ABORT, { expiresAtMs: clock.wallMs() + 1000 })], { clock });

@@ -1,127 +1,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { type ClientRequest, get, type IncomingMessage, request } from "node:http";
-import { type TestContext, test } from "node:test";
-import { IdSource } from "../../../src/core/ids.ts";
-import { type LogLevel, silentLogger } from "../../../src/core/log.ts";
-import { loadPolicy, type PolicyFault } from "../../../src/policy/load.ts";
-import type { Snapshot } from "../../../src/policy/snapshot.ts";
-import { type HttpServer, startHttpServer } from "../../../src/server/http-server.ts";
-import { AdminApi } from "../../../src/sidecar/admin/admin-api.ts";
-import { meshSource } from "../../../src/sidecar/admin/mesh-source.ts";
-import type { AdminView, Readiness, ReloadResult, RunningPolicy } from "../../../src/sidecar/admin/view.ts";
-import { EventFeed } from "../../../src/sidecar/telling/event-feed.ts";
-import { Exposition } from "../../../src/telemetry/exposition.ts";
+import { type ClientRequest, get, type IncomingMessage } from "node:http";
+import { test } from "node:test";
+import type { HttpServer } from "../../../src/server/http-server.ts";
 import { parseExposition } from "../../support/exposition-parser.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-
-const GUARD = { timeout: 30_000 };
-
-const POLICY = `
-service: checkout
-outbound:
-  routes:
-    - { name: pay, match: { host: payments, path: /pay/** }, to: payments }
-upstreams:
-  payments:
-    endpoints: [{ address: "10.0.0.11:15006" }]
-    healthCheck: { kind: http, path: /healthz, headers: { authorization: Bearer hunter2 } }
-nexus: { url: "http://127.0.0.1:7400" }
-`;
-
-function load(text: string, version: number): { snapshot?: Snapshot; faults?: readonly PolicyFault[] } {
-	const result = loadPolicy(text, "checkout.yaml", {}, version);
-	return result.ok ? { snapshot: result.snapshot } : { faults: result.faults };
-}
-
-/** The view as a sidecar would give it, over a real policy, with the parts that a test changes in reach. */
-class View implements AdminView {
-	ready: Readiness = { ready: true, reasons: [] };
-	text = POLICY;
-	running: RunningPolicy;
-	drains = 0;
-	level: LogLevel = "info";
-	readonly feed = new EventFeed({ service: "checkout", instance: "a1", ids: new IdSource(), clock: new FakeClock() });
-	readonly #exposition = new Exposition([meshSource(this)]);
-
-	constructor() {
-		const { snapshot } = load(POLICY, 1);
-		if (snapshot === undefined) throw new Error("the policy of this test is wrong");
-		this.running = { snapshot, appliedAtMs: Date.UTC(2026, 0, 1), rejected: undefined, reloads: { applied: 0, unchanged: 0, rejected: 0 } };
-	}
-
-	readiness(): Readiness {
-		return this.ready;
-	}
-
-	policy(): RunningPolicy {
-		return this.running;
-	}
-
-	listeners(): ReturnType<AdminView["listeners"]> {
-		return [{ name: "outbound", address: "127.0.0.1:15001", open: 3, accepted: 9, refused: 1 }];
-	}
-
-	upstreams(): ReturnType<AdminView["upstreams"]> {
-		const pool = { open: 4, idle: 2, pending: 0, connects: 7, connectFailures: 1, overflows: 0 };
-		const endpoint = { address: "10.0.0.11:15006", weight: 1, zone: undefined, health: "unhealthy", activeRequests: 2, requests: 40, pool } as const;
-		return [{ name: "payments", loadBalancing: "round-robin", resolved: true, endpoints: [endpoint] }];
-	}
-
-	async reload(): Promise<ReloadResult> {
-		const { snapshot, faults } = load(this.text, this.running.snapshot.version + 1);
-		if (snapshot === undefined) {
-			this.running = { ...this.running, rejected: { atMs: Date.UTC(2026, 0, 2), faults: faults ?? [] } };
-			return { kind: "rejected", faults: faults ?? [] };
-		}
-		this.running = { ...this.running, snapshot, rejected: undefined };
-		return { kind: "applied", version: snapshot.version, hash: snapshot.hash };
-	}
-
-	drain(): void {
-		this.drains++;
-	}
-
-	setLogLevel(level: LogLevel): void {
-		this.level = level;
-	}
-
-	metricsText(): Promise<string> {
-		return this.#exposition.text();
-	}
-
-	subscribeEvents(listener: Parameters<AdminView["subscribeEvents"]>[0]): () => void {
-		return this.feed.subscribe(listener);
-	}
-}
-
-interface Rig {
-	view: View;
-	api: AdminApi;
-	server: HttpServer;
-	call(method: string, path: string): Promise<{ status: number; headers: IncomingMessage["headers"]; text: string; json: Record<string, unknown> }>;
-}
-
-async function rig(t: TestContext): Promise<Rig> {
-	const view = new View();
-	const clock = new FakeClock();
-	const api = new AdminApi({ view, clock });
-	const handler = api.handle.bind(api);
-	const server = await startHttpServer({ listen: { host: "127.0.0.1", port: 0 }, handler, log: silentLogger, drainTimeoutMs: 1000 });
-	t.after(async () => {
-		api.closeStreams();
-		await server.close();
-	});
-	const call: Rig["call"] = async (method, path) => {
-		const req = request({ host: "127.0.0.1", port: server.address.port, method, path, agent: false }).end();
-		const [res] = (await once(req, "response")) as [IncomingMessage];
-		let text = "";
-		for await (const chunk of res.setEncoding("utf8")) text += chunk;
-		const isJson = /json/.test(res.headers["content-type"] ?? "") && text !== "";
-		return { status: res.statusCode ?? 0, headers: res.headers, text, json: isJson ? JSON.parse(text) : {} };
-	};
-	return { view, api, server, call };
-}
+import { GUARD, POLICY, rig } from "./support.ts";
 
 test("/livez says 200 whatever the state, /readyz says 503 with the reasons until ready", GUARD, async (t) => {
 	const { view, call } = await rig(t);
@@ -260,11 +143,59 @@ test("a wrong method gets 405 with Allow and does nothing", GUARD, async (t) => 
 		const { status, headers } = await call(method, "/config");
 		assert.deepEqual([status, headers.allow], [405, "GET, HEAD"]);
 	}
+	for (const [method, path, allow] of [
+		["POST", "/faults/f1", "GET, HEAD, PUT, DELETE"],
+		["PUT", "/faults", "GET, HEAD"],
+		["GET", "/upstreams/payments/breaker", "POST"],
+		["DELETE", "/upstreams/payments", "GET, HEAD"],
+		["POST", "/tap", "GET, HEAD"],
+	] as const) {
+		const { status, headers } = await call(method, path);
+		assert.deepEqual([path, status, headers.allow], [path, 405, allow]);
+	}
+});
+
+test("a path that is not well-formed percent-encoding gets 400", GUARD, async (t) => {
+	const { call } = await rig(t);
+	for (const path of ["/faults/%", "/upstreams/%zz", "/traces/%ff"]) {
+		const { status, json } = await call("GET", path);
+		assert.deepEqual([path, status, json.reason], [path, 400, "bad_request"]);
+	}
+	assert.equal((await call("GET", "/upstreams/pay%6dents")).status, 200);
+});
+
+test("a web page can change nothing, whatever it sends", GUARD, async (t) => {
+	const { view, call } = await rig(t);
+	const lease = { upstream: "payments", reset: {}, for: "1m" };
+	for (const headers of [{ origin: "http://evil.example" }, { "sec-fetch-site": "cross-site" }, { host: "evil.example" }]) {
+		for (const [method, path] of [
+			["PUT", "/faults/f1"],
+			["DELETE", "/faults/slow"],
+			["POST", "/upstreams/payments/breaker?state=open"],
+			["POST", "/drain"],
+		] as const) {
+			const { status } = await call(method, path, method === "PUT" ? lease : undefined, headers);
+			assert.equal(status, "host" in headers ? 421 : 403, `${method} ${path}`);
+		}
+	}
+	assert.deepEqual([view.faults.list().length, view.drains, view.upstreams()[0]?.breakers[0]?.state], [1, 0, "closed"]);
 });
 
 test("HEAD answers as GET does, without a body", GUARD, async (t) => {
 	const { call } = await rig(t);
-	for (const path of ["/livez", "/readyz", "/metrics", "/config", "/upstreams", "/events"]) {
+	for (const path of [
+		"/livez",
+		"/readyz",
+		"/metrics",
+		"/config",
+		"/upstreams",
+		"/upstreams/payments",
+		"/limits",
+		"/faults",
+		"/failures",
+		"/events",
+		"/tap",
+	]) {
 		const { status, text } = await call("HEAD", path);
 		assert.deepEqual([path, status, text], [path, 200, ""]);
 	}
@@ -272,10 +203,33 @@ test("HEAD answers as GET does, without a body", GUARD, async (t) => {
 
 test("an unknown path gets 404 with all that is there", GUARD, async (t) => {
 	const { call } = await rig(t);
-	for (const path of ["/", "/nope", "//config", "/config/", "/CONFIG"]) {
+	for (const path of [
+		"/",
+		"/nope",
+		"//config",
+		"/config/",
+		"/CONFIG",
+		"/faults/",
+		"/faults/a/b",
+		"/upstreams//breaker",
+		"/upstreams/payments/breaker/x",
+	]) {
 		const { status, json } = await call("GET", path);
 		assert.equal(status, 404, path);
-		for (const known of ["/livez", "/readyz", "/metrics", "/config", "/upstreams", "/explain", "/events", "POST /drain", "/reload", "/loglevel"]) {
+		for (const known of [
+			"/livez",
+			"/readyz",
+			"/metrics",
+			"/config",
+			"/upstreams",
+			"/explain",
+			"/events",
+			"POST /drain",
+			"/reload",
+			"/loglevel",
+			"PUT /faults/NAME",
+			"/tap",
+		]) {
 			assert.ok(String(json.detail).includes(known), known);
 		}
 	}
