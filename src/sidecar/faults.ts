@@ -96,17 +96,20 @@ export class FaultBook implements MetricSource {
 	/** Faults that say the same as before go on, or stay over; leases for upstreams that are gone end, and those whose name the policy takes. */
 	applyPolicy({ service, upstreams }: Snapshot): void {
 		this.#service = service;
-		const before = this.#written;
-		const wereInForce = before.filter(isInForce).map(({ fault }) => fault);
+		const before = new Map(this.#written.map((held) => [keyOf(held.fault), held]));
+		const wereInForce = new Map(this.#written.filter(isInForce).map(({ fault }) => [keyOf(fault), fault]));
 		this.#upstreams = new Set(upstreams.keys());
 		this.#written = Array.from(upstreams.values(), ({ faults }) => faults.map((fault) => this.#carryOver(fault, before))).flat();
-		for (const held of before) if (!this.#written.includes(held)) this.#drop(held);
+		const kept = new Set(this.#written);
+		for (const held of before.values()) if (!kept.has(held)) this.#drop(held);
+		const names = new Set(this.#written.map(({ fault }) => fault.name));
 		for (const held of this.#leases.values()) {
 			const { name, upstream } = held.fault;
-			if (!this.#upstreams.has(upstream) || this.#written.some(({ fault }) => fault.name === name)) this.#end(held, "removed");
+			if (!this.#upstreams.has(upstream) || names.has(name)) this.#end(held, "removed");
 		}
 		this.#tellChanges(wereInForce);
-		for (const upstream of this.#upstreams) this.#arm(upstream);
+		const inForce = Map.groupBy(this.#inForce(), ({ upstream }) => upstream);
+		for (const upstream of this.#upstreams) this.injector(upstream).set(inForce.get(upstream) ?? [], service);
 		for (const [upstream, injector] of this.#injectors) {
 			if (this.#upstreams.has(upstream)) continue;
 			injector.set([]);
@@ -153,7 +156,7 @@ export class FaultBook implements MetricSource {
 	}
 
 	collect(emit: Parameters<MetricSource["collect"]>[0]): void {
-		emit("nexus_faults_active", {}, this.#leases.size + this.#written.filter(isInForce).length);
+		emit("nexus_faults_active", {}, this.#inForce().length);
 		for (const { fault, kind, count } of this.#counts.totals()) emit("nexus_faults_injected_total", { fault, kind }, count);
 	}
 
@@ -165,9 +168,9 @@ export class FaultBook implements MetricSource {
 	}
 
 	/** The one before that says the same, with the line where it stands now and the end that it had (`for` counts once); else a new one. */
-	#carryOver(fault: FaultPolicy, before: readonly Held[]): Held {
-		const same = before.find((held) => isSameFault(held.fault, fault));
-		if (same === undefined) return this.#hold(fault);
+	#carryOver(fault: FaultPolicy, before: ReadonlyMap<string, Held>): Held {
+		const same = before.get(keyOf(fault));
+		if (same === undefined || !isSameFault(same.fault, fault)) return this.#hold(fault);
 		same.fault = { ...fault, expiresAtMs: same.fault.expiresAtMs };
 		return same;
 	}
@@ -203,21 +206,22 @@ export class FaultBook implements MetricSource {
 		held.timer = undefined;
 	}
 
-	#arm(upstream: string): void {
-		const inForce = [...this.#written, ...this.#leases.values()].filter((held) => isInForce(held) && held.fault.upstream === upstream);
-		this.injector(upstream).set(
-			inForce.map(({ fault }) => fault),
-			this.#service,
-		);
+	#inForce(): FaultPolicy[] {
+		return [...this.#written, ...this.#leases.values()].filter(isInForce).map(({ fault }) => fault);
 	}
 
-	#tellChanges(before: readonly FaultPolicy[]): void {
-		const now = this.#written.filter(isInForce).map(({ fault }) => fault);
-		for (const fault of now) {
-			const former = before.find((other) => keyOf(other) === keyOf(fault));
+	#arm(upstream: string): void {
+		const faults = this.#inForce().filter((fault) => fault.upstream === upstream);
+		this.injector(upstream).set(faults, this.#service);
+	}
+
+	#tellChanges(before: ReadonlyMap<string, FaultPolicy>): void {
+		const now = new Map(this.#written.filter(isInForce).map(({ fault }) => [keyOf(fault), fault]));
+		for (const [key, fault] of now) {
+			const former = before.get(key);
 			if (former === undefined || !isSameFault(former, fault)) this.#tell(fault, former === undefined ? "added" : "replaced");
 		}
-		for (const fault of before) if (!now.some((other) => keyOf(other) === keyOf(fault))) this.#tell(fault, "removed");
+		for (const [key, fault] of before) if (!now.has(key)) this.#tell(fault, "removed");
 	}
 
 	#tell(fault: FaultPolicy, change: Change): void {

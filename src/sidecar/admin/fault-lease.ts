@@ -24,6 +24,7 @@ export type LeaseResult = { readonly ok: true; readonly fault: FaultPolicy } | {
 // Nobody who looks at a sidecar tomorrow should have to wonder why it fails on purpose.
 const LEASE_MS_MAX = 24 * 3_600_000;
 
+const HINT = 'send one object: {"upstream": "NAME", "abort": {"percent": 30}, "for": "10m"}';
 const KINDS = Object.keys(faultKinds) as (keyof typeof faultKinds)[];
 
 const leaseSchema = z.extend(z.omit(faultSchema, { name: true }), {
@@ -35,7 +36,7 @@ export function readFaultLease(name: string, json: unknown, wallMs: number): Lea
 	const parsedName = parseName(name);
 	if (isRefusal(parsedName)) return refused("name", `\`${name}\` ${parsedName.refused}`, parsedName.hint);
 	const tree = jsonTree(json);
-	if (typeof tree === "string") return refused("", tree, "see docs/faults.md");
+	if (typeof tree === "string") return refused("", tree, HINT);
 	const faults: TreeFault[] = [];
 	const lease = validate(leaseSchema, tree.plain, tree.root, tree.text, faults);
 	if (lease === undefined) return { ok: false, faults: faults.map(({ path, message, hint }) => ({ path: pathText(path), message, hint })) };
