@@ -20,25 +20,26 @@ export interface WaitQueueOptions {
 	onEmpty(): void;
 }
 
-//                     bottleneck                    gate
-// ticket, priority 0   [ t ]                          |
-// ticket, priority 5   [ t t t ]   --- `ahead` --->   | t t   <- first token: the first turn of the ticket's priority goes on
-// ticket, priority 9   [ t ]                          |
+// turns, priority 0   [ r r ]                         first token, first ticket: the first turn of the lowest number goes on
+// turns, priority 5   [ r r r ]                         ^
+// tickets             [ t t t t t ] -- bottleneck --> | t t
+//                                      `ahead` at a time
 //
-// Bottleneck orders tickets, not requests: it cannot forget a job, but a request may go away at any time. A ticket whose request has
-// gone is taken over by the next one of its priority, so there are never more tickets than requests have waited at once. Bottleneck's
-// own clock decides nothing: it takes 2 to 4 ms for a job, which `ahead` tickets hide; the rate is that of the buckets.
+// Bottleneck queues tickets, not requests: it cannot forget a job, but a request may go away at any time. The ticket of one that has
+// gone is taken over by the next to come, so there are never more tickets than requests have waited at once; and any ticket lets the
+// most urgent request through, however late it came. Bottleneck's own clock decides nothing: it takes 2 to 4 ms for a job, which
+// `ahead` tickets hide. The rate is that of the buckets.
 
 export class WaitQueue {
 	readonly #options: WaitQueueOptions;
 	readonly #shaper: Promise<Bottleneck>;
 	/** By priority, in the order of arrival; the timer ends the wait. */
 	readonly #turns: Map<Turn, Timer>[] = Array.from({ length: PRIORITIES }, () => new Map());
-	/** Tickets without a turn, by priority. */
-	readonly #spare: number[] = new Array<number>(PRIORITIES).fill(0);
+	/** Tickets without a turn. */
 	#spares = 0;
 	#waiting = 0;
-	readonly #gate: { readonly priority: number; readonly leave: () => void }[] = [];
+	/** Tickets that bottleneck has let through; to be called when they are used. */
+	readonly #gate: (() => void)[] = [];
 	#timer: Timer | undefined;
 
 	constructor(options: WaitQueueOptions) {
@@ -55,14 +56,13 @@ export class WaitQueue {
 		const timer = this.#options.clock.setTimer(this.#options.waitMaxMs, () => this.#timeOut(turn));
 		this.#turns[turn.priority]?.set(turn, timer);
 		this.#waiting++;
-		if ((this.#spare[turn.priority] ?? 0) > 0) this.#useSpare(turn.priority);
-		else this.#submit(turn.priority);
+		if (this.#spares > 0) this.#spares--;
+		else this.#submit();
 	}
 
 	/** The request has gone. False where it did not wait here. */
 	leave(turn: Turn): boolean {
 		if (!this.#remove(turn)) return false;
-		this.#spare[turn.priority] = (this.#spare[turn.priority] ?? 0) + 1;
 		this.#spares++;
 		this.#pump();
 		return true;
@@ -72,24 +72,23 @@ export class WaitQueue {
 		if (this.leave(turn)) turn.refused({ reason: "queue_timeout", retryAfterMs: this.#options.waitMaxMs });
 	}
 
-	#submit(priority: number): void {
+	#submit(): void {
 		const atGate = (): Promise<void> =>
-			new Promise((leave) => {
-				this.#gate.push({ priority, leave });
+			new Promise((used) => {
+				this.#gate.push(used);
 				this.#pump();
 			});
-		void this.#shaper.then((shaper) => shaper.schedule({ priority }, atGate));
+		void this.#shaper.then((shaper) => shaper.schedule(atGate));
 	}
 
 	#pump(): void {
 		this.#timer?.cancel();
 		this.#timer = undefined;
-		for (let ticket = this.#gate[0]; ticket !== undefined; ticket = this.#gate[0]) {
-			const turn = this.#turns[ticket.priority]?.keys().next().value;
-			if (turn === undefined) this.#useSpare(ticket.priority);
+		while (this.#gate.length > 0) {
+			const turn = this.#first();
+			if (turn === undefined) this.#spares--;
 			else {
-				const nowMs = this.#options.clock.monotonicMs();
-				const waitMs = this.#options.tryTake(this.#options.key, nowMs);
+				const waitMs = this.#options.tryTake(this.#options.key, this.#options.clock.monotonicMs());
 				if (waitMs > 0) {
 					// Whole milliseconds, upwards: the runtime's timers know no others, and would be early.
 					this.#timer = this.#options.clock.setTimer(Math.ceil(waitMs), () => this.#pump());
@@ -97,11 +96,16 @@ export class WaitQueue {
 				}
 				this.#remove(turn);
 			}
-			this.#gate.shift();
-			ticket.leave();
+			this.#gate.shift()?.();
 			turn?.granted(this.#options.clock.monotonicMs());
 		}
 		if (this.#waiting === 0 && this.#spares === 0) this.#options.onEmpty();
+	}
+
+	#first(): Turn | undefined {
+		if (this.#waiting === 0) return undefined;
+		for (const turns of this.#turns) for (const turn of turns.keys()) return turn;
+		return undefined;
 	}
 
 	#remove(turn: Turn): boolean {
@@ -111,10 +115,5 @@ export class WaitQueue {
 		this.#turns[turn.priority]?.delete(turn);
 		this.#waiting--;
 		return true;
-	}
-
-	#useSpare(priority: number): void {
-		this.#spare[priority] = (this.#spare[priority] ?? 0) - 1;
-		this.#spares--;
 	}
 }

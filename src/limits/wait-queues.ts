@@ -38,7 +38,7 @@ export class WaitQueues {
 	configure(queuedMax: number, waitMaxMs: number, requestsPerSecond: number): void {
 		this.#queuedMax = queuedMax;
 		this.#waitMaxMs = waitMaxMs;
-		this.#ahead = 1 + Math.ceil(requestsPerSecond / JOBS_PER_SECOND);
+		this.#ahead = Math.ceil(requestsPerSecond / JOBS_PER_SECOND);
 	}
 
 	/** Requests of this key that wait; who comes now waits behind them. */
