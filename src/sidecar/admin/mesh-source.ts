@@ -1,5 +1,6 @@
 /** Puts on /metrics what the admin API shows: the same view, so that the two never disagree. */
-import type { LimiterView } from "../../limits/limiter.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { LimiterView } from "../../limits/limited.ts";
 import type { Emit, MetricSource } from "../../metrics/source.ts";
 import type { Endpoint } from "../../upstream/endpoint.ts";
 import type { Upstream } from "../../upstream/upstream.ts";
@@ -124,8 +125,9 @@ function emitLimits(emit: Emit, limits: readonly LimiterView[]): void {
 	}
 }
 
-/** How a live upstream is shown. `nowMs`: monotonic. */
-export function upstreamView(upstream: Upstream, nowMs: number): UpstreamView {
+/** How a live upstream is shown. */
+export function upstreamView(upstream: Upstream, clock: Clock): UpstreamView {
+	const nowMs = clock.monotonicMs();
 	const { breakers, bulkhead, budget, counts } = upstream.guards;
 	return {
 		name: upstream.name,

@@ -1,7 +1,7 @@
 /** What the admin API shows and sets off, as the composition root hands it in; the API itself knows no part of the sidecar. */
 import type { LogLevel } from "../../core/log.ts";
 import type { CloudEvent } from "../../events/cloud-event.ts";
-import type { LimiterView } from "../../limits/limiter.ts";
+import type { LimiterView } from "../../limits/limited.ts";
 import type { DecisionTrace } from "../../policy/decision-trace.ts";
 import type { PolicyFault } from "../../policy/fault.ts";
 import type { Snapshot } from "../../policy/snapshot.ts";

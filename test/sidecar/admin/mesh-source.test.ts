@@ -9,7 +9,12 @@ import { Upstream } from "../../../src/upstream/upstream.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 
 function upstreamOf(t: TestContext, keys: string): { upstream: Upstream; clock: FakeClock } {
-	const result = loadPolicy(`service: checkout\noutbound: {}\nupstreams:\n  payments: { endpoints: [{ address: "10.0.0.1:80" }], ${keys} }\n`, "a.yaml", {}, 1);
+	const result = loadPolicy(
+		`service: checkout\noutbound: {}\nupstreams:\n  payments: { endpoints: [{ address: "10.0.0.1:80" }], ${keys} }\n`,
+		"a.yaml",
+		{},
+		1,
+	);
 	const policy = result.ok ? result.snapshot.upstreams.get("payments") : undefined;
 	if (policy === undefined) throw new Error("the policy of this test is wrong");
 	const { name, loadBalancing, balancing, circuitBreaker, concurrency, outlierDetection, retryBudget } = policy;
@@ -40,15 +45,15 @@ const A = { address: { kind: "tcp", host: "10.0.0.11", port: 80 }, weight: 2, zo
 const B = { address: { kind: "unix", path: "/run/app.sock" }, weight: 1, zone: undefined } as const;
 
 test("a live upstream is shown with what its endpoints are and do, in the order of its source", (t) => {
-	const { upstream } = upstreamOf(t, "loadBalancing: weighted");
-	const empty = upstreamView(upstream, 0);
+	const { upstream, clock } = upstreamOf(t, "loadBalancing: weighted");
+	const empty = upstreamView(upstream, clock);
 	assert.deepEqual(
 		[empty.name, empty.loadBalancing, empty.resolved, empty.endpoints, empty.breakers, empty.concurrency],
 		["payments", "weighted", false, [], [], undefined],
 	);
 	upstream.setEndpoints([A, B]);
 	upstream.setHealth("10.0.0.11:80", "unhealthy");
-	const { resolved, endpoints } = upstreamView(upstream, 0);
+	const { resolved, endpoints } = upstreamView(upstream, clock);
 	assert.equal(resolved, true);
 	assert.deepEqual(
 		endpoints.map(({ address, weight, zone, health, activeRequests, requests }) => [address, weight, zone, health, activeRequests, requests]),
@@ -66,7 +71,7 @@ test("what guards a live upstream is shown as it stands", (t) => {
 		"loadBalancing: peak-ewma, circuitBreaker: { maxConcurrent: 7 }, outlierDetection: { consecutiveFailures: 2, maxEjectionPercent: 100 }";
 	const { upstream, clock } = upstreamOf(t, keys);
 	upstream.setEndpoints([A, B]);
-	const before = upstreamView(upstream, clock.monotonicMs());
+	const before = upstreamView(upstream, clock);
 	assert.deepEqual(
 		before.breakers.map(({ scope, key, state, trips }) => [scope, key, state, trips]),
 		[["upstream", "", "closed", 0]],
@@ -79,7 +84,7 @@ test("what guards a live upstream is shown as it stands", (t) => {
 	first?.outlier?.onStatus(503);
 	first?.latency?.observe(250, clock.monotonicMs());
 	upstream.guards.breakers?.force("open");
-	const { breakers, endpoints } = upstreamView(upstream, clock.monotonicMs());
+	const { breakers, endpoints } = upstreamView(upstream, clock);
 	assert.deepEqual([breakers[0]?.state, breakers[0]?.forced, breakers[0]?.trips], ["open", "open", 1]);
 	const [ejected, other] = endpoints;
 	assert.deepEqual(

@@ -5,7 +5,7 @@ import type { TestContext } from "node:test";
 import { IdSource } from "../../../src/core/ids.ts";
 import { type LogLevel, silentLogger } from "../../../src/core/log.ts";
 import { seededRng } from "../../../src/core/rng.ts";
-import type { LimiterView } from "../../../src/limits/limiter.ts";
+import type { LimiterView } from "../../../src/limits/limited.ts";
 import type { DecisionTrace } from "../../../src/policy/decision-trace.ts";
 import { loadPolicy, type PolicyFault } from "../../../src/policy/load.ts";
 import type { Snapshot } from "../../../src/policy/snapshot.ts";

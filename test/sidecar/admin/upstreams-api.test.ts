@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { LimiterView } from "../../../src/limits/limiter.ts";
+import type { LimiterView } from "../../../src/limits/limited.ts";
 import { parseExposition } from "../../support/exposition-parser.ts";
 import { ENDPOINT, GUARD, rig } from "./support.ts";
 
