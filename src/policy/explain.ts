@@ -1,13 +1,19 @@
-/** Why a request goes where it goes: the routing part of a decision trace, from the same predicates that the data plane runs. */
-
-import { assertNever } from "../core/errors.ts";
+/** Why a request goes where it goes: the decision trace of one request as far as the policy tells, from the predicates that the data plane runs. */
 import type { Reason } from "../core/reasons.ts";
 import { addressText } from "./address-text.ts";
+import type { Decision } from "./decision-trace.ts";
+import { applicationDecisions, note, percentText, upstreamDecisions } from "./explain-configured.ts";
+import { actionText, shareOf, verdictText } from "./explain-routes.ts";
 import { normalHost } from "./host-name.ts";
 import { OutboundRouting } from "./outbound-routing.ts";
+import type { StaticResponse } from "./resilience-policy.ts";
+import { redirectLocation } from "./rewrite.ts";
 import type { RouteVerdict } from "./route-table.ts";
-import type { Address, OutboundPolicy, Place, RoutePolicy, Snapshot, UpstreamPolicy } from "./snapshot.ts";
+import type { Address, InboundPolicy, OutboundPolicy, Place, RoutePolicy, Snapshot, UpstreamPolicy } from "./snapshot.ts";
 import { TrustedProxies } from "./trusted-proxies.ts";
+
+export { verdictText } from "./explain-routes.ts";
+export { placeText } from "./place-text.ts";
 
 export interface ExplainedRequest {
 	readonly direction: "inbound" | "outbound";
@@ -16,10 +22,14 @@ export interface ExplainedRequest {
 	readonly host: string;
 	/** Without the query. */
 	readonly path: string;
+	/** With its `?`; empty where there is none. */
+	readonly query: string;
 	/** Names lower case. */
 	readonly headers: ReadonlyMap<string, string>;
 	/** Address of the caller, where it is known. */
 	readonly from: string | undefined;
+	/** What fell for \`percent\`, in [0, 1); without it the request belongs to every percentage. */
+	readonly draw?: number;
 }
 
 /** One step of the decision: what was found, and the line of the policy that says so. */
@@ -33,8 +43,17 @@ export interface ConsideredStep extends TraceStep {
 	readonly verdict: RouteVerdict;
 }
 
+export interface SplitShare {
+	readonly upstream: UpstreamPolicy;
+	readonly share: number;
+}
+
 export type RoutingOutcome =
 	| { readonly kind: "upstream"; readonly upstream: UpstreamPolicy; readonly route: RoutePolicy | undefined; readonly because: TraceStep }
+	/** Shares 0..1 of the requests, in the order of the policy. */
+	| { readonly kind: "split"; readonly route: RoutePolicy; readonly destinations: readonly SplitShare[]; readonly because: TraceStep }
+	| { readonly kind: "redirect"; readonly route: RoutePolicy; readonly status: number; readonly location: string; readonly because: TraceStep }
+	| { readonly kind: "respond"; readonly route: RoutePolicy; readonly respond: StaticResponse; readonly because: TraceStep }
 	| { readonly kind: "application"; readonly application: Address; readonly because: TraceStep }
 	| { readonly kind: "passthrough"; readonly because: TraceStep }
 	| { readonly kind: "refused"; readonly reason: Reason; readonly because: TraceStep };
@@ -46,14 +65,29 @@ export interface RoutingTrace {
 	readonly considered: readonly ConsideredStep[];
 	/** Undefined where the policy has no listener for this direction. */
 	readonly outcome: RoutingOutcome | undefined;
+	/** All of it in the order of a request's life, and the rules behind it: limits, timeouts, breakers, retries, faults. */
+	readonly decisions: readonly Decision[];
 }
 
 export function explainRouting(snapshot: Snapshot, request: ExplainedRequest): RoutingTrace {
-	return request.direction === "inbound" ? explainInbound(snapshot, request) : explainOutbound(snapshot, request);
+	const routing = request.direction === "inbound" ? explainInbound(snapshot.inbound, request) : explainOutbound(snapshot, request);
+	if (routing === undefined) return NO_LISTENER;
+	const { steps, considered, outcome } = routing;
+	const decisions: Decision[] = [
+		...steps.map(({ text, place }) => note(request.direction === "inbound" ? "caller" : "route", text, place)),
+		...considered.map(routeDecision),
+		decision("route", outcome.kind === "refused" ? "no" : "yes", outcome.because),
+		...consequences(snapshot, outcome, considered),
+	];
+	return { steps, considered, outcome, decisions };
 }
 
-function explainInbound({ inbound }: Snapshot, { from }: ExplainedRequest): RoutingTrace {
-	if (inbound === undefined) return NO_LISTENER;
+const NO_LISTENER: RoutingTrace = Object.freeze({ steps: [], considered: [], outcome: undefined, decisions: [] });
+
+type Routing = Pick<RoutingTrace, "steps" | "considered"> & { readonly outcome: RoutingOutcome };
+
+function explainInbound(inbound: InboundPolicy | undefined, { from }: ExplainedRequest): Routing | undefined {
+	if (inbound === undefined) return undefined;
 	const { place } = inbound;
 	const steps = [{ place, text: `arrives at the inbound listener ${addressText(inbound.listen)}` }];
 	if (from !== undefined) {
@@ -67,33 +101,52 @@ function explainInbound({ inbound }: Snapshot, { from }: ExplainedRequest): Rout
 	return { steps, considered: [], outcome: { kind: "application", application: inbound.application, because } };
 }
 
-function explainOutbound(snapshot: Snapshot, request: ExplainedRequest): RoutingTrace {
+function explainOutbound(snapshot: Snapshot, request: ExplainedRequest): Routing | undefined {
 	const { outbound, upstreams } = snapshot;
 	const own = upstreamListeningAt(snapshot, request.host);
 	if (own !== undefined) {
 		const because = { place: own.place, text: `${request.host} is the port of its own of upstream ${own.name}` };
 		return { steps: [], considered: [], outcome: { kind: "upstream", upstream: own, route: undefined, because } };
 	}
-	if (outbound === undefined) return NO_LISTENER;
+	if (outbound === undefined) return undefined;
 	const steps = [{ place: outbound.place, text: `arrives at the outbound listener ${addressText(outbound.listen)}` }];
-	const { host, path, method, headers } = request;
-	const routing = new OutboundRouting(outbound.routes, upstreams.keys(), { service: snapshot.service, rng: () => 0 });
+	const { host, path, query, method, headers, draw } = request;
+	const routing = new OutboundRouting(outbound.routes, upstreams.keys(), { service: snapshot.service });
 	const header = (name: string) => headers.get(name);
-	const considered = routing.table.considered(host, path, method, header, undefined).map(({ route, verdict }) => ({
+	const considered = routing.table.considered(host, path + query, method, header, draw).map(({ route, verdict }) => ({
 		place: route.place,
 		route: route.name,
 		verdict,
 		text: verdictText(route, verdict),
 	}));
-	const routed = routing.decide(host, path, method, header, undefined);
-	const upstream = routed?.upstream === undefined ? undefined : upstreams.get(routed.upstream);
-	if (routed === undefined || upstream === undefined) return { steps, considered, outcome: unrouted(outbound, whyUnrouted(outbound, routing, host)) };
-	const { route } = routed;
-	const because =
-		route === undefined
-			? { place: upstream.place, text: "no route names this host, so the Host names the upstream" }
-			: { place: route.place, text: `route ${route.name} is the first that matches` };
-	return { steps, considered, outcome: { kind: "upstream", upstream, route, because } };
+	const routed = routing.decide(host, path + query, method, header, draw);
+	const outcome = routed?.route === undefined ? byHost(routed?.upstream, upstreams) : byRoute(routed.route, request, upstreams);
+	return { steps, considered, outcome: outcome ?? unrouted(outbound, whyUnrouted(outbound, routing, host)) };
+}
+
+function byHost(name: string | undefined, upstreams: Snapshot["upstreams"]): RoutingOutcome | undefined {
+	const upstream = name === undefined ? undefined : upstreams.get(name);
+	if (upstream === undefined) return undefined;
+	const because = { place: upstream.place, text: "no route names this host, so the Host names the upstream" };
+	return { kind: "upstream", upstream, route: undefined, because };
+}
+
+function byRoute(route: RoutePolicy, { host, path, query }: ExplainedRequest, upstreams: Snapshot["upstreams"]): RoutingOutcome | undefined {
+	const { action, place } = route;
+	const because = { place, text: `route ${route.name} is the first that matches` };
+	if (action.kind === "respond") return { kind: "respond", route, respond: action.respond, because };
+	if (action.kind === "redirect") {
+		const location = redirectLocation(route, action.redirect, host, path + query);
+		return { kind: "redirect", route, status: action.redirect.status, location, because };
+	}
+	const shares = shareOf(action.destinations);
+	const destinations = action.destinations.flatMap(({ to }, i) => {
+		const upstream = upstreams.get(to);
+		return upstream === undefined ? [] : [{ upstream, share: shares[i] ?? 0 }];
+	});
+	const [only] = destinations;
+	if (only === undefined) return undefined;
+	return destinations.length === 1 ? { kind: "upstream", upstream: only.upstream, route, because } : { kind: "split", route, destinations, because };
 }
 
 function whyUnrouted({ routes }: OutboundPolicy, routing: OutboundRouting, host: string): string {
@@ -106,8 +159,6 @@ function unrouted({ place, passthrough }: OutboundPolicy, why: string): RoutingO
 	return { kind: "refused", reason: "no_route", because: { place, text: `${why}; \`passthrough: false\` refuses it` } };
 }
 
-const NO_LISTENER: RoutingTrace = Object.freeze({ steps: [], considered: [], outcome: undefined });
-
 function upstreamListeningAt({ upstreams }: Snapshot, host: string): UpstreamPolicy | undefined {
 	for (const upstream of upstreams.values()) {
 		if (upstream.listen !== undefined && addressText(upstream.listen) === host) return upstream;
@@ -115,32 +166,74 @@ function upstreamListeningAt({ upstreams }: Snapshot, host: string): UpstreamPol
 	return undefined;
 }
 
-/** Why a route was taken or not, after its name. */
-export function verdictText({ match, action }: RoutePolicy, verdict: RouteVerdict): string {
-	switch (verdict.kind) {
-		case "matched":
-			return `matches: ${action.kind}`;
-		case "later":
-			return "would match as well, but an earlier route has won";
-		case "host":
-			return `the host is not ${match.host}`;
-		case "path":
-			return `the path does not fit ${match.path?.pattern}`;
-		case "method":
-			return `the method is not ${match.methods.join(" or ")}`;
-		case "header":
-		case "query":
-			return `${verdict.kind} ${verdict.name} is ${verdict.actual === undefined ? "absent" : JSON.stringify(verdict.actual)}, not ${JSON.stringify(verdict.expected)}`;
-		case "from":
-			return `it is only for requests of ${match.from.join(" or ")}`;
-		case "percent":
-			return `only ${verdict.percent} % of the requests take it`;
-		default:
-			return assertNever(verdict);
+function decision(stage: Decision["stage"], verdict: Decision["verdict"], { text, place }: TraceStep): Decision {
+	return { stage, verdict, atMs: 0, text, place, data: undefined };
+}
+
+function routeDecision({ route, verdict, text, place }: ConsideredStep): Decision {
+	const taken = verdict.kind === "matched" ? "yes" : verdict.kind === "later" ? "note" : "no";
+	return { stage: "route", verdict: taken, atMs: 0, text: `route ${route}: ${text}`, place, data: { route, why: verdict.kind } };
+}
+
+/** What follows from where it goes. */
+function consequences({ inbound }: Snapshot, outcome: RoutingOutcome, considered: readonly ConsideredStep[]): Decision[] {
+	switch (outcome.kind) {
+		case "application":
+			return inbound === undefined ? [] : applicationDecisions(inbound);
+		case "upstream":
+			return [...partly(outcome.route, considered), ...rewrites(outcome.route), ...upstreamDecisions(outcome.upstream, outcome.route)];
+		case "split":
+			return [...partly(outcome.route, considered), ...rewrites(outcome.route), ...splitDecisions(outcome.route, outcome.destinations)];
+		case "redirect": {
+			const text = `status ${outcome.status}, location ${outcome.location}`;
+			return [...partly(outcome.route, considered), { ...note("answer", text, outcome.route.place), data: { status: outcome.status } }];
+		}
+		case "respond": {
+			const { status, contentType, body } = outcome.respond;
+			const text = `status ${status}, ${body.length} bytes of ${contentType}`;
+			return [...partly(outcome.route, considered), { ...note("answer", text, outcome.route.place), data: { status } }];
+		}
+		case "passthrough":
+		case "refused":
+			return [];
 	}
 }
 
-/** `file:line:column` */
-export function placeText({ file, line, column }: Place): string {
-	return `${file}:${line}:${column}`;
+/** Where a route takes only a part, what becomes of the others. */
+function partly(route: RoutePolicy | undefined, considered: readonly ConsideredStep[]): Decision[] {
+	if (route === undefined || route.match.percent >= 100) return [];
+	const next = considered.find(({ verdict }) => verdict.kind === "later");
+	const others = next === undefined ? "no other route matches" : `route ${next.route} matches next`;
+	return [note("route", `the other ${percentText(100 - route.match.percent)} go on: ${others}`, next?.place ?? route.place)];
+}
+
+function rewrites(route: RoutePolicy | undefined): Decision[] {
+	if (route === undefined) return [];
+	const { rewriteHost, rewritePath, requestHeaders, responseHeaders, match, place } = route;
+	const texts: string[] = [];
+	if (rewriteHost !== undefined) texts.push(`the Host field becomes ${rewriteHost}`);
+	if (rewritePath !== undefined) {
+		const what = match.path?.kind === "prefix" ? `${match.path.pattern.slice(0, -"/**".length) || "/"} in the path` : "the path";
+		texts.push(`${what} becomes ${rewritePath}`);
+	}
+	for (const [side, { set, add, remove }] of [
+		["request", requestHeaders],
+		["answer", responseHeaders],
+	] as const) {
+		const names = (list: readonly { readonly name: string }[]) => list.map(({ name }) => name).join(", ");
+		if (remove.length !== 0) texts.push(`the ${side} loses ${remove.join(", ")}`);
+		if (set.length !== 0) texts.push(`the ${side} gets ${names(set)} set`);
+		if (add.length !== 0) texts.push(`the ${side} gets ${names(add)} added`);
+	}
+	return texts.map((text) => note("route", text, place));
+}
+
+function splitDecisions(route: RoutePolicy, destinations: readonly SplitShare[]): Decision[] {
+	const shares = destinations.map(({ upstream, share }) => ({ upstream: upstream.name, share }));
+	return [
+		note("route", actionText(route.action), route.place, { shares }),
+		...destinations.flatMap(({ upstream }) =>
+			upstreamDecisions(upstream, route).map((each) => ({ ...each, text: `${upstream.name}: ${each.text}` })),
+		),
+	];
 }

@@ -15,14 +15,14 @@ export interface Routed {
 export interface RoutingOptions {
 	/** Whose requests these are: what `from` is compared with. */
 	readonly service: string;
-	/** For `percent`, where no draw is handed in. */
-	readonly rng: Rng;
+	/** For `percent`; without it, and without a draw handed in, every request belongs to each percentage. */
+	readonly rng?: Rng;
 }
 
 /** Immutable; built when the policy changes. The data plane and `nexus explain` ask the same object. */
 export class OutboundRouting {
 	readonly table: RouteTable;
-	readonly #rng: Rng;
+	readonly #rng: Rng | undefined;
 	readonly #byRoute = new Map<RoutePolicy, Routed>();
 	/** Upstreams that a Host may name: those without a route for their name. A route that names a host decides alone about it. */
 	readonly #byHost = new Map<string, Routed>();
@@ -43,7 +43,7 @@ export class OutboundRouting {
 
 	/** A number for all that is decided about one request, for `decide` and `table.considered` alike; undefined where nothing is drawn. */
 	draw(): number | undefined {
-		return this.table.draws ? this.#rng() : undefined;
+		return this.table.draws ? this.#rng?.() : undefined;
 	}
 
 	/** `host` as received; `target` in origin-form, its query included; `method` as received. */
