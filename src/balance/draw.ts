@@ -10,6 +10,11 @@ export interface Draw {
 	exceptBoth(rng: Rng, a: number, b: number): number;
 }
 
+/** In proportion to positive `weights`, in the cheapest way. */
+export function drawOf(weights: readonly number[]): Draw {
+	return weights.every((weight) => weight === weights[0]) ? new EvenDraw(weights.length) : new WeightedDraw(weights);
+}
+
 /** Every index 0..size-1 alike. */
 export class EvenDraw implements Draw {
 	readonly #size: number;

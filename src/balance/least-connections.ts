@@ -1,6 +1,6 @@
 /** To whoever has least to do: fewest active requests per weight, of all or of two drawn at random. */
 import type { Rng } from "../core/rng.ts";
-import { type Draw, EvenDraw, WeightedDraw } from "./draw.ts";
+import { type Draw, drawOf } from "./draw.ts";
 import type { Candidate, Picker } from "./picker.ts";
 
 // Up to here looking at every endpoint costs no more than two draws, and finds the best instead of a good one.
@@ -8,13 +8,15 @@ const FULL_SCAN_MAX = 8;
 
 export class LeastConnectionsPicker<E extends Candidate> implements Picker<E> {
 	readonly #endpoints: readonly E[];
+	readonly #weights: readonly number[];
 	readonly #draw: Draw;
 	readonly #rng: Rng;
 
-	/** At least two endpoints; `even` when all weights are equal. */
-	constructor(endpoints: readonly E[], even: boolean, rng: Rng) {
+	/** At least two endpoints and the weight of each. */
+	constructor(endpoints: readonly E[], weights: readonly number[], rng: Rng) {
 		this.#endpoints = endpoints;
-		this.#draw = even ? new EvenDraw(endpoints.length) : new WeightedDraw(endpoints.map((e) => e.weight));
+		this.#weights = weights;
+		this.#draw = drawOf(weights);
 		this.#rng = rng;
 	}
 
@@ -25,25 +27,30 @@ export class LeastConnectionsPicker<E extends Candidate> implements Picker<E> {
 	/** Among those that are equally idle the weights decide, by one random number. */
 	#leastOfAll(avoid: E | undefined): E | undefined {
 		const endpoints = this.#endpoints;
+		const weights = this.#weights;
 		let best: E | undefined;
+		let bestWeight = 0;
 		let tiedWeight = 0;
 		for (let i = 0; i < endpoints.length; i++) {
 			const endpoint = endpoints[i] as E;
 			if (endpoint === avoid) continue;
-			const order = best === undefined ? -1 : compareLoad(endpoint, best);
+			const weight = weights[i] as number;
+			const order = best === undefined ? -1 : compareLoad(endpoint, weight, best, bestWeight);
 			if (order > 0) continue;
 			if (order < 0) {
 				best = endpoint;
+				bestWeight = weight;
 				tiedWeight = 0;
 			}
-			tiedWeight += endpoint.weight;
+			tiedWeight += weight;
 		}
-		if (best === undefined || tiedWeight === best.weight) return best;
+		if (best === undefined || tiedWeight === bestWeight) return best;
 		let target = this.#rng() * tiedWeight;
 		for (let i = 0; i < endpoints.length; i++) {
 			const endpoint = endpoints[i] as E;
-			if (endpoint === avoid || compareLoad(endpoint, best) !== 0) continue;
-			target -= endpoint.weight;
+			const weight = weights[i] as number;
+			if (endpoint === avoid || compareLoad(endpoint, weight, best, bestWeight) !== 0) continue;
+			target -= weight;
 			if (target < 0) return endpoint;
 		}
 		return best;
@@ -63,11 +70,11 @@ export class LeastConnectionsPicker<E extends Candidate> implements Picker<E> {
 		if (endpoints[j] === avoid) j = draw.exceptBoth(rng, i, j);
 		const first = endpoints[i] as E;
 		const second = endpoints[j] as E;
-		return compareLoad(second, first) < 0 ? second : first;
+		return compareLoad(second, this.#weights[j] as number, first, this.#weights[i] as number) < 0 ? second : first;
 	}
 }
 
 /** Negative where `a` has less to do for its weight than `b`: a.active / a.weight against b.active / b.weight, undivided. */
-function compareLoad(a: Candidate, b: Candidate): number {
-	return a.activeRequests * b.weight - b.activeRequests * a.weight;
+function compareLoad(a: Candidate, weightOfA: number, b: Candidate, weightOfB: number): number {
+	return a.activeRequests * weightOfB - b.activeRequests * weightOfA;
 }

@@ -1,6 +1,6 @@
 /** At random, in proportion to the weights. */
 import type { Rng } from "../core/rng.ts";
-import { type Draw, EvenDraw, WeightedDraw } from "./draw.ts";
+import { type Draw, drawOf } from "./draw.ts";
 import type { Candidate, Picker } from "./picker.ts";
 
 export class RandomPicker<E extends Candidate> implements Picker<E> {
@@ -8,10 +8,10 @@ export class RandomPicker<E extends Candidate> implements Picker<E> {
 	readonly #draw: Draw;
 	readonly #rng: Rng;
 
-	/** At least two endpoints; `even` when all weights are equal. */
-	constructor(endpoints: readonly E[], even: boolean, rng: Rng) {
+	/** At least two endpoints and the weight of each. */
+	constructor(endpoints: readonly E[], weights: readonly number[], rng: Rng) {
 		this.#endpoints = endpoints;
-		this.#draw = even ? new EvenDraw(endpoints.length) : new WeightedDraw(endpoints.map((e) => e.weight));
+		this.#draw = drawOf(weights);
 		this.#rng = rng;
 	}
 

@@ -21,13 +21,13 @@ export class WeightedPicker<E extends Candidate> implements TurnPicker<E> {
 	readonly #heap: Uint32Array;
 	#now = 0;
 
-	/** At least two endpoints. `waits` of the predecessor; newcomers start somewhere within their first period. */
-	constructor(endpoints: readonly E[], rng: Rng, waits: ReadonlyMap<E, number>) {
+	/** At least two endpoints and the weight of each. `waits` of the predecessor; newcomers start somewhere within their first period. */
+	constructor(endpoints: readonly E[], weights: readonly number[], rng: Rng, waits: ReadonlyMap<E, number>) {
 		this.#endpoints = endpoints;
-		this.#periods = Float64Array.from(endpoints, (e) => 1 / e.weight);
+		this.#periods = Float64Array.from(weights, (weight) => 1 / weight);
 		this.#heap = Uint32Array.from(endpoints, (_, i) => i);
 		const start = rng();
-		this.#dueAt = Float64Array.from(endpoints, (e, i) => (waits.get(e) ?? (start + i * GOLDEN) % 1) / e.weight);
+		this.#dueAt = Float64Array.from(weights, (weight, i) => (waits.get(endpoints[i] as E) ?? (start + i * GOLDEN) % 1) / weight);
 		heapify(this.#heap, this.#dueAt);
 	}
 

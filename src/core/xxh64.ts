@@ -60,7 +60,7 @@ export function xxh64(text: string, into: Hash64Slot = new Hash64Slot(), seed = 
 
 /** Hashes the UTF-8 bytes of any text; without an allocation where it is ASCII. */
 export function xxh64Utf8(text: string, into: Hash64Slot = new Hash64Slot(), seed = 0): Hash64 {
-	return xxh64(isAscii(text) ? text : Buffer.from(text, "utf8").latin1Slice(), into, seed);
+	return xxh64(isAscii(text) ? text : Buffer.from(text, "utf8").toString("latin1"), into, seed);
 }
 
 /** `hash` modulo `divisor`, an integer 1..HASH_DIVISOR_MAX (RangeError otherwise); exact. */

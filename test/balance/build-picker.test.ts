@@ -6,7 +6,7 @@ import { seededRng } from "../../src/core/rng.ts";
 import type { BalancingKind } from "../../src/policy/snapshot.ts";
 import { endpoint, endpointsOf, type TestEndpoint, tally, worstShareError } from "./support.ts";
 
-const KINDS: readonly BalancingKind[] = ["round-robin", "least-connections", "weighted", "random"];
+const KINDS: readonly BalancingKind[] = ["round-robin", "least-connections", "weighted", "random", "peak-ewma", "ring-hash", "maglev"];
 const WEIGHT_SETS: readonly (readonly number[])[] = [
 	[1, 1, 1],
 	[5, 1, 1],
@@ -93,13 +93,14 @@ for (const kind of KINDS) {
 
 		it("holds its promises through 2,000 seeded changes of membership", () => {
 			const rng = seededRng(99);
+			const small = { ringSizeMin: 16, tableSize: 101, now: () => 0 };
 			let members = endpointsOf([1, 2, 3]);
 			let picker: Picker<TestEndpoint> | undefined;
 			for (let step = 0; step < 2_000; step++) {
 				if (members.length > 0 && rng() < 0.5) members = members.filter((_, i) => i !== Math.floor(rng() * members.length));
 				else members = [...members, endpoint(`n${step}`, 1 + Math.floor(rng() * 4))];
-				picker = buildPicker(KINDS[Math.floor(rng() * KINDS.length)] ?? kind, members, rng, picker);
-				picker = buildPicker(kind, members, rng, picker);
+				picker = buildPicker(KINDS[Math.floor(rng() * KINDS.length)] ?? kind, members, rng, picker, small);
+				picker = buildPicker(kind, members, rng, picker, small);
 				for (let i = 0; i < 5; i++) {
 					const avoid = rng() < 0.3 ? members[Math.floor(rng() * members.length)] : undefined;
 					const picked: TestEndpoint | undefined = picker.pick(avoid);

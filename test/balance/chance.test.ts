@@ -4,7 +4,7 @@ import { buildPicker } from "../../src/balance/build-picker.ts";
 import { EvenDraw, WeightedDraw } from "../../src/balance/draw.ts";
 import { seededRng } from "../../src/core/rng.ts";
 import type { BalancingKind } from "../../src/policy/snapshot.ts";
-import { endpointsOf, type TestEndpoint } from "./support.ts";
+import { endpoint, endpointsOf, type TestEndpoint } from "./support.ts";
 
 describe("draws", () => {
 	const weights = [1, 2, 3, 4, 10];
@@ -64,8 +64,7 @@ describe("least-connections", () => {
 	it("looks at no more than two endpoints per pick at 10,000", () => {
 		let reads = 0;
 		const endpoints = Array.from({ length: 10_000 }, (_, i) => ({
-			name: `e${i}`,
-			weight: 1 + (i % 2),
+			...endpoint(`e${i}`, 1 + (i % 2)),
 			get activeRequests() {
 				reads++;
 				return 0;

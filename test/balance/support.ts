@@ -8,7 +8,7 @@ export interface TestEndpoint extends Candidate {
 }
 
 export function endpoint(name: string, weight = 1): TestEndpoint {
-	return { name, weight, activeRequests: 0 };
+	return { name, key: name, weight, activeRequests: 0, latency: undefined };
 }
 
 export function endpointsOf(weights: readonly number[]): TestEndpoint[] {

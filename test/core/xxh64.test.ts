@@ -20,7 +20,7 @@ describe("xxh64", () => {
 		const rng = seededRng(1);
 		for (let length = 0; length <= 100; length++) {
 			const bytes = Uint8Array.from({ length }, () => Math.floor(rng() * 256));
-			const text = Buffer.from(bytes).latin1Slice();
+			const text = Buffer.from(bytes).toString("latin1");
 			for (const seed of [0, 1, 0x9e3779b1, 2 ** 32, 2 ** 53 - 1]) {
 				assert.equal(latin1(text, seed), reference(bytes, BigInt(seed)), `length ${length}, seed ${seed}`);
 			}
@@ -30,7 +30,7 @@ describe("xxh64", () => {
 	it("hashes the UTF-8 bytes of text that is not ASCII, and the bytes of latin1 text as they are", () => {
 		const utf8 = Buffer.from("grüße, 世界");
 		assert.equal(ofUtf8("grüße, 世界"), reference(utf8, 0n));
-		assert.equal(latin1(utf8.latin1Slice(), 0), reference(utf8, 0n));
+		assert.equal(latin1(utf8.toString("latin1"), 0), reference(utf8, 0n));
 		assert.notEqual(ofUtf8("ü"), latin1("ü", 0));
 		assert.equal(ofUtf8("plain", 7), latin1("plain", 7));
 	});
