@@ -119,6 +119,7 @@ export function safeJson(value: unknown): string {
 	return JSON.stringify(value).replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-function printable(text: string): string {
+/** Text from outside, with what a terminal would obey taken out. */
+export function printable(text: string): string {
 	return text.replace(UNPRINTABLE, "\ufffd");
 }

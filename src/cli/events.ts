@@ -3,6 +3,7 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { eventLine, readShownEvent, safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
+import { pause } from "./pause.ts";
 import { SseReader } from "./sse-reader.ts";
 
 export interface EventsOptions {
@@ -195,21 +196,6 @@ function unreachable(base: URL, thrown: unknown): string {
 
 function causeOf(thrown: unknown): string {
 	return messageOf(thrown instanceof Error && thrown.cause !== undefined ? thrown.cause : thrown);
-}
-
-async function pause(ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
-	// Timers of the clock do not keep the process alive; while nothing but one is left, this does.
-	const { port1 } = new MessageChannel();
-	port1.ref();
-	try {
-		await new Promise<void>((resolve) => {
-			clock.setTimer(ms, resolve);
-			signal.addEventListener("abort", () => resolve(), { once: true });
-		});
-	} finally {
-		port1.close();
-	}
-	signal.throwIfAborted();
 }
 
 function refuse(io: CliIo, message: string): number {

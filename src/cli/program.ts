@@ -1,6 +1,9 @@
 /** The commands, their options and their help. Which code stands behind `sidecar` and `serve` is handed in: cli/ knows neither. */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { systemClock } from "../core/clock.ts";
 import type { CliIo } from "./io.ts";
+import { listenForStop } from "./stop-signals.ts";
+import type { TapCommandOptions } from "./tap.ts";
 
 /** Exit codes, of every command alike. */
 export const EXIT = Object.freeze({
@@ -58,6 +61,7 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addMesh(program, io, done);
 	addPolicy(program, io, done);
 	addEvents(program, io, done);
+	addTap(program, io, done);
 	return program;
 }
 
@@ -205,6 +209,45 @@ function addEvents(program: Command, io: CliIo, done: (code: number) => void): v
 			const { runEvents } = await import("./events.ts");
 			done(await runEvents(options, io));
 		});
+}
+
+function addTap(program: Command, io: CliIo, done: (code: number) => void): void {
+	program
+		.command("tap")
+		.description("live decision traces of one sidecar: why each request goes as it does")
+		.argument("<url>", "its admin API")
+		.option("--route <name>", "route of the policy")
+		.option("--upstream <name>", "upstream that it went to")
+		.option("--status <status>", "answers with this status, or of this class: 503, 5xx")
+		.option("--reason <code>", "answers of the sidecar itself with this reason: breaker_open (docs/reasons.md)")
+		.option("--method <method>", "request method")
+		.option("--host <host>", "host of the request; `*.suffix` allowed")
+		.option("--header <name:value>", "a header of the request; may be repeated", collect, [])
+		.option("--min-duration <time>", "only those that took so long: 250ms")
+		.option("--rate <count>", "traces a second at most (default: 10); the rest is counted", wholeNumber)
+		.option("--limit <count>", "end after so many", wholeNumber)
+		.option("--json", "one JSON object a line", false)
+		.addHelpText(
+			"after",
+			`${examples(
+				["nexus tap http://127.0.0.1:15000", "every request, with each decision and the line of the policy behind it"],
+				["nexus tap http://127.0.0.1:15000 --upstream payments --status 5xx", "what goes wrong on the way to payments"],
+				["nexus tap http://127.0.0.1:15000 --min-duration 1s --limit 1", "the next request that takes longer than a second"],
+				["nexus tap http://127.0.0.1:15000 --header x-user:alice --json | jq .decisions", "as JSON, for one user"],
+			)}
+Ctrl-C ends it. While nobody taps, a sidecar collects nothing.`,
+		)
+		.action(async (url: string, options: Omit<TapCommandOptions, "url">) => {
+			const { runTap } = await import("./tap.ts");
+			done(await runTap({ ...options, url }, io, { clock: systemClock, signal: stopSignal() }));
+		});
+}
+
+/** Aborted by Ctrl-C and its kin. */
+function stopSignal(): AbortSignal {
+	const abort = new AbortController();
+	void listenForStop(process, systemClock).first.then(() => abort.abort());
+	return abort.signal;
 }
 
 interface EventsFlags {

@@ -7,7 +7,7 @@ import { type Roles, runProgram } from "../../src/cli/program.ts";
 import { NexusProcess, temporaryFolder } from "../support/processes.ts";
 import { captureIo } from "./capture-io.ts";
 
-const COMMANDS = ["sidecar", "serve", "up", "run", "check", "explain", "events"];
+const COMMANDS = ["sidecar", "serve", "up", "run", "check", "explain", "events", "tap"];
 const PROGRAM = fileURLToPath(new URL("../../bin/nexus", import.meta.url));
 
 async function call(...argv: string[]): Promise<{ code: number; out: string; err: string; handed: unknown[] }> {
@@ -52,6 +52,8 @@ test("a wrong command line ends with 2, says what is wrong on standard error, an
 		[["explain", "a.yaml"], /required option '--url <url>'/],
 		[["explain", "a.yaml", "--url", "/", "--direction", "up"], /Allowed choices are inbound, outbound/],
 		[["events", "--limit", "many"], /a whole number is needed/],
+		[["tap"], /missing required argument 'url'/],
+		[["tap", "http://127.0.0.1:1", "--rate", "fast"], /a whole number is needed/],
 		[["run", "--config", "a.yaml"], /missing required argument 'command'/],
 		[["serve", "--port", "1"], /unknown option '--port'/],
 	] as const) {
