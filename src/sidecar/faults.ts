@@ -170,21 +170,24 @@ export class FaultBook implements MetricSource {
 	/** The one before that says the same, with the line where it stands now and the end that it had (`for` counts once); else a new one. */
 	#carryOver(fault: FaultPolicy, before: ReadonlyMap<string, Held>): Held {
 		const same = before.get(keyOf(fault));
-		if (same === undefined || !isSameFault(same.fault, fault)) return this.#hold(fault);
-		same.fault = { ...fault, expiresAtMs: same.fault.expiresAtMs };
-		return same;
+		if (same !== undefined && isSameFault(same.fault, fault)) {
+			same.fault = { ...fault, expiresAtMs: same.fault.expiresAtMs };
+			return same;
+		}
+		const held = this.#hold(fault);
+		// Past when it was read: it never was in force, so that it does not end either.
+		if (held.endsAtMs <= this.#deps.clock.monotonicMs()) this.#drop(held);
+		return held;
 	}
 
 	#hold(fault: FaultPolicy): Held {
-		const { clock } = this.#deps;
-		const endsAtMs = leaseEndMs(fault.expiresAtMs, clock);
-		const held: Held = { fault, endsAtMs, timer: undefined, over: endsAtMs <= clock.monotonicMs() };
+		const held: Held = { fault, endsAtMs: leaseEndMs(fault.expiresAtMs, this.#deps.clock), timer: undefined, over: false };
 		this.#watch(held);
 		return held;
 	}
 
 	#watch(held: Held): void {
-		if (held.over || held.endsAtMs === Number.POSITIVE_INFINITY) return;
+		if (held.endsAtMs === Number.POSITIVE_INFINITY) return;
 		const { clock } = this.#deps;
 		const leftMs = held.endsAtMs - clock.monotonicMs();
 		held.timer = clock.setTimer(Math.min(Math.max(0, Math.ceil(leftMs)), TIMER_MS_MAX), () => {

@@ -135,6 +135,14 @@ test("a lease without an upstream, or with the name of a fault of the policy, is
 	assert.deepEqual([book.list().length, changes()], [1, []]);
 });
 
+test("a lease whose end passes before it is in force acts on nothing and ends at once", () => {
+	const { book, lease, changes, clock } = rig();
+	assert.equal(book.put(lease({}, -5)).kind, "added");
+	assert.equal(book.injector("payments").decide(REQUEST, A), undefined);
+	clock.advance(0);
+	assert.deepEqual([book.list(), changes(), clock.pendingTimers], [[], ["f1 added", "f1 expired"], 0]);
+});
+
 test("a lease without an end is a mistake of the program", () => {
 	const { book } = rig();
 	assert.throws(() => book.put(faultOf()), /has no end/);
