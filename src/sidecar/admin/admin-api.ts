@@ -115,8 +115,16 @@ export class AdminApi {
 		const { outcome } = trace;
 		if (outcome === undefined) return `the policy has no ${direction} section, so no listener takes this request`;
 		const name = outcome.kind === "upstream" ? outcome.upstream.name : undefined;
-		const endpoints = this.#view.upstreams().find((upstream) => upstream.name === name)?.endpoints;
-		return { ...explainJson(request, trace), endpoints };
+		return { ...explainJson(request, trace), ...(name === undefined ? {} : this.#live(name)) };
+	}
+
+	/** What the policy alone cannot say: how the upstream is just now. */
+	#live(name: string): Record<string, unknown> {
+		const upstream = this.#view.upstreams().find((one) => one.name === name);
+		if (upstream === undefined) return {};
+		const { endpoints, breakers, concurrency, panic, retryBudget } = upstream;
+		const inForce = this.#view.faults.list().filter((fault) => fault.upstream === name);
+		return { endpoints, live: { breakers, concurrency, panic, retryBudget, ...listed(inForce) } };
 	}
 
 	#events(call: Call): void {

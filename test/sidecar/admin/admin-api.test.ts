@@ -69,7 +69,10 @@ test("/explain tells the route, the line of the policy and the endpoints as they
 	const outcome = json.outcome as { kind: string; upstream: string; route: string; because: { place: { line: number } } };
 	assert.deepEqual([outcome.kind, outcome.upstream, outcome.route, outcome.because.place.line], ["upstream", "payments", "pay", 5]);
 	assert.equal((json.endpoints as { health: string }[])[0]?.health, "unhealthy");
+	const live = json.live as { breakers: { state: string }[]; panic: boolean; faults: { name: string }[] };
+	assert.deepEqual([live.breakers[0]?.state, live.panic, live.faults.map(({ name }) => name)], ["closed", true, ["slow"]]);
 	const refused = await call("GET", "/explain?url=http://search/");
+	assert.equal(refused.json.live, undefined);
 	assert.equal((refused.json.outcome as { reason: string }).reason, "no_route");
 });
 
