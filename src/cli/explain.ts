@@ -67,10 +67,12 @@ function explainEndpoints({ endpoints, loadBalancing }: UpstreamPolicy): Endpoin
 	if (endpoints.kind !== "static") return { source: sourceText(endpoints), candidates: [], picks: [] };
 	const total = endpoints.endpoints.reduce((sum, { weight }) => sum + weight, 0);
 	const candidates = endpoints.endpoints.map(({ address, weight, zone }) => ({
+		key: addressText(address),
 		address: addressText(address),
 		weight,
 		zone,
 		activeRequests: 0,
+		latency: undefined,
 		share: weight / total,
 	}));
 	const picker = buildPicker(loadBalancing, candidates, seededRng(1));
