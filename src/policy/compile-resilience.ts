@@ -1,6 +1,6 @@
 /** Breaker, ejection, retries, rate limits and faults: typed configuration -> what the data plane runs. Nothing can fail here any more. */
 
-import { compileRequestMatch } from "./compile-match.ts";
+import { compileMatch } from "./compile-match.ts";
 import { DEFAULTS } from "./defaults.ts";
 import type { Places } from "./places.ts";
 import type {
@@ -165,7 +165,7 @@ export function compileFaults(config: FaultConfig | undefined, upstream: string,
 		upstream,
 		action,
 		percent,
-		match: config.match && compileRequestMatch(config.match),
+		match: config.match && compileMatch(config.match),
 		endpoints: config.endpoints ?? [],
 		endpointsMax: config.maxAffected,
 		exempt: config.exempt,

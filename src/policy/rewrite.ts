@@ -37,12 +37,11 @@ function replacePath(target: string, pattern: PathMatch | undefined, replacement
 	if (target.charCodeAt(0) !== SLASH) return target;
 	const query = target.indexOf("?");
 	const end = query === -1 ? target.length : query;
-	if (pattern?.kind !== "prefix") return replacement + target.slice(end);
-	const prefixLength = pattern.pattern.length - "/**".length;
-	if (end <= prefixLength) return replacement + target.slice(end);
-	// What is left begins with a slash.
+	const kept = pattern?.kind === "prefix" ? pattern.pattern.length - "/**".length : end;
+	// What is kept begins with a slash, so that it stays a path.
+	if (kept >= end || target.charCodeAt(kept) !== SLASH) return replacement + target.slice(end);
 	const base = replacement.endsWith("/") ? replacement.slice(0, -1) : replacement;
-	return base + target.slice(prefixLength);
+	return base + target.slice(kept);
 }
 
 /** `//host` and what browsers take for it would lead elsewhere. */

@@ -11,7 +11,8 @@ const BODY_CHARS_MAX = 64 * 1024;
 
 const method = text("method", parseMethod);
 
-const requestKeys = {
+/** Which requests a route takes, or a fault touches. */
+export const match = z.strictObject({
 	host: optional(text("host pattern", parseHostPattern), "Host without its port: a name, or `*.suffix`. Without it: every host."),
 	path: optional(
 		text("path pattern", parsePathMatch, "^/"),
@@ -24,14 +25,6 @@ const requestKeys = {
 		"Headers: a value is compared whole; `{ prefix: TEXT }`, `{ present: true }` and `{ absent: true }` ask for less.",
 	),
 	query: optional(queryMatches, "Query parameters, decoded once, in the same way; the first of a name counts."),
-};
-
-/** Which attempts a fault touches; who sends them and how many is said elsewhere. */
-export const requestMatch = z.strictObject(requestKeys);
-
-/** Which requests a route takes. */
-export const match = z.strictObject({
-	...requestKeys,
 	from: optional(oneOrMore("name", parseName, 100), "Source services: on the way out this service itself. Without it: any."),
 	percent: byDefault(percent, DEFAULTS.matchPercent, "Percentage of the requests that fit otherwise, 0 to 100; drawn for each request."),
 });
@@ -47,5 +40,4 @@ export const respond = z.strictObject({
 });
 
 export type MatchConfig = z.output<typeof match>;
-export type RequestMatchConfig = z.output<typeof requestMatch>;
 export type RespondConfig = z.output<typeof respond>;

@@ -13,7 +13,7 @@ import {
 	parseStatusRange,
 	parseTimestamp,
 } from "./resilience-values.ts";
-import { requestMatch, respond } from "./schema-match.ts";
+import { match, respond } from "./schema-match.ts";
 import {
 	byDefault,
 	duration,
@@ -254,7 +254,7 @@ function parseEndpoint(written: string) {
 export const fault = z.strictObject({
 	name: optional(name, "Stands in answers, metrics and events; by default made of the upstream and the kind."),
 	...faultKinds,
-	match: optional(requestMatch, "Requests that are touched, as routes match; by default all."),
+	match: optional(match, "Requests that are touched, as routes match; by default all."),
 	endpoints: optional(list(text("address", parseEndpoint), { min: 1, max: 1_000 }), "Endpoints that are touched; by default all."),
 	maxAffected: optional(integer(1, 10_000), "At most so many different endpoints are touched."),
 	exempt: byDefault(flag, DEFAULTS.fault.exempt, "Whether breaker and ejection look away."),

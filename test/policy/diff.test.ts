@@ -76,7 +76,60 @@ test("routes in another order are a change, since the first that matches wins", 
 test("settings of the whole sidecar are named one by one", () => {
 	const result = diff([
 		"service: a",
-		"service: b\ndrainTimeout: 1s\naccessLog: {}\nadmin: { listen: 127.0.0.1:1 }\nnexus: { url: http://h }\ntrustDomain: x",
+		"service: b\ndrainTimeout: 1s\naccessLog: {}\nadmin: { listen: 127.0.0.1:1 }\nnexus: { url: http://h }\ntrustDomain: x\nzone: z\ntracing: { otlp: http://h, allow: [] }",
 	]);
-	assert.deepEqual(result.settings, ["service", "trustDomain", "admin", "nexus", "accessLogSample", "drainTimeoutMs"]);
+	assert.deepEqual(result.settings, [
+		"service",
+		"trustDomain",
+		"zone",
+		"admin",
+		"nexus",
+		"tracing",
+		"traceAllowed",
+		"accessLogSample",
+		"drainTimeoutMs",
+	]);
+});
+
+test("each part of resilience and balancing is a part of its own", () => {
+	const cases: [written: string, parts: string[]][] = [
+		["hashOn: ip, loadBalancing: maglev", ["loadBalancing", "balancing"]],
+		["panicThreshold: 10", ["balancing"]],
+		["circuitBreaker: {}", ["circuitBreaker", "concurrency"]],
+		["circuitBreaker: { failureThreshold: 0 }", ["concurrency"]],
+		["outlierDetection: { consecutiveFailures: 3 }", ["outlierDetection"]],
+		["retry: { attempts: 1 }", ["retry"]],
+		["retry: { budget: { ratio: 0.1 } }", ["retryBudget"]],
+		["rateLimits: [{ name: a, requestsPerSecond: 1 }]", ["rateLimits"]],
+		["fault: { abort: {} }", ["faults"]],
+		["retry: {}, outlierDetection: {}, rateLimits: [], timeout: {}", []],
+	];
+	for (const [written, parts] of cases) {
+		const result = diff(["address: h:1 }]", `address: h:1 }], ${written}`]);
+		assert.deepEqual(result.upstreams.get("u"), parts.length === 0 ? { kind: "unchanged" } : { kind: "changed", parts }, written);
+	}
+	const inbound = diff(["3000 }", "3000, rateLimits: [{ name: a, requestsPerSecond: 1 }], circuitBreaker: {} }"]).inbound;
+	assert.deepEqual(inbound, { kind: "changed", parts: ["rateLimits", "circuitBreaker", "concurrency"] });
+});
+
+test("what policies say is a change of the upstreams that they fill, whichever way it is written", () => {
+	const filled = diff(["service: a", "service: a\npolicies: [{ to: u, retry: { attempts: 1 } }]"]);
+	assert.deepEqual(Object.fromEntries(filled.upstreams), { u: { kind: "changed", parts: ["retry"] }, v: { kind: "unchanged" } });
+	const policy = BASE.replace("service: a", "service: a\npolicies: [{ to: u, retry: { attempts: 1 } }]");
+	const own = BASE.replace("address: h:1 }]", "address: h:1 }], retry: { attempts: 1 }");
+	assert.equal(diffSnapshots(load(policy), load(own)).empty, true);
+});
+
+test("a fault that ends after a while is not changed by being read again, one with another end is", () => {
+	const at = (text: string, wallMs: number) => {
+		const result = loadPolicy(text, "p.yaml", {}, 1, wallMs);
+		assert.ok(result.ok);
+		return result.snapshot;
+	};
+	const lease = (written: string) => BASE.replace("address: h:1 }]", `address: h:1 }], fault: { abort: {}, ${written} }`);
+	assert.equal(diffSnapshots(at(lease("for: 10m"), 1_000), at(lease("for: 10m"), 61_000)).empty, true);
+	assert.equal(diffSnapshots(at(lease("for: 10m"), 1_000), at(lease("for: 11m"), 1_000)).empty, false);
+	const [one, two] = ["2026-12-01T00:00:00Z", "2026-12-02T00:00:00Z"].map((end) => at(lease(`expiresAt: "${end}"`), 1_000));
+	assert.ok(one !== undefined && two !== undefined);
+	assert.equal(diffSnapshots(one, two).empty, false);
 });
