@@ -207,7 +207,6 @@ export class Breaker {
 	dispose(): void {
 		this.#leave();
 		this.#state = CLOSED;
-		this.#generation++;
 		this.#forced = "closed";
 	}
 

@@ -84,6 +84,10 @@ describe("the breakers of an upstream", () => {
 		assert.equal([...set.all()].at(-1)?.[0], OTHERS_KEY);
 		set.retain(new Set(["e1"]));
 		assert.notEqual(set.of("one too many"), shared, "there is room again");
+		assert.ok(
+			[...set.all()].some(([, breaker]) => breaker === shared),
+			"whoever has it already is still protected by it",
+		);
 	});
 
 	it("leave no timer behind", () => {

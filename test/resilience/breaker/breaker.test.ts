@@ -313,6 +313,26 @@ describe("a circuit breaker", () => {
 		assert.notEqual(breaker.acquire(), REJECTED);
 	});
 
+	it("takes no notice of a timer that fires after its state was left", () => {
+		const callbacks: (() => void)[] = [];
+		const clock = {
+			monotonicMs: () => 0,
+			wallMs: () => 0,
+			setTimer: (_: number, callback: () => void) => ({ cancel: () => void callbacks.push(callback) }),
+		};
+		const breaker = new Breaker(breakerPolicy({ trip: tripPolicy({ consecutiveFailures: 1 }) }), {
+			clock,
+			rng: seededRng(1),
+			onTransition: () => {},
+		});
+		breaker.settle(breaker.acquire(), "failure", 1, 0, "500");
+		breaker.force("open");
+		breaker.force("closed");
+		for (const callback of callbacks) callback();
+		assert.equal(callbacks.length, 1);
+		assert.equal(breaker.state, "closed");
+	});
+
 	it("may be forced by whoever is told of its change", () => {
 		const clock = new FakeClock();
 		const told: string[] = [];

@@ -61,6 +61,8 @@ test("a time that lies before the newest one, and a latency that is no number, d
 	window.record(false, false, Number.NaN, 4_000);
 	window.record(false, false, -1, 0);
 	assert.deepEqual([window.requests, window.totalMs], [3, 10]);
+	window.advance(5_999);
+	assert.equal(window.requests, 3, "a step back has dropped something");
 	window.advance(6_000);
 	assert.equal(window.requests, 0);
 });

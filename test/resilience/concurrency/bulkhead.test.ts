@@ -52,6 +52,10 @@ describe("a bulkhead", () => {
 		bulkhead.enter(gone);
 		bulkhead.cancel(gone);
 		bulkhead.leave(1, false);
+		assert.deepEqual(
+			[served, gone].map((w) => w.slotDeadline.dueTick),
+			[Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY],
+		);
 		clock.advance(10_000);
 		bulkhead.expire(served);
 		bulkhead.expire(gone);
@@ -91,6 +95,9 @@ describe("a bulkhead", () => {
 		assert.equal(told.length, 100_000);
 		assert.equal(deepest, 1);
 		assert.deepEqual(bulkhead.view(), { limit: 1, active: 0, pending: 0 });
+		for (const name of ["one more", "and another"]) bulkhead.enter(waiter(name));
+		bulkhead.leave(1, false);
+		assert.equal(told.at(-1), "and another got in");
 	});
 
 	it("goes on serving after one of those who got in has thrown", () => {

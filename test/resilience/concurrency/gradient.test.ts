@@ -81,6 +81,42 @@ describe("a gradient limit", () => {
 		assert.equal(gradient.limit, 50);
 	});
 
+	it("measures for nothing while no more than the lowest limit are under way", () => {
+		const gradient = new GradientLimit(BOUNDS, seededRng(1));
+		feed(gradient, 10, 3, 0, 20);
+		feed(gradient, 50, 3, 1_000, 200);
+		assert.equal(gradient.unloadedMs, 50);
+		const limits = new Set<number>();
+		for (let i = 0; i < 200_000; i++) {
+			gradient.sample(50, 3, 2_000 + i);
+			limits.add(gradient.limit);
+		}
+		assert.ok(!limits.has(3), "in three minutes it never had to lower its limit");
+	});
+
+	it("measures anew after a minute of load, and at once where answers are twice as fast as they can be", () => {
+		const gradient = new GradientLimit(BOUNDS, () => 0.99);
+		feed(gradient, 10, 3, 0, 20);
+		let measuredAtMs = 1_000;
+		while ((gradient.limit !== 3 || measuredAtMs < 1_020) && measuredAtMs < 100_000) gradient.sample(10, 20, ++measuredAtMs);
+		assert.ok(measuredAtMs > 60_000 * 1.14 && measuredAtMs < 60_000 * 1.16, `after ${measuredAtMs} ms`);
+
+		const fast = new GradientLimit(BOUNDS, () => 0.99);
+		feed(fast, 100, 3, 0, 20);
+		feed(fast, 4, 20, 1_000, 101);
+		assert.equal(fast.limit, 3);
+		feed(fast, 4, 3, 1_200, 20);
+		assert.deepEqual([fast.unloadedMs, fast.limit > 3], [4, true]);
+	});
+
+	it("learns nothing from what was sent under the limit before", () => {
+		const gradient = new GradientLimit(BOUNDS, seededRng(1));
+		feed(gradient, 50, 3, 100, 20);
+		for (let i = 0; i < 1_000; i++) gradient.sample(500, 20, 120 + i * 0.048);
+		feed(gradient, 50, 20, 170, 101);
+		assert.equal(gradient.limit, 30, "as if the slow ones had not been");
+	});
+
 	it("keeps to new bounds at once", () => {
 		const gradient = new GradientLimit(BOUNDS, seededRng(1));
 		feed(gradient, 10, 3, 0, 20);
@@ -120,6 +156,18 @@ describe("an adaptive bulkhead before an upstream that serves so many at a time"
 		simulation.servers = 20;
 		simulation.run(2_000).clear().run(5_000);
 		assert.ok(simulation.medianLimit >= 20 && simulation.medianLimit <= 44, `with 20 again it is ${simulation.medianLimit}`);
+	});
+
+	it("does not let it drown when it is fast again after it was slow for long enough to be believed", () => {
+		const simulation = simulate({ servers: 20, serviceMs: 10, clients: 400 });
+		simulation.run(5_000);
+		simulation.serviceMs = 100;
+		simulation.run(20_000);
+		assert.ok((simulation.bulkhead.view().minRttMs ?? 0) > 75, "slow is what it measured");
+		simulation.serviceMs = 10;
+		simulation.run(1_000).clear().run(5_000);
+		assert.ok(simulation.medianLimit >= 20 && simulation.medianLimit <= 44, `the limit is ${simulation.medianLimit}`);
+		assert.ok(simulation.latency(0.99) <= 40, `p99 is ${simulation.latency(0.99)} ms`);
 	});
 
 	it("takes a lasting change of its latency for the new measure, in both directions", () => {
