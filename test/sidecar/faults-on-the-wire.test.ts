@@ -56,7 +56,7 @@ async function inject(tested: TestSidecar, name: string, lease: Record<string, u
 }
 
 test("30 % of aborts are healed by the retries above them, and hurt where there are none", GUARD, async (t) => {
-	const tested = await mesh(t, "circuitBreaker: { failureThreshold: 1000 }");
+	const tested = await mesh(t, "circuitBreaker: { failureThreshold: 1000 }, retry: { backoff: { base: 1ms, max: 2ms } }");
 	await inject(tested, "f1", { abort: { percent: 30 } });
 	await inject(tested, "f2", { upstream: "bare", abort: { percent: 30 } });
 	const requests = 300;
