@@ -68,9 +68,10 @@ export class LeastConnectionsPicker<E extends Candidate> implements Picker<E> {
 		if (endpoints[i] === avoid) i = draw.except(rng, i);
 		let j = draw.except(rng, i);
 		if (endpoints[j] === avoid) j = draw.exceptBoth(rng, i, j);
+		const weights = this.#weights;
 		const first = endpoints[i] as E;
 		const second = endpoints[j] as E;
-		return compareLoad(second, this.#weights[j] as number, first, this.#weights[i] as number) < 0 ? second : first;
+		return compareLoad(second, weights[j] as number, first, weights[i] as number) < 0 ? second : first;
 	}
 }
 
