@@ -1,15 +1,14 @@
-/** `nexus explain`: what the sidecar would do with one request, offline, each line with the line of the policy behind it. */
-import { buildPicker } from "../balance/build-picker.ts";
-import type { Candidate } from "../balance/picker.ts";
-import { REASONS } from "../core/reasons.ts";
-import { seededRng } from "../core/rng.ts";
-import { addressText } from "../policy/address-text.ts";
-import { type ConsideredStep, type ExplainedRequest, explainRouting, placeText, type RoutingTrace } from "../policy/explain.ts";
+/** `nexus explain`: what the sidecar would do with one request, each decision with the line of the policy behind it. */
+import { writeFile } from "node:fs/promises";
+import { messageOf } from "../core/errors.ts";
+import type { Decision } from "../policy/decision-trace.ts";
+import { type ExplainedRequest, explainRouting, type RoutingTrace } from "../policy/explain.ts";
 import { explainJson, readExplainedRequest } from "../policy/explained-request.ts";
 import { formatFaults } from "../policy/load.ts";
 import { loadPolicyFile } from "../policy/load-file.ts";
-import type { EndpointsPolicy, UpstreamPolicy } from "../policy/snapshot.ts";
+import { printable } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
+import { decisionTree } from "./trace-text.ts";
 
 export interface ExplainOptions {
 	readonly method: string;
@@ -19,150 +18,85 @@ export interface ExplainOptions {
 	readonly header: readonly string[];
 	readonly from?: string;
 	readonly direction: "inbound" | "outbound";
-	readonly json: boolean;
+	/** Admin API of a sidecar whose state is added. */
+	readonly live?: string;
+	/** A file with such a state, instead. */
+	readonly state?: string;
+	/** Where the state of `live` is kept. */
+	readonly saveState?: string;
+	/** Undefined: where the output is no terminal. */
+	readonly json?: boolean;
+	readonly text?: boolean;
 }
 
-// Enough to see the rhythm of weights, little enough for one line.
-const PICKS = 8;
 // A person reads a screenful; `--json` has all of them.
 const ROUTES_SHOWN_MAX = 40;
 
-/** Resolves with 0 where a decision could be told (also a refusal), 1 where policy or request is wrong. */
+/** Resolves with 0 where a decision could be told (also a refusal), 1 where policy, request or state is wrong. */
 export async function runExplain(file: string, options: ExplainOptions, io: CliIo): Promise<number> {
 	const request = readExplainedRequest(options);
-	if (typeof request === "string") {
-		io.stderr.write(`--${request}\n`);
-		return 1;
-	}
+	if (typeof request === "string") return refuse(io, `--${request}`);
 	const { text, result } = await loadPolicyFile(file, process.env, 1);
 	if (!result.ok) {
 		io.stderr.write(formatFaults(result.faults, text, { color: io.colour }));
 		return 1;
 	}
 	const trace = explainRouting(result.snapshot, request);
-	if (trace.outcome === undefined) {
-		io.stderr.write(`${file}: the policy has no \`${request.direction}\` section, so no listener takes this request\n`);
-		return 1;
-	}
-	const choice = trace.outcome.kind === "upstream" ? explainEndpoints(trace.outcome.upstream) : undefined;
-	io.stdout.write(options.json ? `${JSON.stringify(toJson(request, trace, choice), null, 2)}\n` : render(request, trace, choice, io));
+	if (trace.outcome === undefined)
+		return refuse(io, `${file}: the policy has no \`${request.direction}\` section, so no listener takes this request`);
+	const decisions = await decisionsOf(trace, request, options);
+	if (typeof decisions === "string") return refuse(io, decisions);
+	const asJson = options.json === true || (options.text !== true && !io.stdout.isTTY);
+	io.stdout.write(asJson ? `${JSON.stringify({ ...explainJson(request, trace), decisions }, null, 2)}\n` : render(request, decisions, io));
 	return 0;
 }
 
-interface EndpointLine extends Candidate {
-	readonly address: string;
-	readonly zone: string | undefined;
-	/** Part of the requests that it gets in the long run, 0..1, while all are healthy and equally busy. */
-	readonly share: number;
-}
-
-interface EndpointChoice {
-	readonly source: string;
-	readonly candidates: readonly EndpointLine[];
-	/** What a fresh picker takes first; where it begins is random in each sidecar. */
-	readonly picks: readonly string[];
-}
-
-function explainEndpoints({ endpoints, loadBalancing }: UpstreamPolicy): EndpointChoice {
-	if (endpoints.kind !== "static") return { source: sourceText(endpoints), candidates: [], picks: [] };
-	const total = endpoints.endpoints.reduce((sum, { weight }) => sum + weight, 0);
-	const candidates = endpoints.endpoints.map(({ address, weight, zone }) => ({
-		key: addressText(address),
-		address: addressText(address),
-		weight,
-		zone,
-		activeRequests: 0,
-		latency: undefined,
-		share: weight / total,
-	}));
-	const picker = buildPicker(loadBalancing, candidates, seededRng(1));
-	const picks = candidates.length === 1 ? [] : Array.from({ length: PICKS }, () => picker.pick()?.address ?? "none");
-	return { source: sourceText(endpoints), candidates, picks };
-}
-
-function sourceText(endpoints: EndpointsPolicy): string {
-	switch (endpoints.kind) {
-		case "static":
-			return endpoints.endpoints.length === 1 ? "1 endpoint" : `${endpoints.endpoints.length} endpoints`;
-		case "file":
-			return `endpoints from the file ${endpoints.path}, read when the sidecar runs`;
-		case "dns": {
-			const port = endpoints.port === undefined ? "" : `, port ${endpoints.port}`;
-			return `endpoints from DNS (${endpoints.type} of ${endpoints.name}${port}), resolved every ${endpoints.refreshMs / 1000} s when the sidecar runs`;
+/** A string says what is wrong with the state. */
+async function decisionsOf(
+	trace: RoutingTrace,
+	request: ExplainedRequest,
+	{ live, state: stateFile, saveState }: ExplainOptions,
+): Promise<Decision[] | string> {
+	if (live !== undefined && stateFile !== undefined) return "--live asks a sidecar and --state reads a file: give one of them";
+	if (saveState !== undefined && live === undefined) return "--save-state keeps what a sidecar says: add --live http://127.0.0.1:15000";
+	// Loaded only here: most requests are explained without a sidecar, and the schema of its state takes a while to load.
+	const { wholeTrace } = await import("./explain-live.ts");
+	if (live === undefined && stateFile === undefined) return wholeTrace(trace, request, undefined);
+	const { fetchLiveState, readStateFile } = await import("./live-state.ts");
+	const read = live === undefined ? await readStateFile(stateFile ?? "") : await fetchLiveState(live);
+	if (typeof read === "string") return live === undefined ? `--state ${read}` : `--live ${read}`;
+	if (saveState !== undefined) {
+		try {
+			await writeFile(saveState, read.text);
+		} catch (thrown) {
+			return `--save-state ${saveState} cannot be written: ${messageOf(thrown)}`;
 		}
 	}
+	return wholeTrace(trace, request, read.state);
 }
 
-function render(request: ExplainedRequest, trace: RoutingTrace, choice: EndpointChoice | undefined, io: CliIo): string {
-	const rows: Row[] = [];
-	const title = `${request.method} ${request.host === "" ? "" : `http://${request.host}`}${request.path} (${request.direction})`;
-	for (const step of trace.steps) rows.push({ mark: "", text: step.text, place: placeText(step.place) });
-	rows.push(...routeRows(trace.considered));
-	const { outcome } = trace;
-	if (outcome !== undefined) rows.push({ mark: "=>", text: outcome.because.text, place: placeText(outcome.because.place) });
-	if (outcome?.kind === "refused") rows.push({ mark: "", text: `answer: ${REASONS[outcome.reason].status} ${outcome.reason}`, place: "" });
-	if (outcome?.kind === "upstream" && choice !== undefined) rows.push(...upstreamRows(outcome.upstream, choice, outcome.route?.rewriteHost));
-	return `${title}\n${layout(rows, io)}`;
+function render(request: ExplainedRequest, decisions: readonly Decision[], { colour }: CliIo): string {
+	const { method, host, path, query, direction } = request;
+	const title = printable(`${method} ${host === "" ? "" : `http://${host}`}${path}${query} (${direction})`);
+	return `${title}\n${decisionTree(shortened(decisions), { colour, times: false })}`;
 }
 
-interface Row {
-	readonly mark: string;
-	readonly text: string;
-	readonly place: string;
+/** Routes for other hosts say least, so they go first where there are too many. */
+function shortened(decisions: readonly Decision[]): Decision[] {
+	const isConsidered = ({ stage, data }: Decision): boolean => stage === "route" && data?.why !== undefined;
+	const considered = decisions.filter(isConsidered);
+	if (considered.length <= ROUTES_SHOWN_MAX) return [...decisions];
+	const shown = new Set(considered.filter(({ data }) => data?.why !== "host").slice(0, ROUTES_SHOWN_MAX));
+	const text = `${considered.length - shown.size} further routes (see --json)`;
+	const rest: Decision = { stage: "route", verdict: "no", atMs: 0, text, place: undefined, data: undefined };
+	const last = decisions.findLastIndex(isConsidered);
+	return decisions.flatMap((decision, i) => {
+		const kept = !isConsidered(decision) || shown.has(decision) ? [decision] : [];
+		return i === last ? [...kept, rest] : kept;
+	});
 }
 
-function routeRows(considered: readonly ConsideredStep[]): Row[] {
-	// Routes for other hosts say least, so they go first where there are too many.
-	const shown = considered.length <= ROUTES_SHOWN_MAX ? considered : considered.filter((c) => c.verdict.kind !== "host").slice(0, ROUTES_SHOWN_MAX);
-	const rows = shown.map((step) => ({
-		mark: step.verdict.kind === "matched" ? "yes" : step.verdict.kind === "later" ? "-" : "no",
-		text: `route ${step.route}: ${step.text}`,
-		place: placeText(step.place),
-	}));
-	if (shown.length < considered.length) rows.push({ mark: "no", text: `${considered.length - shown.length} further routes (see --json)`, place: "" });
-	return rows;
-}
-
-function upstreamRows(upstream: UpstreamPolicy, choice: EndpointChoice, rewriteHost: string | undefined): Row[] {
-	const place = placeText(upstream.place);
-	const rows: Row[] = [{ mark: "=>", text: `upstream ${upstream.name}: ${upstream.loadBalancing} over ${choice.source}`, place }];
-	for (const { address, weight, zone, share } of choice.candidates) {
-		const where = zone === undefined ? "" : `, zone ${zone}`;
-		const part = upstream.loadBalancing === "least-connections" ? "" : `, ${(share * 100).toFixed(1)} % of the requests`;
-		rows.push({ mark: "", text: `  ${address}: weight ${weight}${where}${part}`, place });
-	}
-	if (choice.picks.length !== 0) rows.push({ mark: "", text: `next, from a fresh picker: ${choice.picks.join(" ")}`, place });
-	const check = upstream.healthCheck;
-	if (check === undefined) rows.push({ mark: "", text: "no health check: every endpoint counts as healthy", place });
-	else {
-		const what = check.kind === "tcp" ? "a connection" : `GET ${check.path}`;
-		rows.push({ mark: "", text: `an endpoint takes part while ${what} succeeds, every ${check.intervalMs} ms`, place: placeText(check.place) });
-	}
-	if (rewriteHost !== undefined) rows.push({ mark: "", text: `the Host field becomes ${rewriteHost}`, place });
-	const { connectMs, requestMs, idleMs } = upstream.timeout;
-	rows.push({ mark: "", text: `timeouts: connect ${connectMs} ms, request ${requestMs} ms, idle ${idleMs} ms`, place });
-	return rows;
-}
-
-function layout(rows: readonly Row[], { colour }: CliIo): string {
-	const width = Math.max(0, ...rows.map((row) => row.place.length));
-	return rows
-		.map(({ mark, text, place }) => {
-			const padded = mark.padEnd(3);
-			const painted = colour && mark === "yes" ? `\x1b[32m${padded}\x1b[39m` : padded;
-			const source = place.padEnd(width);
-			return `  ${colour ? `\x1b[2m${source}\x1b[22m` : source}  ${painted} ${text}\n`;
-		})
-		.join("");
-}
-
-function toJson(request: ExplainedRequest, trace: RoutingTrace, choice: EndpointChoice | undefined): unknown {
-	return {
-		...explainJson(request, trace),
-		endpoints: choice && {
-			source: choice.source,
-			candidates: choice.candidates.map(({ address, weight, zone, share }) => ({ address, weight, zone, share })),
-			picks: choice.picks,
-		},
-	};
+function refuse(io: CliIo, message: string): number {
+	io.stderr.write(`${message}\n`);
+	return 1;
 }

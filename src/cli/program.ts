@@ -1,6 +1,7 @@
 /** The commands, their options and their help. Which code stands behind `sidecar` and `serve` is handed in: cli/ knows neither. */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { systemClock } from "../core/clock.ts";
+import type { ExplainOptions } from "./explain.ts";
 import type { CliIo } from "./io.ts";
 import { listenForStop } from "./stop-signals.ts";
 import type { TapCommandOptions } from "./tap.ts";
@@ -163,23 +164,25 @@ function addPolicy(program: Command, io: CliIo, done: (code: number) => void): v
 		.option("--header <name: value>", "a request header; may be repeated", collect, [])
 		.option("--from <address>", "address of the caller")
 		.addOption(new Option("--direction <direction>", "which listener the request arrives at").choices(["inbound", "outbound"]).default("outbound"))
-		.option("--json", "machine-readable", false)
+		.option("--live <url>", "add the state of a running sidecar: its admin API")
+		.option("--state <file>", "add a state that was saved before")
+		.option("--save-state <file>", "keep the state that --live has given")
+		.option("--json", "machine-readable; the default where the output is no terminal")
+		.option("--text", "readable, also where the output is no terminal")
 		.addHelpText(
 			"after",
-			examples(
-				["nexus explain checkout.yaml --url http://payments/pay/1", "which route and upstream would take it, and why"],
+			`${examples(
+				["nexus explain checkout.yaml --url http://payments/pay/1", "which route, endpoints, timeouts and retries it would meet, and why"],
 				["nexus explain checkout.yaml --method POST --url /pay/1 --header 'Host: payments' --header 'x-beta: 1'", "with headers"],
-			),
+				["nexus explain checkout.yaml --url http://payments/ --live http://127.0.0.1:15000", "with breakers, ejections and health as they are now"],
+				["nexus explain checkout.yaml --url http://payments/ --live http://127.0.0.1:15000 --save-state s.json", "the same, to be asked again later"],
+				["nexus explain checkout.yaml --url http://payments/ --state s.json", "as it was then; the output of GET /upstreams will do as well"],
+			)}`,
 		)
-		.action(
-			async (
-				file: string,
-				options: { method: string; url: string; header: string[]; from?: string; direction: "inbound" | "outbound"; json: boolean },
-			) => {
-				const { runExplain } = await import("./explain.ts");
-				done(await runExplain(file, options, io));
-			},
-		);
+		.action(async (file: string, options: ExplainOptions) => {
+			const { runExplain } = await import("./explain.ts");
+			done(await runExplain(file, options, io));
+		});
 }
 
 function addEvents(program: Command, io: CliIo, done: (code: number) => void): void {

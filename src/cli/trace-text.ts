@@ -33,6 +33,36 @@ export function decisionsText(decisions: readonly Decision[], style: TextStyle):
 	return decisions.map((decision, i) => decisionText(decision, (times[i] ?? "").padStart(width), style)).join("");
 }
 
+/** The same as a tree: a branch for each stage, in the order of a request's life. */
+export function decisionTree(decisions: readonly Decision[], { colour }: TextStyle): string {
+	const dim = (text: string): string => paint("dim", text, colour);
+	const stages = stagesOf(decisions);
+	let text = "";
+	for (const [i, stage] of stages.entries()) {
+		const isLast = i === stages.length - 1;
+		text += `${dim(isLast ? "└─" : "├─")} ${paint("bold", printable(stage[0]?.stage ?? ""), colour)}\n`;
+		for (const [k, { verdict, text: said, place, data }] of stage.entries()) {
+			const trunk = `${isLast ? " " : "│"}  `;
+			const mark = MARKS[verdict];
+			const where = place === undefined ? "" : `  ${dim(printable(placeText(place)))}`;
+			text += `${dim(`${trunk}${k === stage.length - 1 ? "└─" : "├─"}`)} ${colour ? `${mark.colour}${mark.text}${RESET}` : mark.text} ${printable(said)}${where}\n`;
+			text += tablesIn(data, `${dim(`${trunk}${k === stage.length - 1 ? " " : "│"}`)}        `, colour);
+		}
+	}
+	return text;
+}
+
+/** Runs of one stage. */
+function stagesOf(decisions: readonly Decision[]): Decision[][] {
+	const stages: Decision[][] = [];
+	for (const decision of decisions) {
+		const last = stages.at(-1);
+		if (last?.[0]?.stage === decision.stage) last.push(decision);
+		else stages.push([decision]);
+	}
+	return stages;
+}
+
 /** Text in one of the terminal's colours where there are any. */
 export function paint(code: "red" | "green" | "yellow" | "dim" | "bold", text: string, colour: boolean): string {
 	const codes = { red: RED, green: GREEN, yellow: YELLOW, dim: DIM, bold: BOLD };

@@ -6,9 +6,9 @@ export interface CaptureIo extends CliIo {
 	err(): string;
 }
 
-export function captureIo({ colour = false, columns = 80 } = {}): CaptureIo {
+export function captureIo({ colour = false, columns = 80, isTTY }: { colour?: boolean; columns?: number; isTTY?: boolean } = {}): CaptureIo {
 	const stdout: string[] = [];
 	const stderr: string[] = [];
-	const into = (chunks: string[]): CliStream => ({ write: (text) => chunks.push(text), isTTY: colour, columns });
+	const into = (chunks: string[]): CliStream => ({ write: (text) => chunks.push(text), isTTY: isTTY ?? colour, columns });
 	return { stdout: into(stdout), stderr: into(stderr), colour, out: () => stdout.join(""), err: () => stderr.join("") };
 }

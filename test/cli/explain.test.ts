@@ -34,40 +34,71 @@ const FILE = policy("p.yaml", POLICY);
 const UNROUTED = policy("unrouted.yaml", POLICY.replace(/ {2}routes:.*(?=upstreams:)/s, "  passthrough: true\n"));
 
 async function explain(file: string, options: Partial<ExplainOptions>) {
-	const io = captureIo();
-	const code = await runExplain(file, { method: "GET", url: "http://pay/pay/1", header: [], direction: "outbound", json: false, ...options }, io);
+	const io = captureIo({ isTTY: true });
+	const code = await runExplain(file, { method: "GET", url: "http://pay/pay/1", header: [], direction: "outbound", ...options }, io);
 	return { code, out: io.out().replaceAll(FOLDER, ""), err: io.err().replaceAll(FOLDER, "") };
 }
 
-test("the trace names each route with what decided, the upstream and its endpoints, each with its line", async () => {
+const flat = (out: string): string[] =>
+	out.split("\n").map((line) =>
+		line
+			.replace(/^[│├└─ ]+/, "")
+			.replace(/\s+/g, " ")
+			.trim(),
+	);
+
+test("the trace names each route with what decided, the rules and the endpoints behind it, each with its line", async () => {
 	const { code, out } = await explain(FILE, { header: ["X-Beta: 2"] });
 	assert.equal(code, 0);
-	const lines = out.split("\n").map((line) => line.trim().replace(/\s+/g, " "));
+	const lines = flat(out);
 	assert.equal(lines[0], "GET http://pay/pay/1 (outbound)");
 	for (const expected of [
-		"/p.yaml:3:1 arrives at the outbound listener 127.0.0.1:15001",
-		'/p.yaml:5:7 no route beta: header x-beta is "2", not "1"',
-		"/p.yaml:6:7 yes route pay: matches: to pay",
-		"/p.yaml:7:7 - route all: would match as well, but an earlier route has won",
-		"/p.yaml:6:7 => route pay is the first that matches",
-		"/p.yaml:9:3 => upstream pay: weighted over 2 endpoints",
-		"/p.yaml:9:3 h:1: weight 3, zone z, 75.0 % of the requests",
-		"/p.yaml:13:5 an endpoint takes part while GET /healthz succeeds, every 5000 ms",
-		"/p.yaml:9:3 the Host field becomes pay:80",
+		"- arrives at the outbound listener 127.0.0.1:15001 /p.yaml:3:1",
+		'no route beta: header x-beta is "2", not "1" /p.yaml:5:7',
+		"yes route pay: matches: to pay /p.yaml:6:7",
+		"- route all: would match as well, but an earlier route has won /p.yaml:7:7",
+		"yes route pay is the first that matches /p.yaml:6:7",
+		"- the Host field becomes pay:80 /p.yaml:6:7",
+		"h:1 weight 3 zone z share 75.0 %",
+		"h:2 weight 1 share 25.0 %",
+		"- an endpoint takes part while GET /healthz succeeds, every 5000 ms /p.yaml:13:5",
 	]) {
 		assert.ok(lines.includes(expected), `${expected}\nis not in\n${lines.join("\n")}`);
 	}
+	const stages = out.match(/^[├└]─ \w+$/gm)?.map((line) => line.slice(3));
+	assert.deepEqual(stages, ["route", "deadline", "breaker", "pick", "retry"]);
 });
 
 test("what a fresh picker takes keeps to the weights", async () => {
-	const { out } = await explain(FILE, { json: true });
-	const { picks } = JSON.parse(out).endpoints;
+	const { out } = await explain(FILE, {});
+	const picks = /next, from a fresh picker: ((?:h:\d ?)+)/.exec(out)?.[1]?.trim().split(" ") ?? [];
 	assert.equal(picks.length, 8);
-	assert.equal(picks.filter((pick: string) => pick === "h:1").length, 6);
+	assert.equal(picks.filter((pick) => pick === "h:1").length, 6);
 });
 
-test("the same trace comes as JSON with the same decision", async () => {
-	const trace = JSON.parse((await explain(FILE, { json: true, method: "POST", header: ["x-beta: 1"] })).out);
+test("where the request is hashed, its endpoint is told, by header, cookie, path and address", async () => {
+	const endpoints = Array.from({ length: 5 }, (_, i) => `{ address: h:${i + 1} }`).join(", ");
+	const hashing = (name: string, balancing: string, hashOn: string): string =>
+		policy(name, `service: a\noutbound: {}\nupstreams:\n  pay: { loadBalancing: ${balancing}, hashOn: ${hashOn}, endpoints: [${endpoints}] }\n`);
+	const goesTo = async (file: string, options: Partial<ExplainOptions>): Promise<string | undefined> =>
+		/this request goes to (h:\d)/.exec((await explain(file, options)).out)?.[1];
+	for (const balancing of ["ring-hash", "maglev"]) {
+		const file = hashing(`${balancing}.yaml`, balancing, "header:x-user");
+		const users = await Promise.all(Array.from({ length: 20 }, (_, i) => goesTo(file, { header: [`x-user: ${i}`] })));
+		assert.ok(new Set(users).size > 2, String(users));
+		assert.deepEqual(await goesTo(file, { header: ["x-user: 7"] }), users[7]);
+		assert.match((await explain(file, {})).out, /does not have what is hashed: one is drawn at random/);
+	}
+	const cookie = hashing("cookie.yaml", "maglev", "cookie:user");
+	const header = hashing("header.yaml", "maglev", "header:x-user");
+	assert.equal(await goesTo(cookie, { header: ["cookie: a=b; user=7=7; c=d"] }), await goesTo(header, { header: ["x-user: 7=7"] }));
+	assert.equal(await goesTo(hashing("path.yaml", "maglev", "path"), { url: "http://pay/p?q=1" }), await goesTo(header, { header: ["x-user: /p"] }));
+	assert.equal(await goesTo(hashing("ip.yaml", "maglev", "ip"), { from: "10.0.0.1" }), await goesTo(header, { header: ["x-user: 10.0.0.1"] }));
+});
+
+test("the same trace comes as JSON with the same decisions, where it is asked for and where the output is no terminal", async () => {
+	const asked = (await explain(FILE, { json: true, method: "POST", header: ["x-beta: 1"] })).out;
+	const trace = JSON.parse(asked);
 	assert.deepEqual(
 		trace.considered.map(({ route, verdict }: { route: string; verdict: { kind: string } }) => [route, verdict.kind]),
 		[
@@ -78,19 +109,33 @@ test("the same trace comes as JSON with the same decision", async () => {
 	);
 	assert.equal(trace.outcome.upstream, "beta");
 	assert.equal(trace.outcome.because.place.line, 5);
-	assert.match(trace.endpoints.source, /SRV of beta\.mesh/);
+	assert.ok(trace.decisions.some(({ stage, text }: { stage: string; text: string }) => stage === "pick" && /SRV of beta\.mesh/.test(text)));
+
+	const options = { method: "POST", url: "http://pay/pay/1", header: ["x-beta: 1"], direction: "outbound" } as const;
+	const pipe = captureIo();
+	assert.equal(await runExplain(FILE, options, pipe), 0);
+	assert.equal(pipe.out().replaceAll(FOLDER, ""), asked);
+	const text = captureIo();
+	assert.equal(await runExplain(FILE, { ...options, text: true }, text), 0);
+	assert.match(text.out(), /^POST http:\/\/pay\/pay\/1 \(outbound\)\n├─ route\n/);
 });
 
 test("a request that nothing takes is refused with the reason that it would get", async () => {
 	const { code, out } = await explain(FILE, { url: "http://nobody/" });
 	assert.equal(code, 0);
 	assert.match(out, /no route matches, and there is no upstream named "nobody"; `passthrough: false` refuses it/);
-	assert.match(out, /answer: 404 no_route/);
+	assert.match(out, /no {2}404 no_route\. Try `nexus explain/);
 });
 
 test("without routes the Host names the upstream, whatever its port and case; others pass through where that is allowed", async () => {
-	assert.match((await explain(UNROUTED, { url: "http://PAY:80/x" })).out, /upstream pay: weighted/);
-	assert.match((await explain(UNROUTED, { url: "/x", header: ["Host: pay"] })).out, /upstream pay: weighted/);
+	assert.match(
+		(await explain(UNROUTED, { url: "http://PAY:80/x" })).out,
+		/no route names this host, so the Host names the upstream(?:.|\n)*weighted among 2/,
+	);
+	assert.match(
+		(await explain(UNROUTED, { url: "/x", header: ["Host: pay"] })).out,
+		/no route names this host, so the Host names the upstream(?:.|\n)*weighted among 2/,
+	);
 	assert.match((await explain(UNROUTED, { url: "http://nobody/" })).out, /`passthrough: true` passes it on/);
 });
 
@@ -136,5 +181,5 @@ test("a thousand routes for other hosts are counted, not listed", async () => {
 	const routes = Array.from({ length: 1000 }, (_, i) => `    - { name: r${i}, match: { host: h${i} }, to: pay }\n`).join("");
 	const { out } = await explain(policy("many.yaml", POLICY.replace("  routes:\n", `  routes:\n${routes}`)), {});
 	assert.match(out, /1000 further routes \(see --json\)/);
-	assert.ok(out.split("\n").length < 30);
+	assert.ok(out.split("\n").length < 40);
 });
