@@ -190,13 +190,13 @@ export function defaultUpstream(place: Place = NO_PLACE): DefaultUpstream {
 }
 
 /**
- * Towards the application beside us: once more where the connection was lost under the request, which is what a restart looks like.
- * Its callers retry the rest, and can do so elsewhere.
+ * Towards the application beside us: only what met a dead connection is sent once more, as to anybody. Its callers retry the rest, and
+ * can do so elsewhere.
  */
 export const APPLICATION_RETRY: RetryPolicy = deepFreeze({
 	...defaultUpstream().retry,
-	attempts: 1,
-	on: { connectFailure: false, reset: true, perTryTimeout: false, statuses: [] },
+	attempts: 0,
+	on: { connectFailure: false, reset: false, perTryTimeout: false, statuses: [] },
 });
 
 /** There is only one application: to leave it out would help nobody. */

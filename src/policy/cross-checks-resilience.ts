@@ -1,9 +1,12 @@
 /** What no single key of resilience can tell: what excludes what, and what would never act. */
+import { addressText } from "./address-text.ts";
 import type { Report } from "./cross-checks.ts";
 import { DEFAULTS } from "./defaults.ts";
+import { isRefusal } from "./fault.ts";
 import { nearest } from "./nearest.ts";
 import { durationMs, list, type Mapping, mapping, numeric, text, texts } from "./plain.ts";
 import type { Path } from "./tree.ts";
+import { parseAddress } from "./values.ts";
 
 export function checkKnownUpstream(to: unknown, upstreams: Mapping, path: Path, report: Report): void {
 	const name = typeof to === "string" ? text(to) : undefined;
@@ -193,7 +196,8 @@ export function checkFault(fault: Mapping | undefined, endpoints: readonly strin
 	}
 	checkMethods(mapping(fault.match), [...path, "match"], report);
 	list(fault.endpoints).forEach((item, i) => {
-		const address = text(item);
+		const parsed = parseAddress(text(item) ?? "");
+		const address = isRefusal(parsed) ? undefined : addressText(parsed);
 		if (address === undefined || endpoints === undefined || endpoints.includes(address)) return;
 		const meant = nearest(address, endpoints);
 		report(
