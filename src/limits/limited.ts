@@ -21,7 +21,7 @@ export interface ExplainedLimit {
 	readonly text: string;
 	readonly place: Place;
 	readonly data: DecisionData;
-	/** Whether a request would pass it at once. Of a shared limit only what this sidecar holds is known, so no means: it would ask. */
+	/** Whether a request would pass it without queueing; of a shared limit as far as this sidecar knows. */
 	readonly admits: boolean;
 }
 

@@ -209,11 +209,13 @@ export class Limiter {
 		const key = this.keyOf(subject);
 		const shown = shownKey(this.#policy.key, key);
 		const waiting = this.#queues?.waiting(key) ?? 0;
-		const remaining = (this.#local ?? this.#shared)?.remaining(key, nowMs) ?? 0;
-		const store = this.#shared === undefined ? {} : { store: this.#shared.storeAvailable ? "available" : "away" };
-		const data = { limit: name, key: shown, requestsPerSecond, burst, remaining, waiting, ...store };
-		const text = `limit ${name} for ${shown}: ${remaining} of ${burst} left${waiting === 0 ? "" : `, ${waiting} waiting`}`;
-		return { text, place, data, admits: remaining > 0 && waiting === 0 };
+		const shared = this.#shared;
+		const remaining = (this.#local ?? shared)?.remaining(key, nowMs) ?? 0;
+		const admits = waiting === 0 && (shared === undefined ? remaining > 0 : shared.mayAdmit(key, nowMs));
+		const left = shared === undefined ? `${remaining} of ${burst} left` : `${remaining} at hand, shared store ${shared.storeState}`;
+		const text = `limit ${name} for ${shown}: ${left}${waiting === 0 ? "" : `, ${waiting} waiting`}`;
+		const store = shared === undefined ? {} : { store: shared.storeState };
+		return { text, place, data: { limit: name, key: shown, requestsPerSecond, burst, remaining, waiting, ...store }, admits };
 	}
 
 	view(): LimiterView {

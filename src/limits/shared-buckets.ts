@@ -91,8 +91,9 @@ export class SharedBuckets {
 		return this.#table.overflows;
 	}
 
-	get storeAvailable(): boolean {
-		return this.#store.available;
+	/** `available`, or what stands in for it. */
+	get storeState(): "available" | "away: local" | "away: allow" | "away: deny" {
+		return this.#store.available ? "available" : `away: ${this.#numbers.onFailure}`;
 	}
 
 	view(): { available: boolean; granted: number; empty: number; failed: number; lastFailure: string } {
@@ -169,6 +170,14 @@ export class SharedBuckets {
 		const slot = this.#table.find(this.#single ? "" : key);
 		const lease = slot === undefined ? undefined : this.#leases[slot];
 		return lease === undefined || lease.expiresMs <= nowMs ? 0 : lease.tokens;
+	}
+
+	/** Whether a request of `key` would pass, as far as is known here: where nothing is, the store would be asked. Changes nothing. */
+	mayAdmit(key: string, nowMs: number): boolean {
+		if (this.remaining(key, nowMs) > 0) return true;
+		if (!this.#store.available) return this.#numbers.onFailure === "allow";
+		const slot = this.#table.find(this.#single ? "" : key);
+		return slot === undefined || nowMs >= (this.#leases[slot]?.pausedUntilMs ?? 0);
 	}
 
 	#look(lease: Lease, key: string, nowMs: number): SharedVerdict {

@@ -16,8 +16,21 @@ function queueing(overrides: Partial<RateLimitPolicy> = {}, queuedMax = 10, wait
 	return policyOf({ name: "shaped", burst: 1, overflow: { kind: "queue", queuedMax, waitMaxMs, priorityHeader: "x-priority" }, ...overrides });
 }
 
+/** Time goes by, but timers do not run, as in a process that gets no CPU. */
+class StandingClock extends FakeClock {
+	#stoodMs = 0;
+
+	override monotonicMs(): number {
+		return super.monotonicMs() + this.#stoodMs;
+	}
+
+	standStill(ms: number): void {
+		this.#stoodMs += ms;
+	}
+}
+
 class Room {
-	readonly clock = new FakeClock();
+	readonly clock = new StandingClock();
 	readonly registry = new LimiterRegistry({ clock: this.clock, rng: seededRng(1), service: "checkout", stores: undefined, onExceeded: () => {} });
 	readonly set: LimitSet;
 	readonly #others: number;
@@ -219,6 +232,24 @@ describe("a limit that queues", () => {
 		await eventually("the queue is gone", async () => clock.pendingTimers === 0);
 		assert.equal(tickets, 5);
 		assert.equal(queues.waitingTotal, 0);
+	});
+
+	test("loses no token to a late timer, though the bucket holds but one, and makes up for no more than 50 ms", async () => {
+		const room = new Room([queueing({ requestsPerSecond: 1000 }, 500)]);
+		const waiters = Array.from({ length: 300 }, () => room.enter("a"));
+		const admitted = (): number => waiters.filter(({ outcome }) => outcome === "admitted").length;
+		await room.atGate();
+		room.clock.standStill(20);
+		room.clock.advance(1);
+		await eventually("what has fallen due in 21 ms", async () => admitted() === 1 + 21);
+		await room.atGate();
+		room.clock.standStill(10_000);
+		room.clock.advance(1);
+		await eventually("what has fallen due in 50 ms", async () => admitted() >= 1 + 21 + 50);
+		await room.atGate();
+		assert.ok(admitted() <= 1 + 21 + 51, `${admitted()}`);
+		for (const waiter of waiters) room.set.leave(waiter);
+		await room.empty();
 	});
 
 	test("opens a bounded number of queues", () => {

@@ -274,6 +274,24 @@ describe("a shared limit", () => {
 		assert.match(key, /^nexus:limit:checkout:inbound:inbound:mesh-wide:[0-9a-f]{32}$/);
 	});
 
+	test("explains what is at hand, and what stands in for the store", async () => {
+		const clock = new FakeClock();
+		const store = new MemoryStore(clock);
+		const sidecar = new Sidecar(clock, store, shared({ requestsPerSecond: 0.5, burst: 1 }), seededRng(1));
+		const explained = (): unknown => {
+			const [line] = sidecar.set.explain(subjectOf("a"), clock.monotonicMs());
+			return [line?.admits, line?.text];
+		};
+		assert.deepEqual(explained(), [true, "limit mesh-wide for global: 0 at hand, shared store available"]);
+		sidecar.enter("");
+		sidecar.enter("");
+		await settle();
+		assert.deepEqual(explained(), [false, "limit mesh-wide for global: 0 at hand, shared store available"]);
+		store.available = false;
+		assert.deepEqual(explained(), [true, "limit mesh-wide for global: 1 at hand, shared store away: local"]);
+		assert.equal(store.questions.length, 2);
+	});
+
 	test("neither grows nor loses a lease under many keys", async () => {
 		const clock = new FakeClock();
 		const store = new MemoryStore(clock);
