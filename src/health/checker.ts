@@ -39,6 +39,8 @@ export interface HealthCheckerOptions {
 	readonly clock: Clock;
 	readonly rng: Rng;
 	readonly log: Logger;
+	/** After each check of an endpoint that counts as healthy and has just passed. */
+	readonly onPassed?: (key: string) => void;
 	/** Each change of the verdict, `first` where there was none before: a pending endpoint's first result is always told. Never during `setEndpoints`. */
 	readonly onChange: (key: string, healthy: boolean, detail: HealthDetail & { readonly first: boolean }) => void;
 	/** For tests of the schedule; the real one where absent. */
@@ -146,6 +148,7 @@ export class HealthChecker {
 		}
 		this.#schedule(check, this.#intervalMs(check.state));
 		const after = statusOf(check.state);
+		if (result.ok && after === "healthy") this.#options.onPassed?.(check.key);
 		if (after !== before) onChange(check.key, after === "healthy", { ...detailOf(check), first: before === "pending" });
 	}
 

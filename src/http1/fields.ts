@@ -25,10 +25,19 @@ export const AUTHORIZATION = 21;
 export const CACHE_CONTROL = 22;
 /** Names that servers of the CGI family read as Transfer-Encoding or Content-Length (`_` for `-`). */
 export const FRAMING_ALIAS = 23;
-/** Any field that begins with `x-nexus-`: the mesh's own. */
+/** Any further field that begins with `x-nexus-`: the mesh's own. */
 export const X_NEXUS = 24;
 /** Names that the same servers read as one of the fields in which proxies say who the client is: never relayed, whoever sends them. */
 export const FORWARDED_ALIAS = 25;
+/** Milliseconds that the caller still gives the request. */
+export const X_NEXUS_DEADLINE = 26;
+/** Which try of its caller a request is. */
+export const X_NEXUS_ATTEMPT = 27;
+/** Asks for the decision trace. */
+export const X_NEXUS_TRACE = 28;
+/** In an answer: who gave it has tried again in vain already. */
+export const X_NEXUS_RETRIED = 29;
+export const RETRY_AFTER = 30;
 
 const NAMES: readonly (readonly [string, number])[] = [
 	["host", HOST],
@@ -53,6 +62,11 @@ const NAMES: readonly (readonly [string, number])[] = [
 	["max-forwards", MAX_FORWARDS],
 	["authorization", AUTHORIZATION],
 	["cache-control", CACHE_CONTROL],
+	["x-nexus-deadline-ms", X_NEXUS_DEADLINE],
+	["x-nexus-attempt", X_NEXUS_ATTEMPT],
+	["x-nexus-trace", X_NEXUS_TRACE],
+	["x-nexus-retried", X_NEXUS_RETRIED],
+	["retry-after", RETRY_AFTER],
 ];
 
 interface Known {
@@ -70,6 +84,7 @@ const NEXUS_PREFIX = Buffer.from("x-nexus-", "latin1");
 const ALIASES: Uint8Array = new Uint8Array(32);
 for (const id of [CONTENT_LENGTH, TRANSFER_ENCODING]) ALIASES[id] = FRAMING_ALIAS;
 for (const id of [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP]) ALIASES[id] = FORWARDED_ALIAS;
+for (const id of [X_NEXUS_DEADLINE, X_NEXUS_ATTEMPT, X_NEXUS_TRACE, X_NEXUS_RETRIED]) ALIASES[id] = X_NEXUS;
 
 const DIFFERENT = 0;
 const SAME = 1;
@@ -142,6 +157,11 @@ export const NOT_NOMINABLE: Uint8Array = flags([
 	AUTHORIZATION,
 	CACHE_CONTROL,
 	X_NEXUS,
+	X_NEXUS_DEADLINE,
+	X_NEXUS_ATTEMPT,
+	X_NEXUS_TRACE,
+	X_NEXUS_RETRIED,
+	RETRY_AFTER,
 ]);
 
 /** Further fields that must not stand in a trailer section: authentication, controls, content. RFC 9110 section 6.5.1. */

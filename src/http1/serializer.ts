@@ -45,8 +45,16 @@ export function statusLine(status: number, phrase: string): string {
  * @param from where the first run begins: behind the start line, or at it, to copy that as well
  * @param end  behind the last field line (before the empty line)
  * @param dropped ids that do not pass, besides the hop-by-hop ones
+ * @param removed further names that do not pass, in lower case
  */
-export function relayedLines(fields: FieldTable, meaning: Meaning, from: number, end: number, dropped: Uint8Array): string {
+export function relayedLines(
+	fields: FieldTable,
+	meaning: Meaning,
+	from: number,
+	end: number,
+	dropped: Uint8Array,
+	removed?: ReadonlySet<string>,
+): string {
 	const { ids, count, buffer } = fields;
 	const nominated = meaning.nominated;
 	let text = "";
@@ -56,7 +64,8 @@ export function relayedLines(fields: FieldTable, meaning: Meaning, from: number,
 		if (
 			HOP_BY_HOP[id] === 0 &&
 			dropped[id] === 0 &&
-			(nominated === undefined || NOT_NOMINABLE[id] === 1 || !nominated.has(fields.name(i).toLowerCase()))
+			(nominated === undefined || NOT_NOMINABLE[id] === 1 || !nominated.has(fields.name(i).toLowerCase())) &&
+			(removed === undefined || !removed.has(fields.name(i).toLowerCase()))
 		)
 			continue;
 		const nameStart = fields.nameStart(i);

@@ -4,21 +4,25 @@
  */
 import { messageOf } from "../core/errors.ts";
 import type { IdSource } from "../core/ids.ts";
-import type { Direction, TrafficRegistry } from "../metrics/traffic.ts";
-import { defaultLimits } from "../policy/compile.ts";
+import type { TrafficRegistry } from "../metrics/traffic.ts";
+import { APPLICATION_OUTLIER, defaultLimits, defaultUpstream } from "../policy/compile.ts";
 import type { SnapshotDiff } from "../policy/diff.ts";
 import { OutboundRouting, type Routed } from "../policy/outbound-routing.ts";
 import type { Address, InboundPolicy, ListenerLimits, OutboundPolicy, Place, Snapshot, UpstreamPolicy } from "../policy/snapshot.ts";
 import { Upstream, type UpstreamOptions } from "../upstream/upstream.ts";
-import type { Stack, Target } from "./exchange/stack.ts";
+import type { LimiterRegistry } from "../limits/limiter-registry.ts";
+import type { Stack } from "./exchange/stack.ts";
 import { InboundStack } from "./inbound/stack.ts";
 import { Passthrough } from "./outbound/passthrough.ts";
-import { OutboundStack } from "./outbound/stack.ts";
+import { type OutboundOptions, OutboundStack } from "./outbound/stack.ts";
 import { Port, type PortDeps } from "./port.ts";
+import { LimitPlaces } from "./limits/limit-places.ts";
+import { Targets } from "./targets.ts";
 import { UpstreamSet, type UpstreamSetDeps } from "./upstream-set.ts";
 
 export interface DataPlaneDeps extends PortDeps, UpstreamSetDeps {
 	readonly traffic: TrafficRegistry;
+	readonly limits: LimiterRegistry;
 	readonly ids: IdSource;
 	readonly isAdminPort: (port: number) => boolean;
 }
@@ -50,6 +54,7 @@ const OUTBOUND = "outbound";
 export class DataPlane {
 	readonly #deps: DataPlaneDeps;
 	readonly upstreams: UpstreamSet;
+	readonly targets: Targets;
 	#ports = new Map<string, LivePort>();
 	/** Old ports of replaced addresses, until their last connection is closed. */
 	readonly #retired = new Set<Port>();
@@ -59,6 +64,7 @@ export class DataPlane {
 	constructor(deps: DataPlaneDeps) {
 		this.#deps = deps;
 		this.upstreams = new UpstreamSet(deps);
+		this.targets = new Targets({ ...deps, upstream: (name) => this.upstreams.get(name) });
 	}
 
 	ports(): Iterable<Port> {
@@ -78,7 +84,8 @@ export class DataPlane {
 
 	/** All or nothing: with faults, nothing has changed. */
 	async apply(next: Snapshot, diff: SnapshotDiff | undefined): Promise<readonly BindFault[]> {
-		const wanted = this.#wantedPorts(next);
+		const limits = new LimitPlaces();
+		const wanted = this.#wantedPorts(next, limits);
 		const bound = new Map<string, LivePort>();
 		const faults: BindFault[] = [];
 		for (const { name, listen, place, stack } of wanted) {
@@ -96,6 +103,7 @@ export class DataPlane {
 			for (const { port } of bound.values()) await port.close(0);
 			return faults;
 		}
+		limits.fill(next, this.#deps.limits);
 		this.upstreams.apply(next, diff);
 		if (next.inbound !== undefined && this.#application !== undefined) {
 			this.#application.configure(applicationOptions(next.inbound));
@@ -141,70 +149,81 @@ export class DataPlane {
 		void port.close(timeoutMs).then(() => this.#retired.delete(port));
 	}
 
-	#wantedPorts(next: Snapshot): WantedPort[] {
+	#wantedPorts(next: Snapshot, limits: LimitPlaces): WantedPort[] {
 		const wanted: WantedPort[] = [];
 		const { inbound, outbound } = next;
 		if (inbound !== undefined) {
-			wanted.push({ name: INBOUND, listen: inbound.listen, place: inbound.place, stack: this.#inboundStack(next, inbound) });
+			wanted.push({ name: INBOUND, listen: inbound.listen, place: inbound.place, stack: this.#inboundStack(next, inbound, limits) });
 		}
 		if (outbound !== undefined) {
-			wanted.push({ name: OUTBOUND, listen: outbound.listen, place: outbound.place, stack: this.#outboundStack(next, outbound) });
+			wanted.push({ name: OUTBOUND, listen: outbound.listen, place: outbound.place, stack: this.#outboundStack(next, outbound, limits) });
 		}
 		for (const policy of next.upstreams.values()) {
 			if (policy.listen === undefined) continue;
-			wanted.push({ name: policy.name, listen: policy.listen, place: policy.place, stack: this.#upstreamStack(next, policy) });
+			wanted.push({ name: policy.name, listen: policy.listen, place: policy.place, stack: this.#upstreamStack(next, policy, limits) });
 		}
 		return wanted;
 	}
 
-	#inboundStack(next: Snapshot, inbound: InboundPolicy): Stack {
+	#inboundStack(next: Snapshot, inbound: InboundPolicy, limits: LimitPlaces): Stack {
 		const { traffic, ids } = this.#deps;
-		this.#application ??= new Upstream(applicationOptions(inbound), this.#deps);
+		const upstream = this.#application ?? new Upstream(applicationOptions(inbound), this.#deps);
+		this.#application = upstream;
 		return new InboundStack({
 			service: next.service,
 			limits: inbound.limits,
 			trustedProxies: inbound.trustedProxies,
 			refused: traffic.counters("inbound", "", ""),
-			application: this.#target("inbound", "", this.#application, undefined),
+			application: () => this.targets.application(inbound, upstream, limits),
 			ids,
+			policyVersion: next.version,
+			traceAllowed: next.traceAllowed,
 		});
 	}
 
-	#outboundStack(next: Snapshot, outbound: OutboundPolicy): Stack {
-		const routing = new OutboundRouting(outbound.routes, next.upstreams.keys());
-		return this.#callerStack(next, outbound.limits, routing, outbound.passthrough ? this.#passthroughOf() : undefined);
+	#outboundStack(next: Snapshot, outbound: OutboundPolicy, limits: LimitPlaces): Stack {
+		const { service } = next;
+		const routing = new OutboundRouting(outbound.routes, next.upstreams.keys(), { service, rng: this.#deps.rng });
+		return this.#callerStack(next, outbound.limits, limits, routing, outbound.passthrough ? this.#passthroughOf() : undefined);
 	}
 
 	/** A port of its own for one upstream: no Host needed, no route asked. */
-	#upstreamStack(next: Snapshot, policy: UpstreamPolicy): Stack {
+	#upstreamStack(next: Snapshot, policy: UpstreamPolicy, limits: LimitPlaces): Stack {
 		const routed: Routed = { route: undefined, upstream: policy.name };
-		return this.#callerStack(next, next.outbound?.limits ?? defaultLimits().limits, { decide: () => routed }, undefined);
+		const routing = { decide: () => routed, draw: () => undefined };
+		return this.#callerStack(next, next.outbound?.limits ?? defaultLimits().limits, limits, routing, undefined);
 	}
 
-	#callerStack(next: Snapshot, limits: ListenerLimits, routing: Pick<OutboundRouting, "decide">, passthrough: Passthrough | undefined): Stack {
-		const { traffic, ids } = this.#deps;
+	#callerStack(
+		next: Snapshot,
+		limits: ListenerLimits,
+		rates: LimitPlaces,
+		routing: OutboundOptions["routing"],
+		passthrough: Passthrough | undefined,
+	): Stack {
+		const { traffic, ids, rng } = this.#deps;
 		return new OutboundStack({
 			service: next.service,
 			limits,
 			refused: traffic.counters("outbound", "", ""),
 			routing,
-			targetOf: ({ route, upstream: name }) => {
-				const upstream = this.upstreams.get(name);
-				return upstream === undefined ? undefined : this.#target("outbound", route?.name ?? "", upstream, route?.rewriteHost);
+			targetOf: (route, name) => {
+				const policy = next.upstreams.get(name);
+				return policy && this.targets.outbound(route, policy, rates);
 			},
+			countersOf: (route) => traffic.counters("outbound", route, ""),
 			passthrough,
 			ids,
+			rng,
+			policyVersion: next.version,
+			traceAllowed: next.traceAllowed,
 		});
-	}
-
-	#target(direction: Direction, route: string, upstream: Upstream, rewriteHost: string | undefined): Target {
-		return { kind: "target", route, upstream, counters: this.#deps.traffic.counters(direction, route, upstream.name), rewriteHost };
 	}
 
 	/** One for the life of the process: its pools survive reloads. */
 	#passthroughOf(): Passthrough {
 		this.#passthrough ??= new Passthrough({
-			...defaultLimits(),
+			upstream: defaultUpstream(),
 			counters: this.#deps.traffic.counters("outbound", "", "passthrough"),
 			isOwnPort: (port) => this.#isOwnPort(port),
 			create: (options) => new Upstream(options, this.#deps),
@@ -220,6 +239,17 @@ export class DataPlane {
 }
 
 function applicationOptions(inbound: InboundPolicy): UpstreamOptions {
-	const { timeout, pool } = inbound;
-	return { name: "application", loadBalancing: "round-robin", timeout, pool, checked: false, holdWhileRefused: true };
+	const { timeout, pool, circuitBreaker, concurrency } = inbound;
+	const { balancing, retryBudget } = defaultUpstream();
+	return {
+		name: "application",
+		loadBalancing: "round-robin",
+		balancing,
+		timeout,
+		pool,
+		guards: { circuitBreaker, concurrency, outlierDetection: APPLICATION_OUTLIER, retryBudget },
+		checked: false,
+		holdWhileRefused: true,
+		zone: undefined,
+	};
 }

@@ -1,25 +1,20 @@
 /** A listener together with the stack that its connections run: swapped on a reload, drained at the end. */
 import type { Socket } from "node:net";
 import type { Clock } from "../core/clock.ts";
-import type { DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { Logger } from "../core/log.ts";
 import { Listener, type ListenerStats } from "../net/listener.ts";
 import type { LoopMemory } from "../net/loop-memory.ts";
 import { addressText } from "../policy/address-text.ts";
 import type { Address } from "../policy/snapshot.ts";
-import type { ExchangeObserver } from "../telemetry/access-record.ts";
 import { ClientConnection } from "./exchange/client-connection.ts";
 import { ClientContext } from "./exchange/client-context.ts";
-import type { Downstream } from "./exchange/downstream.ts";
+import type { Downstream, ExchangeDeps } from "./exchange/downstream.ts";
 import { localAnswer } from "./exchange/local-answer.ts";
 import type { Stack } from "./exchange/stack.ts";
 
 /** What all ports of one event loop share. */
-export interface PortDeps {
-	readonly clock: Clock;
-	readonly wheel: DeadlineWheel;
+export interface PortDeps extends ExchangeDeps {
 	readonly shared: LoopMemory;
-	readonly observer: ExchangeObserver;
 	readonly log: Logger;
 }
 
@@ -35,10 +30,7 @@ export class Port {
 		this.#clock = deps.clock;
 		this.#listen = listen;
 		this.#context = new ClientContext({
-			clock: deps.clock,
-			wheel: deps.wheel,
-			shared: deps.shared,
-			observer: deps.observer,
+			...deps,
 			stack,
 			onClosed: (connection) => this.#onClosed(connection),
 		});

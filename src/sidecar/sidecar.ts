@@ -2,13 +2,17 @@
 import { hostname } from "node:os";
 import type { Clock } from "../core/clock.ts";
 import { DeadlineWheel } from "../core/deadline-wheel.ts";
+import { DueQueue } from "../core/due-queue.ts";
 import { IdSource } from "../core/ids.ts";
 import { Lifecycle } from "../core/lifecycle.ts";
 import type { Rng } from "../core/rng.ts";
 import type { CloudEvent } from "../events/cloud-event.ts";
+import type { LimiterView } from "../limits/limited.ts";
+import { LimiterRegistry } from "../limits/limiter-registry.ts";
 import { TrafficRegistry } from "../metrics/traffic.ts";
 import { trafficSource } from "../metrics/traffic-source.ts";
 import { LoopMemory } from "../net/loop-memory.ts";
+import type { DecisionTrace } from "../policy/decision-trace.ts";
 import { diffSnapshots } from "../policy/diff.ts";
 import type { Env } from "../policy/env.ts";
 import { placeText } from "../policy/explain.ts";
@@ -21,10 +25,16 @@ import type { Log } from "../telemetry/log.ts";
 import { processSource } from "../telemetry/process-metrics.ts";
 import { AdminApi } from "./admin/admin-api.ts";
 import { meshSource, upstreamView } from "./admin/mesh-source.ts";
-import type { AdminView, ListenerView, Readiness, ReloadResult, RunningPolicy, UpstreamView } from "./admin/view.ts";
+import type { AdminView, BreakerMode, ListenerView, Readiness, ReloadResult, RunningPolicy, UpstreamView } from "./admin/view.ts";
 import { DataPlane } from "./data-plane.ts";
+import { ExchangeTracing } from "./exchange/exchange-tracing.ts";
+import type { Tries } from "./exchange/tries.ts";
+import { VainRetries } from "./exchange/vain-retries.ts";
+import { FaultBook } from "./faults.ts";
+import { RedisStores } from "./limits/redis-stores.ts";
 import { bindFaults, changedNames, notReloadable } from "./reload-report.ts";
 import { EventFeed } from "./telling/event-feed.ts";
+import { GuardEvents } from "./telling/guard-events.ts";
 import { tellingSource } from "./telling/metrics.ts";
 import { Telling } from "./telling.ts";
 
@@ -52,6 +62,9 @@ export class Sidecar implements AdminView {
 	readonly #exposition: Exposition;
 	readonly #feed: EventFeed;
 	readonly #telling: Telling;
+	readonly #tracing: ExchangeTracing;
+	readonly #limits: LimiterRegistry;
+	readonly faults: FaultBook;
 	readonly #plane: DataPlane;
 	readonly #api: AdminApi;
 	#admin: HttpServer | undefined;
@@ -72,6 +85,25 @@ export class Sidecar implements AdminView {
 		this.#telling = new Telling(
 			options.accessLogDestination === undefined ? telling : { ...telling, accessLogDestination: options.accessLogDestination },
 		);
+		this.#tracing = new ExchangeTracing(clock);
+		this.#tracing.service = service;
+		this.faults = new FaultBook({ clock, rng, feed: this.#feed });
+		this.#limits = new LimiterRegistry({
+			clock,
+			rng,
+			service,
+			stores: new RedisStores({
+				clock,
+				rng,
+				onState: (store, available, detail) => {
+					if (available) log.info("shared rate limits are back", { store });
+					else log.warn("shared rate limits are away", { store, error: detail });
+				},
+			}),
+			onExceeded: (rollup) => this.#feed.emit("nexus.mesh.rate_limit.exceeded", rollup, rollup.limit),
+		});
+		const hedges = new DueQueue<Tries>(clock, (tries, token) => tries.hedge(token));
+		this.#lifecycle.onClose("hedges", () => hedges.stop());
 		this.#plane = new DataPlane({
 			clock,
 			rng,
@@ -82,6 +114,12 @@ export class Sidecar implements AdminView {
 			observer: this.#telling,
 			traffic: this.#traffic,
 			feed: this.#feed,
+			faults: this.faults,
+			limits: this.#limits,
+			tracing: this.#tracing,
+			hedges,
+			vain: new VainRetries(),
+			guardObserver: new GuardEvents({ service, clock, log, feed: this.#feed }),
 			isAdminPort: (port) => port === this.#admin?.address.port,
 		});
 		this.#api = new AdminApi({ view: this, clock });
@@ -106,6 +144,7 @@ export class Sidecar implements AdminView {
 			shared: this.#shared,
 		});
 		await this.#telling.apply(snapshot);
+		this.faults.applyPolicy(snapshot);
 		const faults = await this.#plane.apply(snapshot, undefined);
 		if (faults.length > 0) {
 			this.#phase = "closing";
@@ -153,6 +192,8 @@ export class Sidecar implements AdminView {
 	async #release(drainTimeoutMs: number): Promise<number> {
 		const { clock, log } = this.#options;
 		const cut = await this.#plane.close(drainTimeoutMs);
+		this.faults.stop();
+		this.#limits.stop();
 		this.#feed.emit("nexus.mesh.sidecar.stopped", { uptimeMs: Math.round(clock.wallMs() - performance.timeOrigin), cut });
 		await this.#telling.close();
 		this.#api.closeStreams();
@@ -186,7 +227,29 @@ export class Sidecar implements AdminView {
 
 	upstreams(): readonly UpstreamView[] {
 		const { application, upstreams } = this.#plane;
-		return [...(application === undefined ? [] : [application]), ...upstreams.all()].map(upstreamView);
+		return [...(application === undefined ? [] : [application]), ...upstreams.all()].map((upstream) => upstreamView(upstream, this.#options.clock));
+	}
+
+	forceBreaker(name: string, mode: BreakerMode, key?: string): "done" | "no_upstream" | "no_breaker" {
+		const upstream = this.#plane.application?.name === name ? this.#plane.application : this.#plane.upstreams.get(name);
+		if (upstream === undefined) return "no_upstream";
+		return upstream.guards.breakers?.force(mode, key) === true ? "done" : "no_breaker";
+	}
+
+	limits(): readonly LimiterView[] {
+		return this.#limits.views();
+	}
+
+	get tap(): ExchangeTracing["tap"] {
+		return this.#tracing.tap;
+	}
+
+	failures(): readonly DecisionTrace[] {
+		return this.#tracing.failures.list();
+	}
+
+	trace(id: string): DecisionTrace | undefined {
+		return this.#tracing.store.get(id);
 	}
 
 	/** Others send no more; the application's own calls go on until the process is told to end. */
@@ -227,6 +290,7 @@ export class Sidecar implements AdminView {
 		const faults = await this.#plane.apply(next, diff);
 		if (faults.length > 0) return this.#reject(running, bindFaults(faults));
 		await this.#telling.apply(next);
+		this.faults.applyPolicy(next);
 		this.#policy = {
 			snapshot: next,
 			appliedAtMs: this.#options.clock.wallMs(),

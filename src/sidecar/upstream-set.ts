@@ -9,6 +9,7 @@ import type { EndpointPolicy, Snapshot, UpstreamPolicy } from "../policy/snapsho
 import { createEndpointSource } from "../upstream/discovery/create-source.ts";
 import type { EndpointSource } from "../upstream/endpoint-source.ts";
 import { Upstream, type UpstreamDeps, type UpstreamOptions } from "../upstream/upstream.ts";
+import type { FaultBook } from "./faults.ts";
 import type { EventFeed } from "./telling/event-feed.ts";
 
 export interface UpstreamSetDeps extends UpstreamDeps {
@@ -16,6 +17,7 @@ export interface UpstreamSetDeps extends UpstreamDeps {
 	readonly rng: Rng;
 	readonly log: Logger;
 	readonly feed: EventFeed;
+	readonly faults: FaultBook;
 }
 
 /** One upstream with what feeds it. */
@@ -32,6 +34,7 @@ interface Member {
 export class UpstreamSet {
 	readonly #deps: UpstreamSetDeps;
 	readonly #members = new Map<string, Member>();
+	#zone: string | undefined;
 
 	constructor(deps: UpstreamSetDeps) {
 		this.#deps = deps;
@@ -58,12 +61,15 @@ export class UpstreamSet {
 
 	/** Takes over `next`. `diff` is against what runs; without one everything is new. */
 	apply(next: Snapshot, diff: SnapshotDiff | undefined): void {
+		const moved = this.#zone !== next.zone;
+		this.#zone = next.zone;
 		for (const [name, policy] of next.upstreams) {
 			const member = this.#members.get(name);
 			if (member === undefined) this.#add(policy);
 			else {
 				const change = diff?.upstreams.get(name);
 				if (change?.kind === "changed") this.#change(member, policy, change.parts);
+				else if (moved) member.upstream.configure(upstreamOptions(policy, next.zone));
 			}
 		}
 		for (const name of [...this.#members.keys()]) if (!next.upstreams.has(name)) this.#remove(name);
@@ -79,7 +85,8 @@ export class UpstreamSet {
 	}
 
 	#add(policy: UpstreamPolicy): void {
-		const upstream = new Upstream(upstreamOptions(policy), this.#deps);
+		const upstream = new Upstream(upstreamOptions(policy, this.#zone), this.#deps);
+		upstream.faults = this.#deps.faults.injector(policy.name);
 		const member: Member = { policy, upstream, source: this.#createSource(policy), checker: undefined, endpoints: [], fault: undefined };
 		this.#members.set(policy.name, member);
 		member.checker = this.#createChecker(member);
@@ -102,7 +109,7 @@ export class UpstreamSet {
 			member.checker?.stop();
 			member.checker = undefined;
 		}
-		member.upstream.configure(upstreamOptions(policy));
+		member.upstream.configure(upstreamOptions(policy, this.#zone));
 		if (checks) {
 			member.checker = this.#createChecker(member);
 			this.#checkEndpoints(member);
@@ -158,6 +165,7 @@ export class UpstreamSet {
 			clock,
 			rng,
 			log,
+			onPassed: (key) => upstream.guards.outlier?.onHealthy(key),
 			onChange: (key, healthy, { lastError, consecutive, first }) => {
 				upstream.setHealth(key, healthy ? "healthy" : "unhealthy");
 				// That a service is well when one looks for the first time is no news.
@@ -171,13 +179,17 @@ export class UpstreamSet {
 	}
 }
 
-function upstreamOptions(policy: UpstreamPolicy): UpstreamOptions {
+function upstreamOptions(policy: UpstreamPolicy, zone: string | undefined): UpstreamOptions {
+	const { name, loadBalancing, balancing, timeout, pool, circuitBreaker, concurrency, outlierDetection, retryBudget } = policy;
 	return {
-		name: policy.name,
-		loadBalancing: policy.loadBalancing,
-		timeout: policy.timeout,
-		pool: policy.pool,
+		name,
+		loadBalancing,
+		balancing,
+		timeout,
+		pool,
+		guards: { circuitBreaker, concurrency, outlierDetection, retryBudget },
 		checked: policy.healthCheck !== undefined,
 		holdWhileRefused: false,
+		zone,
 	};
 }

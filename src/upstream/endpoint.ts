@@ -1,6 +1,9 @@
-/** One address of an upstream: its pool, its health as the last check saw it, and what goes on there now. */
+/** One address of an upstream: its pool, its health as checks and traffic saw it, and what goes on there now. */
+import type { PeakEwma } from "../balance/peak-ewma.ts";
 import type { Candidate } from "../balance/picker.ts";
 import type { EndpointPolicy } from "../policy/snapshot.ts";
+import type { Breaker } from "../resilience/breaker/breaker.ts";
+import type { OutlierHost } from "../resilience/outlier/outlier-host.ts";
 import type { Pool } from "./pool.ts";
 
 /** `pending`: no check has ended yet; used like a healthy one, so that a start without Nexus or checks serves at once. */
@@ -15,6 +18,14 @@ export class Endpoint implements Candidate {
 	activeRequests = 0;
 	/** Requests that were sent to it, ever. */
 	requests = 0;
+	/** Monotonic; since when it has taken part, for slow start. */
+	sinceMs = 0;
+	/** What outlier detection knows of it; undefined where nobody asks. */
+	outlier: OutlierHost | undefined;
+	/** Where breakers are kept by endpoint. */
+	breaker: Breaker | undefined;
+	/** Where balancing goes by latency. */
+	latency: PeakEwma | undefined;
 
 	constructor(key: string, policy: EndpointPolicy, pool: Pool, health: EndpointHealth) {
 		this.key = key;
@@ -25,5 +36,18 @@ export class Endpoint implements Candidate {
 
 	get weight(): number {
 		return this.policy.weight;
+	}
+
+	get zone(): string | undefined {
+		return this.policy.zone;
+	}
+
+	get priority(): number {
+		return this.policy.priority ?? 0;
+	}
+
+	/** Neither check nor traffic speaks against it. */
+	get usable(): boolean {
+		return this.health !== "unhealthy" && this.outlier?.ejected !== true;
 	}
 }

@@ -37,7 +37,7 @@ class ZeroIds extends IdSource {
 }
 
 const IDS = new ZeroIds();
-const HEAD_OPTIONS = { rewriteHost: undefined, defaultHost: DEFAULT_HOST, dropForwarded: true, addedLines: fieldLine("via", "1.1 relay") };
+const HEAD_OPTIONS = { rewriteHost: undefined, defaultHost: DEFAULT_HOST, dropForwarded: true, addedLines: fieldLine("via", "1.1 relay"), target: undefined, changes: undefined };
 
 /** A client's bytes in the reads in which they arrive; then the client closes. Whoever asks for an upgrade gets it. */
 export function relayRequests(reads: readonly Buffer[]): Relayed {
@@ -65,7 +65,7 @@ export function relayRequests(reads: readonly Buffer[]): Relayed {
 				if (progress === MORE) break;
 				keepAlive = parser.keepAlive;
 				upgrade = wantsUpgrade(parser);
-				out.text(requestHead(parser, HEAD_OPTIONS, IDS, { requestId: "", traceparent: "" }));
+				out.text(`${requestHead(parser, HEAD_OPTIONS, IDS, { requestId: "", traceparent: "", spanned: false })}\r\n`);
 				out.framing = parser.framing;
 				body.start(parser.framing);
 				parser.reset();
@@ -110,7 +110,7 @@ export function relayResponse(reads: readonly Buffer[], method: string): Relayed
 				if (progress === MORE) break;
 				if (parser.status === 101) return out.relayed("refused", fault("upstream_protocol_error", "101 that nobody asked for", 0));
 				const framing = framingForClient(parser, 1);
-				out.text(responseHead(parser, framing, 1, false, true));
+				out.text(responseHead(parser, framing, 1, false, true, undefined, ""));
 				if (parser.status < 200) {
 					if (++interims > INTERIM_RESPONSES_MAX) return out.relayed("refused", fault("upstream_protocol_error", "too many interim answers", 0));
 					parser.reset();

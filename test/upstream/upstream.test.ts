@@ -2,15 +2,26 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { seededRng } from "../../src/core/rng.ts";
+import { defaultUpstream } from "../../src/policy/compile.ts";
 import type { EndpointPolicy } from "../../src/policy/snapshot.ts";
 import type { Endpoint } from "../../src/upstream/endpoint.ts";
 import { Upstream, type UpstreamOptions } from "../../src/upstream/upstream.ts";
 import { rawUpstream } from "../support/raw-peer.ts";
 import { Bench, lookupForEver, tcp, until } from "./support.ts";
 
+const DEFAULTS = defaultUpstream();
+
 const OPTIONS: UpstreamOptions = {
 	name: "payments",
 	loadBalancing: "round-robin",
+	balancing: DEFAULTS.balancing,
+	guards: {
+		circuitBreaker: undefined,
+		concurrency: undefined,
+		outlierDetection: DEFAULTS.outlierDetection,
+		retryBudget: DEFAULTS.retryBudget,
+	},
+	zone: undefined,
 	timeout: { requestMs: 1000, connectMs: 1000, idleMs: 60_000 },
 	pool: { connectionsMax: 10, pendingMax: 10, pendingTimeoutMs: 1000 },
 	checked: false,
@@ -20,7 +31,7 @@ const OPTIONS: UpstreamOptions = {
 function make(t: TestContext, options: Partial<UpstreamOptions> = {}): { upstream: Upstream; bench: Bench; options: UpstreamOptions } {
 	const bench = new Bench(t);
 	const merged = { ...OPTIONS, ...options };
-	const upstream = new Upstream(merged, { wheel: bench.wheel, shared: bench.shared, rng: seededRng(1) });
+	const upstream = new Upstream(merged, { clock: bench.clock, wheel: bench.wheel, shared: bench.shared, rng: seededRng(1) });
 	t.after(() => upstream.destroy());
 	return { upstream, bench, options: merged };
 }

@@ -211,8 +211,9 @@ export class ClientConnection implements ByteReader, Downstream {
 		if (!this.#reading) this.#goOn();
 	}
 
-	abort(): void {
-		this.socket.resetAndDestroy();
+	abort(reset: boolean): void {
+		if (reset) this.socket.resetAndDestroy();
+		else this.socket.destroySoon();
 	}
 
 	becomeTunnel(upstream: Http1Connection, head: string, early: Buffer): void {

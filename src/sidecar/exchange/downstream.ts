@@ -1,9 +1,10 @@
 /** The two sides between which an exchange stands, as it sees them: the client's connection, and what it is given to work with. */
-import type { Clock } from "../../core/clock.ts";
-import type { DeadlineWheel } from "../../core/deadline-wheel.ts";
 import type { Room } from "../../net/loop-memory.ts";
 import type { ExchangeObserver } from "../../telemetry/access-record.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
+import type { ExchangeTracing } from "./exchange-tracing.ts";
+import type { TriesDeps } from "./tries.ts";
+import type { VainRetries } from "./vain-retries.ts";
 
 /** The client's connection, as the exchange needs it. */
 export interface Downstream extends Room {
@@ -17,16 +18,16 @@ export interface Downstream extends Room {
 	resumeReading(): void;
 	/** The answer is complete; `close`: nothing may follow on this connection. */
 	exchangeEnded(close: boolean): void;
-	/** The answer cannot be completed: the client must see that it was cut (RFC 9112 8). */
-	abort(): void;
+	/** The answer cannot be completed: the client must see that it was cut (RFC 9112 8). `reset`: an orderly end would look like the answer's own. */
+	abort(reset: boolean): void;
 	/** The connection becomes a tunnel to `upstream`; `head` goes out first, then `early` of the upstream's bytes. */
 	becomeTunnel(upstream: Http1Connection, head: string, early: Buffer): void;
 }
 
-export interface ExchangeDeps {
-	readonly clock: Clock;
-	readonly wheel: DeadlineWheel;
+export interface ExchangeDeps extends TriesDeps {
 	readonly observer: ExchangeObserver;
+	readonly tracing: ExchangeTracing;
+	readonly vain: VainRetries;
 }
 
 /** The downstream of an exchange that lies in the pool. Anything it is told is a fault of ours. */

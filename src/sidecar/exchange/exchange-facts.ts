@@ -23,6 +23,8 @@ export class ExchangeFacts implements ExchangeRecord, Correlation {
 	bytesOut = 0;
 	durationMs = 0;
 	upstreamMs = 0;
+	/** Whether each try says its own traceparent. */
+	spanned = false;
 
 	/** Forgets the exchange before. */
 	protected forget(stack: Stack, client: Client): void {
@@ -32,5 +34,6 @@ export class ExchangeFacts implements ExchangeRecord, Correlation {
 		this.detail = this.requestId = this.traceparent = "";
 		this.status = this.attempts = this.bytesIn = this.bytesOut = this.durationMs = this.upstreamMs = 0;
 		this.reason = undefined;
+		this.spanned = false;
 	}
 }

@@ -1,5 +1,5 @@
 /**
- * One request and its response: asks the stack where it goes, runs an attempt, relays the answer, and tells how it ended.
+ * One request and its response: asks the stack where it goes, has it tried there, relays the answer, and tells how it ended.
  * Pooled: a client connection holds one while a request of its is on the way, so that an idle connection costs none.
  */
 
@@ -9,47 +9,45 @@ import { BodyDecoder } from "../../http1/body-decoder.ts";
 import { type Framing, NO_BODY } from "../../http1/framing.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { ResponseParser } from "../../http1/response-parser.ts";
+import { fieldLine } from "../../http1/serializer.ts";
+import { type LimitWaiter, WAITING } from "../../limits/limit-set.ts";
+import type { Limited } from "../../limits/limiter.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
-import { OWN_ROOM } from "../../net/loop-memory.ts";
-import { Attempt, type AttemptObserver, type AttemptRequest } from "../../upstream/attempt.ts";
-import type { Endpoint } from "../../upstream/endpoint.ts";
+import type { StaticResponse } from "../../policy/resilience-policy.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
-import { anotherTry } from "./another-try.ts";
+import type { Try } from "../../upstream/try.ts";
 import { framedBytes, framedText, GLUED_BYTES_MAX } from "./body-framing.ts";
 import { type Downstream, type ExchangeDeps, NOBODY } from "./downstream.ts";
 import { ExchangeFacts } from "./exchange-facts.ts";
-import { localAnswer } from "./local-answer.ts";
-import { wantsUpgrade } from "./request-head.ts";
+import { localAnswer, policyAnswer } from "./local-answer.ts";
+import { RETRIED_LINE } from "./mesh-fields.ts";
+import { OutgoingRequest } from "./outgoing-request.ts";
 import { framingForClient, responseHead, switchingHead } from "./response-head.ts";
 import type { Client, Stack, Target } from "./stack.ts";
+import { Tries, type TriesObserver } from "./tries.ts";
 
-export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptRequest {
-	// What the attempt sends.
-	text = "";
-	complete = true;
-	headRequest = false;
-	upgrade = false;
-
+export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaiter {
 	/** The request body as it is read. */
 	readonly body = new BodyDecoder();
 	#downstream: Downstream = NOBODY;
 	readonly #deps: ExchangeDeps;
-	readonly #attempt: Attempt;
+	readonly #out: OutgoingRequest;
+	readonly #tries: Tries;
 	readonly #deadline: Deadline;
 	#counters: TrafficCounters | undefined;
+	#stack: Stack | undefined;
 	#target: Target | undefined;
+	/** What a trace is for: the answer's header, the taps. */
+	#traceWanted = 0;
+	#traceToken: string | undefined;
 	#startedMs = 0;
 	#active = false;
+	#limited = false;
 	#keepAlive = true;
 	#minorVersion = 1;
 	#acceptsTrailers = false;
-	#requestFraming: Framing = NO_BODY;
+	#headRequest = false;
 	#requestComplete = true;
-	/** Body that came before there was a connection; one read at most, as reading pauses. */
-	#early: Buffer | undefined;
-	#replayable = true;
-	#triedAt: Endpoint | undefined;
-	#raced = false;
 	#answerBegun = false;
 	/** It has not read what was written, so the upstream is not read. */
 	#clientLags = false;
@@ -59,7 +57,8 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 	constructor(deps: ExchangeDeps) {
 		super();
 		this.#deps = deps;
-		this.#attempt = new Attempt(this, deps.clock, deps.wheel);
+		this.#out = new OutgoingRequest(deps);
+		this.#tries = new Tries(this, this.#out, deps);
 		this.#deadline = deps.wheel.deadline(() => this.#onDeadline());
 	}
 
@@ -79,20 +78,19 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		this.#begin(stack, client, request);
 		this.bytesIn = body.received;
 		this.#requestComplete = body.done;
-		const decision = stack.decide(request);
-		if (decision.kind === "refusal") {
+		this.#out.begin(request, client, this.#startedMs);
+		if (this.#deps.tracing.mayBeWanted(request)) this.#beginTrace(stack, client, request);
+		const verdict = stack.decide(request, client, this.#out.trace);
+		if (verdict.kind === "target") this.#startTarget(verdict, client, request, buffer);
+		else if (verdict.kind === "answer") {
+			this.route = verdict.route;
+			this.#enter(verdict.counters);
+			this.#answerByPolicy(verdict.response, verdict.lines, undefined);
+		} else {
 			this.#enter(stack.refused);
-			this.#answerLocally(decision.reason, decision.detail);
-			return;
+			this.#answerLocally(verdict.reason, verdict.detail, 0, "");
 		}
-		this.route = decision.route;
-		this.upstream = decision.upstream.name;
-		this.#target = decision;
-		this.#enter(decision.counters);
-		this.text = stack.requestHead(request, decision, client, this);
-		this.upgrade = wantsUpgrade(request);
-		this.#attachBody(body, buffer);
-		this.#tryFirst();
+		this.#out.view.close(this.#target?.upstream.faults?.active === true);
 	}
 
 	/** The bytes of the client were not a request: counted, answered, closed. */
@@ -101,7 +99,7 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		this.#enter(stack.refused);
 		this.#keepAlive = false;
 		this.#requestComplete = false;
-		this.#answerLocally(reason, detail);
+		this.#answerLocally(reason, detail, 0, "");
 	}
 
 	/** More of the request body. */
@@ -109,67 +107,63 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		const { body } = this;
 		this.bytesIn = body.received;
 		this.#requestComplete = body.done;
-		const connection = this.#attempt.connection;
-		const part = framedBytes(body, buffer, this.#requestFraming, body.trailers, "", connection ?? OWN_ROOM);
-		if (connection === undefined) {
-			this.#early = this.#early === undefined ? part : Buffer.concat([this.#early, part]);
-			if (!body.done) this.#downstream.pauseReading();
-			return;
-		}
-		this.#replayable = false;
-		if (!connection.write(part, body.done) && !body.done) this.#downstream.pauseReading();
+		if (!this.#out.addBody(body, buffer, this.#tries.connection)) this.#downstream.pauseReading();
+		this.#out.copyToMirror(this.requestId);
 	}
 
 	/** The request cannot be completed: broken framing, too slow, or the client closed in the middle of it. */
 	requestBroken(reason: Reason, detail: string): void {
 		this.#keepAlive = false;
-		this.#fail(reason, detail);
+		this.#fail(reason, detail, 0, "");
 	}
 
 	/** The client is gone; whatever was under way is given up. */
 	downstreamClosed(): void {
 		if (!this.#active) return;
-		this.#attempt.cancel();
 		this.reason ??= "client_closed";
 		this.#end();
 	}
 
 	onDownstreamWritable(): void {
 		this.#clientLags = false;
-		this.#attempt.connection?.resumeReading();
+		this.#tries.resumeReading();
 	}
 
-	// --- the attempt's side
+	// --- the tries' side
 
-	onAttemptSent(): void {
-		const connection = this.#attempt.connection as Http1Connection;
-		const early = this.#early;
-		if (early !== undefined) {
-			this.#early = undefined;
-			this.#replayable = false;
-			connection.write(early, this.#requestComplete);
-		}
+	onTry(): void {
+		this.attempts = this.#tries.count;
+		if (!this.#requestComplete) this.#downstream.pauseReading();
+	}
+
+	onTryOver(tried: Try, status: number, reason: Reason | undefined): void {
+		tried.span?.end(status, reason, tried.detail);
+		tried.span = undefined;
+	}
+
+	onSent(connection: Http1Connection): void {
+		this.#out.sendBody(connection);
 		if (!this.#requestComplete && connection.writable) this.#downstream.resumeReading();
 	}
 
-	onWritable(): void {
+	onUpstreamWritable(): void {
 		if (!this.#requestComplete) this.#downstream.resumeReading();
 	}
 
 	onInterim(parser: ResponseParser): void {
 		// RFC 9110 15.2: no 1xx to HTTP/1.0.
-		if (this.#minorVersion === 1) this.#downstream.write(responseHead(parser, NO_BODY, 1, false, false));
+		if (this.#minorVersion === 1) this.#downstream.write(responseHead(parser, NO_BODY, 1, false, false, undefined, ""));
 	}
 
-	onResponse(parser: ResponseParser, body: BodyDecoder, buffer: Buffer): void {
-		this.upstreamMs = this.#deps.clock.monotonicMs() - this.#attempt.sentMs;
-		this.status = parser.status;
-		this.#answerBegun = true;
+	onAnswer(tried: Try, parser: ResponseParser, body: BodyDecoder, buffer: Buffer): void {
+		this.#answered(tried, parser.status);
 		const framing = framingForClient(parser, this.#minorVersion);
 		this.#answerFraming = framing;
 		// An answer before the end of the request: what is still to come of it must never be read as a request (RFC 9112 9.3).
 		this.#close = !this.#keepAlive || !this.#requestComplete || framing.kind === "close" || this.#downstream.draining;
-		const head = responseHead(parser, framing, this.#minorVersion, this.#close, this.#acceptsTrailers);
+		const { responseChanges } = this.#target as Target;
+		const lines = this.#answerLines(parser.status, this.#tries.inVain(parser.status));
+		const head = responseHead(parser, framing, this.#minorVersion, this.#close, this.#acceptsTrailers, responseChanges, lines);
 		this.#relay(head, body, buffer);
 	}
 
@@ -177,24 +171,35 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		this.#relay("", body, buffer);
 	}
 
-	onUpgraded(parser: ResponseParser, buffer: Buffer, from: number, to: number): void {
-		this.upstreamMs = this.#deps.clock.monotonicMs() - this.#attempt.sentMs;
-		this.status = 101;
-		this.#answerBegun = true;
+	onUpgraded(tried: Try, parser: ResponseParser, buffer: Buffer, from: number, to: number): void {
+		this.#answered(tried, 101);
 		this.#deadline.disarm();
-		this.#downstream.becomeTunnel(this.#attempt.connection as Http1Connection, switchingHead(parser), Buffer.from(buffer.subarray(from, to)));
+		this.#downstream.becomeTunnel(tried.connection as Http1Connection, switchingHead(parser), Buffer.from(buffer.subarray(from, to)));
 	}
 
 	/** The tunnel has ended; bytes as it counted them. */
 	tunnelEnded(bytesIn: number, bytesOut: number): void {
 		this.bytesIn = bytesIn;
 		this.bytesOut = bytesOut;
-		this.#attempt.cancel();
 		this.#end();
 	}
 
-	onAttemptFailed(reason: Reason, detail: string): void {
-		if (!this.#tryAgain(reason)) this.#fail(reason, detail);
+	onFailed(tried: Try, reason: Reason, detail: string, status: number): void {
+		if (tried.endpoint !== undefined) this.endpoint = tried.endpoint.key;
+		if (reason === "breaker_open" && !this.#answerBegun && this.#fallBack(detail)) return;
+		this.#fail(reason, detail, status, tried.retryAfterMs === undefined ? "" : retryAfterLine(tried.retryAfterMs));
+	}
+
+	// --- the limits' side
+
+	onAdmitted(): void {
+		this.#limited = false;
+		this.#goOn();
+	}
+
+	onLimited(limited: Limited): void {
+		this.#limited = false;
+		this.#refuseLimited(limited);
 	}
 
 	// --- in the order of a request's life
@@ -204,23 +209,21 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		this.method = request.method;
 		this.target = request.target;
 		this.host = request.authority;
-		this.headRequest = request.method === "HEAD";
+		this.#headRequest = request.method === "HEAD";
 		this.#keepAlive = request.keepAlive;
 		this.#minorVersion = request.minorVersion;
 		this.#acceptsTrailers = request.meaning.teTrailers && request.minorVersion === 1;
-		this.#requestFraming = request.framing;
 	}
 
 	#reset(stack: Stack, client: Client): void {
 		this.forget(stack, client);
+		this.#stack = stack;
 		this.#startedMs = this.#deps.clock.monotonicMs();
-		this.headRequest = this.upgrade = false;
+		this.#headRequest = false;
 		this.#minorVersion = 1;
-		this.#early = undefined;
-		this.#replayable = true;
-		this.#raced = false;
 		this.#answerBegun = false;
 		this.#clientLags = false;
+		this.#limited = false;
 		this.#target = undefined;
 	}
 
@@ -230,64 +233,87 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 		counters.active++;
 	}
 
-	/** A body that has come whole and small goes with the head; otherwise its beginning waits for the connection. */
-	#attachBody(body: BodyDecoder, buffer: Buffer): void {
-		this.complete = body.done;
-		if (body.done && this.#requestFraming.kind === "none") return;
-		const length = body.dataEnd - body.dataStart;
-		if (length <= GLUED_BYTES_MAX && (body.done || length > 0)) {
-			this.text += framedText(body, buffer, this.#requestFraming, body.trailers);
-		} else if (length > 0) this.#early = framedBytes(body, buffer, this.#requestFraming, body.trailers, "", OWN_ROOM);
-		this.#replayable = body.done && this.#early === undefined;
-		if (this.#early !== undefined) {
-			// The text alone is not the whole request: `onAttemptSent` sends the rest.
-			this.complete = false;
-		}
-	}
-
-	#tryFirst(): void {
-		const { upstream } = this.#target as Target;
-		const endpoint = upstream.pick();
-		if (endpoint === undefined) {
-			this.#fail("no_healthy_endpoint", "");
+	#startTarget(target: Target, client: Client, request: RequestParser, buffer: Buffer): void {
+		const stack = this.#stack as Stack;
+		this.route = target.route;
+		this.upstream = target.upstream.name;
+		this.#target = target;
+		this.#enter(target.counters);
+		const out = this.#out;
+		out.prepare(target, stack, client, request, this);
+		out.attachBody(this.body, buffer);
+		if (out.timeoutMs <= 0) {
+			this.#fail("deadline_exceeded", "the caller's time was over when the request arrived", 0, "");
 			return;
 		}
-		this.#deadline.arm(upstream.options.timeout.requestMs);
-		this.#tryAt(endpoint, false);
+		this.#deadline.arm(out.timeoutMs);
+		const { limits } = target;
+		if (limits === undefined) {
+			this.#goOn();
+			return;
+		}
+		this.#limited = true;
+		const verdict = limits.enter(out.view.subject(target.route), this, this.#startedMs);
+		if (out.trace !== undefined) this.#deps.tracing.tellLimits(out.trace, limits, out.view.subject(target.route), verdict);
+		if (verdict === WAITING) return;
+		this.#limited = false;
+		if (verdict === undefined) this.#goOn();
+		else this.#refuseLimited(verdict);
 	}
 
-	/** False where it must not be sent again, or there is nowhere else to send it. */
-	#tryAgain(reason: Reason): boolean {
-		const again = anotherTry(reason, {
-			method: this.method,
-			attempts: this.attempts,
-			replayable: this.#replayable,
-			resetUnanswered: this.#attempt.resetUnanswered,
-			raced: this.#raced,
-		});
-		if (again === "no") return false;
-		const failed = this.#triedAt;
-		const endpoint = (this.#target as Target).upstream.pick(failed);
-		if (endpoint === undefined || (again === "elsewhere" && endpoint === failed)) return false;
-		if (again === "fresh") this.#raced = true;
-		(this.#counters as TrafficCounters).retries++;
-		this.#tryAt(endpoint, this.#raced);
+	/** Past the limits: what is left is where it is tried. */
+	#goOn(): void {
+		const { upstream, retry } = this.#target as Target;
+		this.#out.copyToMirror(this.requestId);
+		this.#tries.start(upstream, retry);
+	}
+
+	/** While the breaker is open: at another upstream, or with a fixed answer. */
+	#fallBack(detail: string): boolean {
+		const { failover, respondWhenOpen, upstream, place } = this.#target as Target;
+		const next = failover[failover.findIndex(({ name }) => name === this.upstream) + 1];
+		if (next !== undefined) {
+			this.#out.trace?.add("breaker", "yes", `goes to ${next.name} instead of ${upstream.name}`, place);
+			this.upstream = next.name;
+			this.#tries.goOnAt(next);
+			return true;
+		}
+		if (respondWhenOpen === undefined) return false;
+		this.reason = "breaker_open";
+		this.detail = detail;
+		this.#answerByPolicy(respondWhenOpen, "", "breaker_open");
 		return true;
 	}
 
-	#tryAt(endpoint: Endpoint, fresh: boolean): void {
-		this.attempts++;
-		this.endpoint = endpoint.key;
-		this.#triedAt = endpoint;
-		if (!this.#requestComplete) this.#downstream.pauseReading();
-		this.#attempt.start(endpoint, this, fresh);
+	#refuseLimited({ reason, detail, retryAfterMs, fieldLines }: Limited): void {
+		this.#answerLocally(reason, detail, 0, retryAfterLine(retryAfterMs) + fieldLines);
+	}
+
+	#answered(tried: Try, status: number): void {
+		this.upstreamMs = this.#deps.clock.monotonicMs() - tried.sentMs;
+		this.status = status;
+		this.endpoint = tried.endpoint?.key ?? "";
+		this.#answerBegun = true;
+	}
+
+	/** What we add to an answer: that we have tried in vain, and the trace where it was asked for. */
+	#answerLines(status: number, inVain: boolean): string {
+		let lines = "";
+		const { vain } = this.#deps;
+		if (status >= 500 && (inVain || (this.direction === "inbound" && vain.has(this.requestId)))) {
+			lines = RETRIED_LINE;
+			if (this.direction === "outbound") vain.add(this.requestId);
+		}
+		const { trace } = this.#out;
+		if (this.#traceToken !== undefined && trace !== undefined) lines += this.#deps.tracing.compactLine(trace);
+		return lines;
 	}
 
 	#relay(head: string, body: BodyDecoder, buffer: Buffer): void {
 		const ended = body.done;
 		// RFC 9110 6.5.1: trailers only for a client that said `TE: trailers`.
 		const trailers = this.#acceptsTrailers ? body.trailers : "";
-		const length = this.headRequest || this.#answerFraming.kind === "none" ? 0 : body.dataEnd - body.dataStart;
+		const length = this.#headRequest || this.#answerFraming.kind === "none" ? 0 : body.dataEnd - body.dataStart;
 		this.bytesOut += length;
 		let writable = true;
 		if (length <= GLUED_BYTES_MAX) {
@@ -296,65 +322,123 @@ export class Exchange extends ExchangeFacts implements AttemptObserver, AttemptR
 			if (text !== "") writable = this.#downstream.write(text);
 		} else writable = this.#downstream.writeBytes(framedBytes(body, buffer, this.#answerFraming, trailers, head, this.#downstream));
 		if (ended) {
-			this.#attempt.finish();
+			this.#tries.finish();
 			this.#end();
 			this.#downstream.exchangeEnded(this.#close);
 			return;
 		}
-		this.#deadline.arm((this.#target as Target).upstream.options.timeout.idleMs);
+		this.#deadline.arm((this.#target as Target).idleMs);
 		if (writable) return;
 		this.#clientLags = true;
-		this.#attempt.connection?.pauseReading();
+		this.#tries.pauseReading();
 	}
 
-	#fail(reason: Reason, detail: string): void {
+	#fail(reason: Reason, detail: string, status: number, lines: string): void {
 		if (this.#answerBegun) {
 			this.reason = reason;
 			this.detail = detail;
-			this.#attempt.cancel();
 			this.#end();
-			this.#downstream.abort();
+			this.#downstream.abort(this.#answerFraming.kind === "close" || this.#clientLags);
 			return;
 		}
-		this.#answerLocally(reason, detail);
+		this.#answerLocally(reason, detail, status, lines);
 	}
 
-	#answerLocally(reason: Reason, detail: string): void {
-		this.#attempt.cancel();
+	/** `status` 0: that of the reason. `lines`: further fields. */
+	#answerLocally(reason: Reason, detail: string, status: number, lines: string): void {
+		this.#giveUp("not-its-fault");
 		this.reason = reason;
 		this.detail = detail;
-		this.status = REASONS[reason].status;
+		this.status = status === 0 ? REASONS[reason].status : status;
+		this.#out.trace?.add("answer", "no", `${this.status} ${reason}${detail === "" ? "" : `: ${detail}`}`);
 		const close = REASONS[reason].closes || !this.#keepAlive || !this.#requestComplete || this.#downstream.draining;
-		this.#downstream.write(
-			localAnswer({ reason, detail, requestId: this.requestId, close, headRequest: this.headRequest, minorVersion: this.#minorVersion }),
-		);
+		const all = lines + this.#answerLines(this.status, this.#tries.inVain(0) && this.attempts > 0);
+		const shape = { requestId: this.requestId, close, headRequest: this.#headRequest, minorVersion: this.#minorVersion, lines: all };
+		this.#downstream.write(localAnswer({ reason, detail, status: this.status, ...shape }));
 		this.#end();
 		this.#downstream.exchangeEnded(close);
+	}
+
+	#answerByPolicy(response: StaticResponse, lines: string, reason: Reason | undefined): void {
+		this.#giveUp("not-its-fault");
+		this.status = response.status;
+		this.#out.trace?.add("answer", "yes", `${response.status} as the policy says`);
+		const close = !this.#keepAlive || !this.#requestComplete || this.#downstream.draining;
+		const all = lines + this.#answerLines(0, false);
+		const shape = { requestId: this.requestId, close, headRequest: this.#headRequest, minorVersion: this.#minorVersion, lines: all };
+		this.#downstream.write(policyAnswer(shape, response, reason));
+		this.#end();
+		this.#downstream.exchangeEnded(close);
+	}
+
+	/** Nobody works for this request any more. Idempotent. */
+	#giveUp(cause: "timeout" | "not-its-fault"): void {
+		if (this.#limited) {
+			this.#limited = false;
+			(this.#target as Target).limits?.leave(this);
+		}
+		this.#tries.cancel(cause);
 	}
 
 	/** Counts and tells, exactly once per exchange. */
 	#end(): void {
 		if (!this.#active) return;
+		this.#giveUp("not-its-fault");
 		this.#active = false;
 		this.#deadline.disarm();
-		this.#early = undefined;
-		this.text = "";
 		const counters = this.#counters as TrafficCounters;
 		const now = this.#deps.clock.monotonicMs();
 		this.durationMs = now - this.#startedMs;
 		counters.active--;
 		counters.finish(this.status, this.reason, this.durationMs);
+		if (this.attempts > 1) counters.retries += this.attempts - 1;
 		if (this.upstreamMs > 0) {
 			counters.upstreamTime.observe(this.upstreamMs);
-			counters.overhead.observe(Math.max(0, this.#attempt.sentMs - this.#startedMs));
+			counters.overhead.observe(Math.max(0, this.#tries.sentMs - this.#startedMs));
 		}
 		this.#deps.observer.record(this);
+		const { trace, span } = this.#out;
+		if (trace !== undefined || span !== undefined || this.reason !== undefined || this.status >= 500) this.#tell();
+		this.#out.clear();
 	}
 
 	#onDeadline(): void {
 		if (!this.#active) return;
-		if (this.#clientLags) this.#fail("client_closed", "the client has stopped reading");
-		else if (this.#answerBegun) this.#fail("body_timeout", "");
-		else this.#fail("upstream_timeout", "");
+		if (this.#clientLags) this.#fail("client_closed", "the client has stopped reading", 0, "");
+		else if (this.#answerBegun) this.#fail("body_timeout", "", 0, "");
+		else if (this.#limited) this.#fail("queue_timeout", "the request's time was over while it waited for its rate limit", 0, "");
+		else {
+			this.#giveUp("timeout");
+			const { timeoutMs } = this.#out;
+			this.#fail("upstream_timeout", timeoutMs < (this.#target as Target).requestMs ? `the caller gave ${timeoutMs} ms` : "", 0, "");
+		}
 	}
+
+	// --- for whoever asks why
+
+	#beginTrace(stack: Stack, client: Client, request: RequestParser): void {
+		const begun = this.#deps.tracing.begin(request, client, stack, this.#startedMs);
+		this.#out.trace = begun.trace;
+		this.#out.span = begun.span;
+		this.#traceWanted = begun.wanted;
+		this.#traceToken = begun.token;
+		this.spanned = begun.span !== undefined;
+		if (begun.span !== undefined) this.traceparent = begun.span.traceparent;
+	}
+
+	#tell(): void {
+		this.#deps.tracing.finish(this, this.#stack as Stack, this.#startedMs, {
+			trace: this.#out.traceOfFailure(),
+			wanted: this.#traceWanted,
+			token: this.#traceToken,
+			span: this.#out.span,
+		});
+		this.#traceWanted = 0;
+		this.#traceToken = undefined;
+	}
+}
+
+function retryAfterLine(ms: number): string {
+	// RFC 9110 10.2.3: whole seconds; never 0, which would invite a loop.
+	return fieldLine("retry-after", String(Math.max(1, Math.ceil(ms / 1000))));
 }

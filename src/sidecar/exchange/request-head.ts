@@ -11,11 +11,16 @@ import {
 	X_FORWARDED_HOST,
 	X_FORWARDED_PROTO,
 	X_NEXUS,
+	X_NEXUS_ATTEMPT,
+	X_NEXUS_DEADLINE,
+	X_NEXUS_RETRIED,
+	X_NEXUS_TRACE,
 	X_REAL_IP,
 	X_REQUEST_ID,
 } from "../../http1/fields.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import { fieldLine, fieldWriter, relayedLines, requestLine } from "../../http1/serializer.ts";
+import type { FieldChanges } from "./field-changes.ts";
 import { forwardsLeft } from "./hops.ts";
 import type { Correlation } from "./stack.ts";
 
@@ -24,20 +29,23 @@ const traceparentLine = fieldWriter("traceparent");
 const CHUNKED_LINE = fieldLine("transfer-encoding", "chunked");
 const CONNECTION_UPGRADE_LINE = fieldLine("connection", "upgrade");
 
-// Which fields do not pass, by what is known of the request: bit 1 forwarding fields, 2 Host, 4 Expect, 8 Trailer, 16 Max-Forwards.
+// Which fields do not pass, by what is known of the request: bit 1 forwarding fields, 2 Host, 4 Expect, 8 Trailer, 16 Max-Forwards, 32 traceparent.
 const DROP_FORWARDED = 1;
 const DROP_HOST = 2;
 const DROP_EXPECT = 4;
 const DROP_TRAILER = 8;
 const DROP_MAX_FORWARDS = 16;
-const DROPPED: readonly Uint8Array[] = Array.from({ length: 32 }, (_, bits) => {
+const DROP_TRACEPARENT = 32;
+const DROPPED: readonly Uint8Array[] = Array.from({ length: 64 }, (_, bits) => {
 	const table = new Uint8Array(32);
-	table[X_NEXUS] = 1; // the mesh's own fields are never the client's to set
+	// The mesh's own fields are never the client's to set; deadline and attempt are said anew with each try.
+	for (const id of [X_NEXUS, X_NEXUS_DEADLINE, X_NEXUS_ATTEMPT, X_NEXUS_TRACE, X_NEXUS_RETRIED]) table[id] = 1;
 	if (bits & DROP_FORWARDED) for (const id of [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, FORWARDED, X_REAL_IP]) table[id] = 1;
 	if (bits & DROP_HOST) table[HOST] = 1;
 	if (bits & DROP_EXPECT) table[EXPECT] = 1;
 	if (bits & DROP_TRAILER) table[TRAILER] = 1;
 	if (bits & DROP_MAX_FORWARDS) table[MAX_FORWARDS] = 1;
+	if (bits & DROP_TRACEPARENT) table[TRACEPARENT] = 1;
 	return table;
 });
 
@@ -50,9 +58,12 @@ export interface RequestHeadOptions {
 	readonly dropForwarded: boolean;
 	/** Lines to add to each request: via, x-forwarded-*. */
 	readonly addedLines: string;
+	/** Replaces the target; undefined keeps it as it came. */
+	readonly target: string | undefined;
+	readonly changes: FieldChanges | undefined;
 }
 
-/** Latin1 text of the head, empty line included. */
+/** Latin1 text of the head, without the empty line that ends it: each try adds lines of its own. */
 export function requestHead(request: RequestParser, options: RequestHeadOptions, ids: IdSource, correlation: Correlation): string {
 	const { meaning, fields } = request;
 	const host = options.rewriteHost ?? (request.hostReplaced ? request.authority : meaning.hostLines === 0 ? options.defaultHost : undefined);
@@ -62,18 +73,23 @@ export function requestHead(request: RequestParser, options: RequestHeadOptions,
 		(host !== undefined ? DROP_HOST : 0) |
 		(request.minorVersion === 0 ? DROP_EXPECT : 0) |
 		(request.framing.kind !== "chunked" ? DROP_TRAILER : 0) |
-		(forwards !== undefined ? DROP_MAX_FORWARDS : 0);
+		(forwards !== undefined ? DROP_MAX_FORWARDS : 0) |
+		(correlation.spanned ? DROP_TRACEPARENT : 0);
+	const { changes } = options;
+	const removed = changes?.removed;
 	// The start line is copied with the first run of fields, unless something of it or the Host behind it must change.
-	const sameLine = request.form === "origin" && request.minorVersion === 1 && host === undefined;
-	let text = sameLine ? relayed(request, request.start, drop) : requestLine(request.method, request.target);
-	if (!sameLine) text += (host === undefined ? "" : fieldLine("host", host)) + relayed(request, request.lineEnd, drop);
+	const sameLine = request.form === "origin" && request.minorVersion === 1 && host === undefined && options.target === undefined;
+	let text = sameLine ? relayed(request, request.start, drop, removed) : requestLine(request.method, options.target ?? request.target);
+	if (!sameLine) text += (host === undefined ? "" : fieldLine("host", host)) + relayed(request, request.lineEnd, drop, removed);
 	const made = ids.hex(32);
 	if (meaning.has(X_REQUEST_ID)) correlation.requestId = fields.first(X_REQUEST_ID) ?? "";
 	else {
 		correlation.requestId = made;
 		text += requestIdLine(made);
 	}
-	if (meaning.has(TRACEPARENT)) correlation.traceparent = fields.first(TRACEPARENT) ?? "";
+	if (correlation.spanned) {
+		// Whoever makes the spans has said already which trace it is.
+	} else if (meaning.has(TRACEPARENT)) correlation.traceparent = fields.first(TRACEPARENT) ?? "";
 	else {
 		// W3C Trace Context 3.2: version, trace id, parent id, flags; not sampled, as nobody records it yet. Where both ids are
 		// ours they are the same one, so that a log line leads to its trace.
@@ -83,7 +99,8 @@ export function requestHead(request: RequestParser, options: RequestHeadOptions,
 	if (forwards !== undefined) text += fieldLine("max-forwards", String(forwards - 1));
 	if (request.framing.kind === "chunked") text += CHUNKED_LINE;
 	if (wantsUpgrade(request)) text += CONNECTION_UPGRADE_LINE + fieldLine("upgrade", meaning.upgrade);
-	return `${text}${options.addedLines}\r\n`;
+	if (changes !== undefined) text += changes.lines;
+	return text + options.addedLines;
 }
 
 /** Whether the request asks for another protocol that we pass on (RFC 9110 7.8). `h2c` never: it would smuggle requests past every rule. */
@@ -94,7 +111,7 @@ export function wantsUpgrade(request: RequestParser): boolean {
 	return protocol !== "" && !protocol.includes("h2c") && !protocol.startsWith("tls/");
 }
 
-function relayed(request: RequestParser, from: number, drop: number): string {
+function relayed(request: RequestParser, from: number, drop: number, removed: ReadonlySet<string> | undefined): string {
 	// -2: the empty line is written behind the added fields.
-	return relayedLines(request.fields, request.meaning, from, request.end - 2, DROPPED[drop] as Uint8Array);
+	return relayedLines(request.fields, request.meaning, from, request.end - 2, DROPPED[drop] as Uint8Array, removed);
 }

@@ -3,8 +3,11 @@
  *
  *   meet         once per connection: who the client is decides which of its forwarding fields are believed
  *   last hop     before anything that costs: a request that goes in circles, or no further than here, must end here
+ *   limit        before the application is asked for anything: what is over its rate must cost it nothing
+ *   deadline     a request whose time is over is not worth a connection
  *   head         forwarding fields are dropped or kept before ours are added, so that nobody speaks in our name
- *   attempt      the application is an upstream with one endpoint; while it is not up, requests are held back
+ *   tries        the application is an upstream with one endpoint; while it is not up, requests are held back. Breaker and limit of
+ *                what is under way guard it; it is tried again only where a dead connection was to blame: the caller does the rest
  *   respond      in exchange/exchange.ts
  *   record       counters and access log, when the last byte is out
  */
@@ -14,6 +17,7 @@ import type { RequestParser } from "../../http1/request-parser.ts";
 import { fieldLine } from "../../http1/serializer.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
 import type { ListenerLimits } from "../../policy/snapshot.ts";
+import type { DecisionLog } from "../../policy/decision-trace.ts";
 import { TrustedProxies } from "../../policy/trusted-proxies.ts";
 import { lastHop, viaName } from "../exchange/hops.ts";
 import { requestHead } from "../exchange/request-head.ts";
@@ -26,39 +30,56 @@ export interface InboundOptions {
 	readonly limits: ListenerLimits;
 	readonly trustedProxies: readonly string[];
 	readonly refused: TrafficCounters;
-	readonly application: Target;
+	/** Asked once, when the first request comes. */
+	readonly application: () => Target;
 	readonly ids: IdSource;
+	readonly policyVersion: number;
+	/** CIDR blocks of who may ask for a decision trace. */
+	readonly traceAllowed: readonly string[];
 }
 
 export class InboundStack implements Stack {
 	readonly direction = "inbound";
 	readonly limits: ListenerLimits;
 	readonly refused: TrafficCounters;
+	readonly policyVersion: number;
 	readonly #options: InboundOptions;
 	readonly #viaLine: string;
 	readonly #trusted: TrustedProxies;
+	readonly #tracers: TrustedProxies;
+	#application: Target | undefined;
 
 	constructor(options: InboundOptions) {
 		this.#options = options;
 		this.limits = options.limits;
 		this.refused = options.refused;
 		this.#viaLine = fieldLine("via", viaName(options.service));
+		this.policyVersion = options.policyVersion;
 		this.#trusted = new TrustedProxies(options.trustedProxies);
+		this.#tracers = new TrustedProxies(options.traceAllowed);
 	}
 
 	meet(address: string): Client {
 		// An IPv4 client of a dual-stack listener.
 		const plain = address.startsWith("::ffff:") ? address.slice(7) : address;
-		return { address: plain, trusted: this.#trusted.trusts(address), forwardedLines: plain === "" ? "" : fieldLine("x-forwarded-for", plain) };
+		return {
+			address: plain,
+			trusted: this.#trusted.trusts(address),
+			mayTrace: this.#tracers.trusts(address),
+			forwardedLines: plain === "" ? "" : fieldLine("x-forwarded-for", plain),
+		};
 	}
 
-	decide(request: RequestParser): Target | Refusal {
+	decide(request: RequestParser, _client: Client, trace: DecisionLog | undefined): Target | Refusal {
 		const end = lastHop(request);
 		if (end !== undefined) return end;
-		return this.#options.application;
+		const application = this.#application ?? this.#options.application();
+		this.#application = application;
+		trace?.add("route", "yes", "to the application", application.place, { brief: "application" });
+		return application;
 	}
 
-	requestHead(request: RequestParser, _target: Target, client: Client, correlation: Correlation): string {
+	requestHead(request: RequestParser, target: Target, client: Client, correlation: Correlation): string {
 		// From a known proxy the list grows by our line; from anybody else it begins with it.
 		const proto = client.trusted && request.meaning.has(X_FORWARDED_PROTO) ? "" : PROTO_LINE;
 		const options = {
@@ -66,6 +87,8 @@ export class InboundStack implements Stack {
 			defaultHost: this.#options.service,
 			dropForwarded: !client.trusted,
 			addedLines: client.forwardedLines + proto + this.#viaLine,
+			target: undefined,
+			changes: target.requestChanges,
 		};
 		return requestHead(request, options, this.#options.ids, correlation);
 	}

@@ -9,12 +9,14 @@ export class LimitPlaces {
 	readonly #upstreams = new Map<string, LimitSet>();
 
 	fill({ inbound, outbound, upstreams }: Snapshot, registry: LimiterRegistry): void {
-		if (inbound !== undefined && inbound.rateLimits.length > 0) this.#inbound = registry.limitSet("inbound", "inbound", inbound.rateLimits);
+		if (inbound !== undefined && inbound.rateLimits.length > 0)
+			this.#inbound = registry.limitSet("inbound", [{ place: "inbound", policies: inbound.rateLimits }]);
 		for (const { name, overrides } of outbound?.routes ?? []) {
-			if (overrides.rateLimits.length > 0) this.#routes.set(name, registry.limitSet("outbound", `route ${name}`, overrides.rateLimits));
+			if (overrides.rateLimits.length > 0)
+				this.#routes.set(name, registry.limitSet("outbound", [{ place: `route ${name}`, policies: overrides.rateLimits }]));
 		}
 		for (const { name, rateLimits } of upstreams.values()) {
-			if (rateLimits.length > 0) this.#upstreams.set(name, registry.limitSet("outbound", `upstream ${name}`, rateLimits));
+			if (rateLimits.length > 0) this.#upstreams.set(name, registry.limitSet("outbound", [{ place: `upstream ${name}`, policies: rateLimits }]));
 		}
 		registry.sweep();
 	}

@@ -4,7 +4,7 @@ import { BlockList, isIP, type LookupFunction } from "node:net";
 import { networkInterfaces } from "node:os";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
-import type { PoolLimits, Timeouts } from "../../policy/snapshot.ts";
+import type { DefaultUpstream } from "../../policy/compile.ts";
 import type { Upstream, UpstreamOptions } from "../../upstream/upstream.ts";
 import { type Refusal, refusal, type Target } from "../exchange/stack.ts";
 
@@ -13,8 +13,7 @@ const DESTINATIONS_MAX = 256;
 const DEFAULT_PORT = 80;
 
 export interface PassthroughOptions {
-	readonly timeout: Timeouts;
-	readonly pool: PoolLimits;
+	readonly upstream: DefaultUpstream;
 	readonly counters: TrafficCounters;
 	/** Whether a listener of ours or the admin API has that port: a request to them would act with our rights. */
 	readonly isOwnPort: (port: number) => boolean;
@@ -89,19 +88,44 @@ export class Passthrough {
 				this.#destinations.delete(oldest[0]);
 			}
 		}
-		const { timeout, pool, counters, create } = this.#options;
+		const { upstream: defaults, counters, create } = this.#options;
+		const { timeout, retry, retryBudget } = defaults;
 		const upstream = create({
 			name: authority,
-			loadBalancing: "round-robin",
+			loadBalancing: defaults.loadBalancing,
+			balancing: defaults.balancing,
 			timeout,
-			pool,
+			pool: defaults.pool,
+			// There is one endpoint: to leave it out would help nobody.
+			guards: { circuitBreaker: undefined, concurrency: undefined, outlierDetection: undefined, retryBudget },
 			checked: false,
 			holdWhileRefused: false,
+			zone: undefined,
 			lookup: this.lookupFor(port),
 		});
 		upstream.setEndpoints([{ address: { kind: "tcp", host, port }, weight: 1, zone: undefined }]);
 		// One set of counters for all of them: hosts are the application's to choose, and labels must stay bounded.
-		const target: Target = { kind: "target", route: "", upstream, counters, rewriteHost: undefined };
+		const target: Target = {
+			kind: "target",
+			route: "",
+			place: undefined,
+			upstream,
+			counters,
+			rewriteHost: undefined,
+			rewriteTarget: undefined,
+			requestMs: timeout.requestMs,
+			idleMs: timeout.idleMs,
+			retry,
+			// Nobody outside of the mesh is to know how long we would wait.
+			deadlineLine: undefined,
+			limits: undefined,
+			hashOn: undefined,
+			mirror: undefined,
+			requestChanges: undefined,
+			responseChanges: undefined,
+			failover: [],
+			respondWhenOpen: undefined,
+		};
 		this.#destinations.set(authority, { host, port, target });
 		return target;
 	}
