@@ -295,8 +295,10 @@ export class Tries implements TryObserver {
 		};
 		const decision = retryDecision(failed);
 		let why: RetryRefusal | undefined = decision.again ? undefined : decision.why;
-		// What reached nobody is no load: moving it elsewhere, or off a dead connection, costs the upstream nothing (decision 0006).
-		if (decision.again && decision.kind === "anywhere" && !guards.mayTryAgain(this.#deps.clock.monotonicMs(), policy.place)) why = "budget";
+		// What reached nobody is no load: moving it elsewhere, or off a kept connection that was dead, costs the upstream nothing (decision
+		// 0006). One that takes new connections and resets them does have work with each.
+		const free = decision.again && (decision.kind === "elsewhere" || (decision.kind === "fresh" && reason !== "upstream_reset"));
+		if (decision.again && !free && !guards.mayTryAgain(this.#deps.clock.monotonicMs(), policy.place)) why = "budget";
 		this.#refusal = why;
 		this.#over(tried, reason, status);
 		if (request.trace !== undefined) told.decision(request.trace, why, decision.again ? decision.delayMs : 0, policy);
