@@ -80,7 +80,7 @@ export const REASONS = Object.freeze({
 	),
 	no_healthy_endpoint: spec(503, "upstream", "The upstream has no healthy endpoint.", "Look at /upstreams of the admin API."),
 	endpoint_overflow: spec(503, "upstream", "The pool and its queue are full.", "Raise maxConnections or maxPending, or add endpoints."),
-	queue_timeout: spec(503, "upstream", "No connection became free in time.", "The upstream is slower than its load."),
+	queue_timeout: spec(503, "upstream", "The request has waited too long for its turn.", "The detail says for what: a connection, room under a limit, or a rate."),
 	connect_refused: spec(503, "upstream", "The endpoint refused the connection.", "Does the service run, and on that port?"),
 	connect_timeout: spec(504, "upstream", "The endpoint did not accept the connection in time.", "Is the address right and reachable?"),
 	connect_failed: spec(503, "upstream", "The connection to the endpoint could not be made.", "The detail names the system's error."),

@@ -188,8 +188,11 @@ export class Upstream {
 	}
 
 	#applySlowStart(): void {
-		const { slowStart } = this.#options.balancing;
-		this.#slowStart = slowStart === undefined ? undefined : new SlowStart(slowStart);
+		const { balancing, loadBalancing } = this.#options;
+		const { slowStart } = balancing;
+		// A table of hashes does not change with weights that grow: that would move the keys about.
+		const hashing = loadBalancing === "ring-hash" || loadBalancing === "maglev";
+		this.#slowStart = slowStart === undefined || hashing ? undefined : new SlowStart(slowStart);
 	}
 
 	#publish(carryOver: boolean): void {

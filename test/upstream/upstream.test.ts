@@ -144,12 +144,21 @@ describe("health", { timeout: 30_000 }, () => {
 		await bench.waiter(sick.pool).connection();
 	});
 
-	it("of all endpoints lost leaves none to pick", (t) => {
-		const { upstream } = make(t, { checked: true });
+	it("of all endpoints lost leaves none to pick where the policy knows no panic", (t) => {
+		const { upstream } = make(t, { checked: true, balancing: { ...DEFAULTS.balancing, panicThreshold: 0 } });
 		upstream.setEndpoints([at(1), at(2)]);
 		upstream.setHealth("127.0.0.1:1", "unhealthy");
 		upstream.setHealth("127.0.0.1:2", "unhealthy");
 		assert.equal(upstream.pick(), undefined);
+	});
+
+	it("of most endpoints lost brings all of them back into use, as their checks may be what is wrong", (t) => {
+		const { upstream } = make(t, { checked: true });
+		upstream.setEndpoints([at(1), at(2), at(3)]);
+		upstream.setHealth("127.0.0.1:1", "unhealthy");
+		assert.deepEqual([upstream.panic, picks(upstream, 4)], [false, { 2: 2, 3: 2 }]);
+		upstream.setHealth("127.0.0.1:2", "unhealthy");
+		assert.deepEqual([upstream.panic, Object.keys(picks(upstream, 6)), upstream.panicPicks], [true, ["1", "2", "3"], 6]);
 	});
 
 	it("of an endpoint that is gone by now is ignored", (t) => {

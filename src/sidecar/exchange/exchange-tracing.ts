@@ -4,8 +4,7 @@ import { TRACEPARENT, X_NEXUS_TRACE } from "../../http1/fields.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import { fieldWriter } from "../../http1/serializer.ts";
 import type { LimitSubject } from "../../limits/limit-key.ts";
-import type { LimitSet, WAITING } from "../../limits/limit-set.ts";
-import type { Limited } from "../../limits/limiter.ts";
+import type { LimitSet } from "../../limits/limit-set.ts";
 import { DecisionLog, type DecisionTrace } from "../../policy/decision-trace.ts";
 import type { ExchangeRecord } from "../../telemetry/access-record.ts";
 import { compactTrace } from "../../telemetry/tracing/compact-trace.ts";
@@ -92,9 +91,9 @@ export class ExchangeTracing {
 		return trace;
 	}
 
-	tellLimits(trace: DecisionLog, limits: LimitSet, subject: LimitSubject, verdict: Limited | typeof WAITING | undefined): void {
+	/** Before a token is taken. */
+	tellLimits(trace: DecisionLog, limits: LimitSet, subject: LimitSubject): void {
 		for (const { text, place, data, admits } of limits.explain(subject, this.#now())) trace.add("limit", admits ? "yes" : "note", text, place, data);
-		if (verdict !== undefined && typeof verdict === "object") trace.add("limit", "no", verdict.detail, verdict.place, { brief: verdict.limit });
 	}
 
 	compactLine(trace: DecisionLog): string {

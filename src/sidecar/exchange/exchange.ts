@@ -253,8 +253,9 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 			return;
 		}
 		this.#limited = true;
-		const verdict = limits.enter(out.view.subject(target.route), this, this.#startedMs);
-		if (out.trace !== undefined) this.#deps.tracing.tellLimits(out.trace, limits, out.view.subject(target.route), verdict);
+		const subject = out.view.subject(target.route);
+		if (out.trace !== undefined) this.#deps.tracing.tellLimits(out.trace, limits, subject);
+		const verdict = limits.enter(subject, this, this.#startedMs);
 		if (verdict === WAITING) return;
 		this.#limited = false;
 		if (verdict === undefined) this.#goOn();
@@ -285,7 +286,8 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 		return true;
 	}
 
-	#refuseLimited({ reason, detail, retryAfterMs, fieldLines }: Limited): void {
+	#refuseLimited({ reason, detail, retryAfterMs, fieldLines, limit, place }: Limited): void {
+		this.#out.trace?.add("limit", "no", detail, place, { brief: limit });
 		this.#answerLocally(reason, detail, 0, retryAfterLine(retryAfterMs) + fieldLines);
 	}
 

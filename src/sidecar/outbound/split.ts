@@ -24,9 +24,10 @@ export class Split<T> {
 		this.#rng = rng;
 	}
 
+	// The other half than a hash ring looks at: else all requests of a destination would lie on one arc of its ring.
 	/** `hash`: the same one gives the same destination for as long as the weights stay; a change of weights moves as few as it must. */
 	choose(hash: Hash64 | undefined): T {
-		const at = (hash === undefined ? this.#rng() : hash.hi / TWO_32) * this.#total;
+		const at = (hash === undefined ? this.#rng() : hash.lo / TWO_32) * this.#total;
 		const index = this.#sums.findIndex((sum) => at < sum);
 		return this.#destinations[index === -1 ? this.#destinations.length - 1 : index] as T;
 	}
