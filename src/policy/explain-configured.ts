@@ -13,7 +13,7 @@ import type {
 	RetryPolicy,
 	StatusRange,
 } from "./resilience-policy.ts";
-import type { InboundPolicy, Place, RoutePolicy, UpstreamPolicy } from "./snapshot.ts";
+import type { EndpointsPolicy, InboundPolicy, Place, RoutePolicy, UpstreamPolicy } from "./snapshot.ts";
 import type { HashKey } from "./traffic-policy.ts";
 
 /** Towards an upstream, perhaps by a route: in the order of a request's life. */
@@ -21,17 +21,20 @@ export function upstreamDecisions(upstream: UpstreamPolicy, route: RoutePolicy |
 	const { retry, retryBudget, outlierDetection } = upstream;
 	const overriding = route?.overrides.retry;
 	return [
-		...(route?.overrides.rateLimits ?? []).map(limitDecision),
 		...upstream.rateLimits.map(limitDecision),
-		...mirrorDecisions(route),
 		...timeoutDecisions(upstream, route),
 		...breakerDecisions(upstream),
-		note("pick", pickText(upstream), placeOf(upstream, "loadBalancing"), { kind: upstream.loadBalancing }),
-		note("pick", outlierText(outlierDetection), sectionPlace(upstream, "outlierDetection", outlierDetection.place)),
+		standing("pick", pickText(upstream), placeOf(upstream, "loadBalancing"), { kind: upstream.loadBalancing }),
+		standing("pick", outlierText(outlierDetection), sectionPlace(upstream, "outlierDetection", outlierDetection.place)),
 		...upstream.faults.map(faultDecision),
 		...retryDecisions(overriding ?? retry, overriding === undefined ? sectionPlace(upstream, "retry", retry.place) : overriding.place),
-		...(isRetried(overriding ?? retry) ? [note("retry", budgetText(retryBudget), sectionPlace(upstream, "retry.budget", retry.place))] : []),
+		...(isRetried(overriding ?? retry) ? [standing("retry", budgetText(retryBudget), sectionPlace(upstream, "retry.budget", retry.place))] : []),
 	];
+}
+
+/** What a route adds, wherever it leads. */
+export function routeDecisions(route: RoutePolicy | undefined): Decision[] {
+	return [...(route?.overrides.rateLimits ?? []).map(limitDecision), ...mirrorDecisions(route)];
 }
 
 /** Towards the application. */
@@ -57,8 +60,9 @@ function sectionPlace({ places }: Pick<Guarded, "places">, section: string, plac
 	return undefined;
 }
 
-function orDefault(text: string, place: Place | undefined): string {
-	return place === undefined ? `${text} (default)` : text;
+/** A rule that holds by default where no line says so. */
+function standing(stage: DecisionStage, text: string, place: Place | undefined, data?: DecisionData): Decision {
+	return note(stage, place === undefined ? `${text} (default)` : text, place, data);
 }
 
 function limitDecision({ name, requestsPerSecond, burst, key, overflow, shared, place }: RateLimitPolicy): Decision {
@@ -97,7 +101,7 @@ function timeoutDecisions(guarded: Guarded, route: RoutePolicy | undefined): Dec
 	const { requestTimeoutMs, idleTimeoutMs } = route?.overrides ?? {};
 	const one = (key: string, overriding: number | undefined, ms: number, what: string) => {
 		const place = overriding === undefined ? placeOf(guarded, `timeout.${key}`) : route?.place;
-		return note("deadline", orDefault(`${durationText(overriding ?? ms)} ${what}`, place), place, { timeout: key, ms: overriding ?? ms });
+		return standing("deadline", `${durationText(overriding ?? ms)} ${what}`, place, { timeout: key, ms: overriding ?? ms });
 	};
 	return [
 		one("request", requestTimeoutMs, requestMs, "for the whole exchange, all tries included"),
@@ -142,16 +146,17 @@ function breakerText({ scope, trip, openForMs, maxOpenForMs, successThreshold, f
 }
 
 function pickText({ loadBalancing, balancing, endpoints }: UpstreamPolicy): string {
-	const among =
-		endpoints.kind === "static"
-			? `${endpoints.endpoints.length} endpoints`
-			: `the endpoints of its ${endpoints.kind === "dns" ? "DNS name" : "file"}`;
 	const { hashOn, zoneAware, panicThreshold, slowStart } = balancing;
-	let text = `${loadBalancing} among ${among}`;
+	let text = `${loadBalancing} among ${endpointsText(endpoints)}`;
 	if (hashOn !== undefined) text += ` by ${hashKeyText(hashOn)}`;
 	if (zoneAware) text += ", those of the same zone first";
 	if (slowStart !== undefined) text += `, new ones slowly over ${durationText(slowStart.windowMs)}`;
 	return panicThreshold === 0 ? text : `${text}; all of them when fewer than ${percentText(panicThreshold)} are usable`;
+}
+
+function endpointsText(endpoints: EndpointsPolicy): string {
+	if (endpoints.kind !== "static") return `the endpoints of its ${endpoints.kind === "dns" ? "DNS name" : "file"}`;
+	return endpoints.endpoints.length === 1 ? "one endpoint" : `${endpoints.endpoints.length} endpoints`;
 }
 
 export function hashKeyText(key: HashKey): string {
@@ -221,11 +226,11 @@ function isRetried({ attempts, hedge }: RetryPolicy): boolean {
 function retryDecisions(retry: RetryPolicy, place: Place | undefined): Decision[] {
 	const { attempts, hedge } = retry;
 	if (attempts === 0 && hedge === undefined) return [note("retry", "no further tries", place)];
-	const decisions = [note("retry", orDefault(retryText(retry), place), place, { attempts })];
+	const decisions = [standing("retry", retryText(retry), place, { attempts })];
 	if (hedge === undefined) return decisions;
 	const { after, maxExtra } = hedge;
 	const silence = after.kind === "time" ? durationText(after.ms) : `the time that ${percentText(after.quantile * 100)} of the answers take`;
-	const text = `a second try goes out after ${silence} of silence, for at most ${percentText(maxExtra * 100)} of the requests`;
+	const text = `a second try goes out when the first has been silent for ${silence}, for at most ${percentText(maxExtra * 100)} of the requests`;
 	return [...decisions, note("hedge", text, hedge.place)];
 }
 
@@ -238,7 +243,7 @@ function retryText({ attempts, on, perTryTimeoutMs, backoff }: RetryPolicy): str
 	];
 	const perTry = perTryTimeoutMs === undefined ? "" : `, each up to ${durationText(perTryTimeoutMs)}`;
 	const wait = `${durationText(backoff.baseMs)} to ${durationText(backoff.maxMs)}`;
-	return `up to ${attempts} more tries${perTry} on ${causes.join(", ")}, after a random part of ${wait}`;
+	return `up to ${attempts} more tries on ${causes.join(", ")}${perTry}, after a random part of ${wait}`;
 }
 
 function budgetText({ ratio, minPerSecond, windowMs }: RetryBudgetPolicy): string {

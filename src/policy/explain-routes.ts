@@ -37,7 +37,7 @@ function fieldText(expected: FieldMatch, actual: string | undefined): string {
 		case "exact":
 			return `${given}, not ${JSON.stringify(expected.value)}`;
 		case "prefix":
-			return `${given} and does not begin with ${JSON.stringify(expected.value)}`;
+			return `${given}, not something that begins with ${JSON.stringify(expected.value)}`;
 		case "present":
 			return given;
 		case "absent":

@@ -2,7 +2,7 @@
 import type { Reason } from "../core/reasons.ts";
 import { addressText } from "./address-text.ts";
 import type { Decision } from "./decision-trace.ts";
-import { applicationDecisions, note, percentText, upstreamDecisions } from "./explain-configured.ts";
+import { applicationDecisions, note, percentText, routeDecisions, upstreamDecisions } from "./explain-configured.ts";
 import { actionText, shareOf, verdictText } from "./explain-routes.ts";
 import { normalHost } from "./host-name.ts";
 import { OutboundRouting } from "./outbound-routing.ts";
@@ -181,9 +181,19 @@ function consequences({ inbound }: Snapshot, outcome: RoutingOutcome, considered
 		case "application":
 			return inbound === undefined ? [] : applicationDecisions(inbound);
 		case "upstream":
-			return [...partly(outcome.route, considered), ...rewrites(outcome.route), ...upstreamDecisions(outcome.upstream, outcome.route)];
+			return [
+				...partly(outcome.route, considered),
+				...rewrites(outcome.route),
+				...routeDecisions(outcome.route),
+				...upstreamDecisions(outcome.upstream, outcome.route),
+			];
 		case "split":
-			return [...partly(outcome.route, considered), ...rewrites(outcome.route), ...splitDecisions(outcome.route, outcome.destinations)];
+			return [
+				...partly(outcome.route, considered),
+				...rewrites(outcome.route),
+				...routeDecisions(outcome.route),
+				...splitDecisions(outcome.route, outcome.destinations),
+			];
 		case "redirect": {
 			const text = `status ${outcome.status}, location ${outcome.location}`;
 			return [...partly(outcome.route, considered), { ...note("answer", text, outcome.route.place), data: { status: outcome.status } }];
