@@ -130,8 +130,19 @@ function breakerText({ scope, key, state, forced, counts, lastErrors, openLeftMs
 	const { consecutiveFailures, requests, failures } = counts;
 	const left = state === "open" && openLeftMs > 0 ? `, probes in ${about(openLeftMs)}` : "";
 	const window = requests === 0 ? "" : `, ${failures} of ${requests} in its window failed`;
-	const errors = lastErrors.length === 0 ? "" : `; last errors ${lastErrors.join(", ")}`;
+	const errors = lastErrors.length === 0 ? "" : `; last errors ${counted(lastErrors).join(", ")}`;
 	return `${which} is ${state}${held}${left}: ${consecutiveFailures} failures in a row${window}${errors}`;
+}
+
+/** The same one after another stands once, with its number. */
+function counted(texts: readonly string[]): string[] {
+	const runs: { text: string; count: number }[] = [];
+	for (const text of texts) {
+		const last = runs.at(-1);
+		if (last?.text === text) last.count++;
+		else runs.push({ text, count: 1 });
+	}
+	return runs.map(({ text, count }) => (count === 1 ? text : `${text} x${count}`));
 }
 
 function faultText({ name, action, percent, endpoints, endsInMs }: LiveFault): string {
@@ -151,7 +162,7 @@ function limitsOf({ stage, data }: Decision, { direction }: ExplainedRequest, { 
 function limitText({ admitted, rejected, waiting, keys, shared }: LiveLimit): string {
 	const queue = waiting === 0 ? "" : `, ${waiting} waiting`;
 	const redis = shared === undefined || shared.available ? "" : `; Redis is away (${shared.lastFailure})`;
-	return `${admitted} admitted and ${rejected} refused so far, ${keys} buckets${queue}${redis}`;
+	return `${admitted} admitted and ${rejected} refused so far, ${keys} ${keys === 1 ? "bucket" : "buckets"}${queue}${redis}`;
 }
 
 function refusal(reason: Reason, { name, place }: UpstreamPolicy, fallback: FallbackPolicy | undefined): Decision {

@@ -43,7 +43,7 @@ const OPEN = {
 	...CLOSED,
 	state: "open",
 	counts: { ...COUNTS, consecutiveFailures: 5, requests: 9, failures: 7 },
-	lastErrors: ["connect_refused", "503"],
+	lastErrors: ["connect_refused", "503", "503"],
 	openLeftMs: 12_000,
 };
 
@@ -185,7 +185,7 @@ test("an open breaker, and no endpoint left, are told as the answer that the req
 	const broken = await explain({ state: file("open.json", { upstreams: [open] }) });
 	has(
 		broken.lines,
-		"no now: circuit breaker is open (held so by hand), probes in 12s: 5 failures in a row, 7 of 9 in its window failed; last errors connect_refused, 503",
+		"no now: circuit breaker is open (held so by hand), probes in 12s: 5 failures in a row, 7 of 9 in its window failed; last errors connect_refused, 503 x2",
 	);
 	assert.match(broken.out, /└─ answer\n {3}└─ no {2}now: 503 breaker_open\. /);
 	const none = await explain({ state: file("none.json", { upstreams: [upstream("pay", [endpoint("h:1", { health: "unhealthy" })])] }) });
