@@ -50,6 +50,7 @@ export function whatToTry(mesh: Mesh, { logs, program }: Paths): string {
 		[`curl -i ${mesh.traffic.url}`, "one request through the whole mesh"],
 		[`${program} events --follow${flag}`, "what happens, as it happens"],
 		[`curl ${HOST}:${admin}/upstreams`, `whom ${example?.name} calls, and how they are`],
+		[`${program} tap http://${HOST}:${admin}`, "why each request goes as it goes, live"],
 		[`curl '${HOST}:${nexusPort}/v1/events?limit=3&order=desc'`, "the events as Nexus keeps them"],
 		[`edit ${file}`, "takes effect when saved; with a fault in it nothing changes, and the fault shows below"],
 		[`tail -f ${logs}/*.log`, "logs and access logs"],
@@ -99,7 +100,7 @@ function ms(value: number | undefined): string {
 /** One event on one line, without the prefix that all share. */
 export function eventLine({ event }: StoredEvent): string {
 	const time = event.time === undefined ? "" : `${new Date(event.time).toTimeString().slice(0, 8)} `;
-	return `${time}${serviceOf(event.source)} ${event.type.replace(/^nexus\.mesh\./, "")}${describeData(event.type, event.data)}`;
+	return `${time}${serviceOf(event.source)} ${event.type.replace(/^nexus\.(mesh\.)?/, "")}${describeData(event.type, event.data)}`;
 }
 
 function describeData(type: string, data: unknown): string {
@@ -113,7 +114,18 @@ function describeData(type: string, data: unknown): string {
 			.join("");
 	}
 	const record = data as Record<string, unknown>;
-	const keys = ["upstream", "endpoint", "version", "hash", "cause", ...(type.endsWith(".unhealthy") ? ["lastError"] : [])];
+	const keys = [
+		"dependency",
+		"upstream",
+		"endpoint",
+		"limit",
+		"fault",
+		"change",
+		"version",
+		"hash",
+		"cause",
+		...(type.endsWith(".unhealthy") ? ["lastError"] : []),
+	];
 	const told = keys.map((key) => record[key]).filter((value) => value !== undefined && value !== "");
 	return told.length === 0 ? "" : ` ${told.join(" ")}`;
 }
