@@ -5,7 +5,7 @@ import type { Page } from "../generate.ts";
 
 /** The part of JSON Schema that comes out of the policy's schema. */
 export interface JsonSchema {
-	readonly type?: string;
+	readonly type?: string | readonly string[];
 	readonly title?: string;
 	readonly description?: string;
 	readonly default?: unknown;

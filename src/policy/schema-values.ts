@@ -34,8 +34,19 @@ export function byDefault<S extends z.core.$ZodType>(schema: S, written: z.input
 		return read.value as z.core.util.NoUndefined<z.output<S>>;
 	};
 	const given = z._default(schema, value);
-	z.globalRegistry.add(given, { description, default: written });
+	// The library's name for a default in the notation of the input: what JSON Schema shows.
+	z.globalRegistry.add(given, { description, _prefault: written });
 	return given;
+}
+
+/** The same keys where leaving one out means nothing: somebody else may say it. */
+export function unspoken(keys: Readonly<Record<string, z.core.$ZodType>>): Record<string, z.core.$ZodType> {
+	return Object.fromEntries(
+		Object.entries(keys).map(([key, schema]) => {
+			const { description = "" } = z.globalRegistry.get(schema) ?? {};
+			return [key, schema instanceof z.core.$ZodDefault ? optional(schema._zod.def.innerType, description) : schema];
+		}),
+	);
 }
 
 function described<S extends z.core.$ZodType>(schema: S, description: string): S {

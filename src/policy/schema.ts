@@ -22,6 +22,7 @@ import {
 	optional,
 	required,
 	text,
+	unspoken,
 } from "./schema-values.ts";
 import { parseCidr, parseHostName, parseHttpUrl, parseParty } from "./values.ts";
 
@@ -82,8 +83,11 @@ const policies = list(
 	z.strictObject({
 		name: optional(name, "For people."),
 		from: byDefault(oneOrMore("name, or `*`", parseParty, 1_000), "*", "Services whose sidecars act on it; others read over it."),
-		to: required(oneOrMore("name, or `*`", parseParty, 1_000), "Upstreams that it speaks about; names that this policy does not have are read over."),
-		...policyKeys,
+		to: required(
+			oneOrMore("name, or `*`", parseParty, 1_000),
+			"Upstreams that it speaks about. Names that this policy does not have are read over, unless `from` names this service.",
+		),
+		...unspoken(policyKeys),
 	}),
 	{ max: POLICIES_MAX },
 );
@@ -126,14 +130,14 @@ export const policySchema = z.strictObject({
 		"The admin API of the sidecar.",
 	),
 	zone: optional(name, "Where this sidecar runs; see `zoneAware`."),
+	inbound: optional(inbound, "Traffic from others to this service. At least one of `inbound` and `outbound` is given."),
+	outbound: optional(outbound, "Traffic from this service to others."),
+	upstreams: byDefault(upstreams, {}, "The services that this one calls, by name."),
 	policies: byDefault(
 		policies,
 		[],
 		"From a source service to its destinations: fills what the upstream itself does not say, key by key. Later entries win over earlier ones.",
 	),
-	inbound: optional(inbound, "Traffic from others to this service. At least one of `inbound` and `outbound` is given."),
-	outbound: optional(outbound, "Traffic from this service to others."),
-	upstreams: byDefault(upstreams, {}, "The services that this one calls, by name."),
 	nexus: optional(nexus, "Where events go; without it nowhere."),
 	tracing: optional(tracing, "Spans for OpenTelemetry, and who may ask for a decision trace."),
 	accessLog: optional(accessLog, "The access log; without it none is written."),

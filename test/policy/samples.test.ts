@@ -18,6 +18,17 @@ for (const { name, text } of SAMPLES) {
 	});
 }
 
+test("the examples of docs/policy.md are policies without a fault", () => {
+	const page = readFileSync(new URL("../../docs/policy.md", import.meta.url), "utf8");
+	const examples = [...page.matchAll(/```yaml\n([^#][\s\S]*?)```/g)].map(([, yaml = ""]) => yaml);
+	assert.equal(examples.length, 3);
+	for (const yaml of examples) {
+		const text = `service: checkout\n${yaml.includes("outbound:") ? "" : "outbound: {}\n"}${yaml}`;
+		const result = loadPolicy(text, "example.yaml", {}, 1);
+		assert.ok(result.ok, result.ok ? "" : formatFaults(result.faults, text));
+	}
+});
+
 test("every file of endpoints that a sample names exists and is read", () => {
 	let files = 0;
 	for (const { name, text } of SAMPLES) {
@@ -49,7 +60,7 @@ test("thousands of damaged policies are refused or accepted, each fault with a p
 	const rng = seededRng(20_261_121);
 	let refused = 0;
 	let accepted = 0;
-	for (let round = 0; round < 6_000; round++) {
+	for (let round = 0; round < 4_000; round++) {
 		const { text } = one(rng, SAMPLES);
 		let damaged = text;
 		for (let edits = 1 + int(rng, 3); edits > 0; edits--) damaged = damage(damaged, rng);
@@ -68,5 +79,5 @@ test("thousands of damaged policies are refused or accepted, each fault with a p
 		}
 		assert.ok(formatFaults(result.faults, damaged).startsWith("f.yaml:"));
 	}
-	assert.ok(refused > 3_000 && accepted > 300, `${refused} refused, ${accepted} accepted: the damage is too weak or too strong`);
+	assert.ok(refused > 2_000 && accepted > 200, `${refused} refused, ${accepted} accepted: the damage is too weak or too strong`);
 });
