@@ -65,8 +65,8 @@ test("what the policy does not name is protected alike, the application is not l
 	assert.deepEqual(unnamed.outlierDetection.place, place);
 	for (const key of ["balancing", "loadBalancing", "timeout", "pool", "retryBudget"] as const) assert.deepEqual(unnamed[key], named[key], key);
 	assert.equal(APPLICATION_OUTLIER.enabled, false);
-	assert.equal(APPLICATION_RETRY.attempts, 1);
-	assert.deepEqual(APPLICATION_RETRY.on, { connectFailure: false, reset: true, perTryTimeout: false, statuses: [] });
+	assert.equal(APPLICATION_RETRY.attempts, 0);
+	assert.deepEqual(APPLICATION_RETRY.on, { connectFailure: false, reset: false, perTryTimeout: false, statuses: [] });
 	assert.ok(Object.isFrozen(APPLICATION_RETRY.on) && Object.isFrozen(unnamed.retry));
 });
 
