@@ -53,7 +53,12 @@ export const REASONS = Object.freeze({
 	),
 	draining: spec(503, "mesh", "The sidecar is shutting down.", "Retry on another instance.", true),
 	connection_limit: spec(503, "mesh", "The listener has reached its limit of connections.", "Raise the limit or add instances.", true),
-	rate_limited: spec(429, "mesh", "A rate limit of the policy is used up.", "The detail names the limit; `retry-after` says when there is room again."),
+	rate_limited: spec(
+		429,
+		"mesh",
+		"A rate limit of the policy is used up.",
+		"The detail names the limit; `retry-after` says when there is room again.",
+	),
 	breaker_open: spec(
 		503,
 		"upstream",
@@ -80,7 +85,12 @@ export const REASONS = Object.freeze({
 	),
 	no_healthy_endpoint: spec(503, "upstream", "The upstream has no healthy endpoint.", "Look at /upstreams of the admin API."),
 	endpoint_overflow: spec(503, "upstream", "The pool and its queue are full.", "Raise maxConnections or maxPending, or add endpoints."),
-	queue_timeout: spec(503, "upstream", "The request has waited too long for its turn.", "The detail says for what: a connection, room under a limit, or a rate."),
+	queue_timeout: spec(
+		503,
+		"upstream",
+		"The request has waited too long for its turn.",
+		"The detail says for what: a connection, room under a limit, or a rate.",
+	),
 	connect_refused: spec(503, "upstream", "The endpoint refused the connection.", "Does the service run, and on that port?"),
 	connect_timeout: spec(504, "upstream", "The endpoint did not accept the connection in time.", "Is the address right and reachable?"),
 	connect_failed: spec(503, "upstream", "The connection to the endpoint could not be made.", "The detail names the system's error."),

@@ -4,19 +4,19 @@
  */
 import { messageOf } from "../core/errors.ts";
 import type { IdSource } from "../core/ids.ts";
+import type { LimiterRegistry } from "../limits/limiter-registry.ts";
 import type { TrafficRegistry } from "../metrics/traffic.ts";
 import { APPLICATION_OUTLIER, defaultLimits, defaultUpstream } from "../policy/compile.ts";
 import type { SnapshotDiff } from "../policy/diff.ts";
 import { OutboundRouting, type Routed } from "../policy/outbound-routing.ts";
 import type { Address, InboundPolicy, ListenerLimits, OutboundPolicy, Place, Snapshot, UpstreamPolicy } from "../policy/snapshot.ts";
 import { Upstream, type UpstreamOptions } from "../upstream/upstream.ts";
-import type { LimiterRegistry } from "../limits/limiter-registry.ts";
 import type { Stack } from "./exchange/stack.ts";
 import { InboundStack } from "./inbound/stack.ts";
+import { LimitPlaces } from "./limits/limit-places.ts";
 import { Passthrough } from "./outbound/passthrough.ts";
 import { type OutboundOptions, OutboundStack } from "./outbound/stack.ts";
 import { Port, type PortDeps } from "./port.ts";
-import { LimitPlaces } from "./limits/limit-places.ts";
 import { Targets } from "./targets.ts";
 import { UpstreamSet, type UpstreamSetDeps } from "./upstream-set.ts";
 
@@ -109,6 +109,8 @@ export class DataPlane {
 			this.#application.configure(applicationOptions(next.inbound));
 			this.#application.setEndpoints([{ address: next.inbound.application, weight: 1, zone: undefined }]);
 		}
+		const routes = new Set(next.outbound?.routes.map(({ name }) => name));
+		for (const upstream of this.upstreams.all()) upstream.guards.retainRoutes(routes);
 		this.#swap(wanted, bound, next);
 		return [];
 	}

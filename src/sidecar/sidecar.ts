@@ -8,16 +8,14 @@ import { Lifecycle } from "../core/lifecycle.ts";
 import type { Rng } from "../core/rng.ts";
 import type { CloudEvent } from "../events/cloud-event.ts";
 import type { LimiterView } from "../limits/limited.ts";
-import { LimiterRegistry } from "../limits/limiter-registry.ts";
+import type { LimiterRegistry } from "../limits/limiter-registry.ts";
 import { TrafficRegistry } from "../metrics/traffic.ts";
 import { trafficSource } from "../metrics/traffic-source.ts";
 import { LoopMemory } from "../net/loop-memory.ts";
 import type { DecisionTrace } from "../policy/decision-trace.ts";
-import { diffSnapshots } from "../policy/diff.ts";
+import type { SnapshotDiff } from "../policy/diff.ts";
 import type { Env } from "../policy/env.ts";
-import { placeText } from "../policy/explain.ts";
 import type { PolicyFault } from "../policy/fault.ts";
-import { loadPolicyFile } from "../policy/load-file.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { type HttpServer, startHttpServer } from "../server/http-server.ts";
 import { Exposition } from "../telemetry/exposition.ts";
@@ -26,17 +24,19 @@ import { processSource } from "../telemetry/process-metrics.ts";
 import { AdminApi } from "./admin/admin-api.ts";
 import { meshSource, upstreamView } from "./admin/mesh-source.ts";
 import type { AdminView, BreakerMode, ListenerView, Readiness, ReloadResult, RunningPolicy, UpstreamView } from "./admin/view.ts";
-import { DataPlane } from "./data-plane.ts";
-import { ExchangeTracing } from "./exchange/exchange-tracing.ts";
+import { type BindFault, DataPlane } from "./data-plane.ts";
+import { ExchangeTracing, type SpanMaker } from "./exchange/exchange-tracing.ts";
 import type { Tries } from "./exchange/tries.ts";
 import { VainRetries } from "./exchange/vain-retries.ts";
 import { FaultBook } from "./faults.ts";
-import { RedisStores } from "./limits/redis-stores.ts";
-import { bindFaults, changedNames, notReloadable } from "./reload-report.ts";
+import { openLimits } from "./limits/open-limits.ts";
+import { PolicyKeeper } from "./policy-keeper.ts";
+import { bindFaults } from "./reload-report.ts";
 import { EventFeed } from "./telling/event-feed.ts";
 import { GuardEvents } from "./telling/guard-events.ts";
 import { tellingSource } from "./telling/metrics.ts";
 import { Telling } from "./telling.ts";
+import { copiesSource } from "./traffic-copies.ts";
 
 export interface SidecarOptions {
 	readonly configFile: string;
@@ -49,6 +49,9 @@ export interface SidecarOptions {
 	/** A descriptor or a path; default standard output. */
 	readonly accessLogDestination?: number | string;
 }
+
+/** Between two looks at whether all is ready. */
+const READY_LOOK_MS = 20;
 
 /** serving -> inbound-drained (POST /drain) -> closing; a sidecar never goes back. */
 type Phase = "starting" | "serving" | "inbound-drained" | "closing";
@@ -68,10 +71,10 @@ export class Sidecar implements AdminView {
 	readonly #plane: DataPlane;
 	readonly #api: AdminApi;
 	#admin: HttpServer | undefined;
-	#policy: RunningPolicy | undefined;
+	readonly #policy: PolicyKeeper;
+	readonly #spanMaker: SpanMaker;
 	#phase: Phase = "starting";
 	#wasReady = false;
-	#reloading: Promise<unknown> = Promise.resolve();
 
 	/** `service` names the events' source; it cannot change while the process lives. */
 	constructor(service: string, options: SidecarOptions) {
@@ -80,28 +83,22 @@ export class Sidecar implements AdminView {
 		const ids = new IdSource();
 		this.#wheel = new DeadlineWheel(clock);
 		this.#lifecycle.onClose("deadlines", () => this.#wheel.stop());
-		this.#feed = new EventFeed({ service, instance: `${hostname()}-${process.pid}`, ids, clock });
+		const instance = `${hostname()}-${process.pid}`;
+		this.#feed = new EventFeed({ service, instance, ids, clock });
 		const telling = { clock, rng, log, feed: this.#feed, traffic: this.#traffic };
 		this.#telling = new Telling(
 			options.accessLogDestination === undefined ? telling : { ...telling, accessLogDestination: options.accessLogDestination },
 		);
-		this.#tracing = new ExchangeTracing(clock);
-		this.#tracing.service = service;
-		this.faults = new FaultBook({ clock, rng, feed: this.#feed });
-		this.#limits = new LimiterRegistry({
-			clock,
-			rng,
-			service,
-			stores: new RedisStores({
-				clock,
-				rng,
-				onState: (store, available, detail) => {
-					if (available) log.info("shared rate limits are back", { store });
-					else log.warn("shared rate limits are away", { store, error: detail });
-				},
-			}),
-			onExceeded: (rollup) => this.#feed.emit("nexus.mesh.rate_limit.exceeded", rollup, rollup.limit),
+		this.#tracing = new ExchangeTracing(clock, service);
+		this.#spanMaker = { service, instance, version, clock, rng, ids, log };
+		this.#policy = new PolicyKeeper({
+			...options,
+			feed: this.#feed,
+			apply: (next, diff) => this.#apply(next, diff),
+			isClosing: () => this.#phase === "closing",
 		});
+		this.faults = new FaultBook({ clock, rng, feed: this.#feed });
+		this.#limits = openLimits({ service, clock, rng, log, feed: this.#feed });
 		const hedges = new DueQueue<Tries>(clock, (tries, token) => tries.hedge(token));
 		this.#lifecycle.onClose("hedges", () => hedges.stop());
 		this.#plane = new DataPlane({
@@ -128,13 +125,14 @@ export class Sidecar implements AdminView {
 			processSource(version),
 			meshSource(this),
 			tellingSource(() => this.#telling.parts),
+			copiesSource(this.#plane.targets, this.#tracing),
 		]);
 	}
 
 	/** Binds everything. With faults nothing is left open. Rejects where the admin address cannot be had. */
 	async start(snapshot: Snapshot): Promise<readonly PolicyFault[]> {
 		const { clock, log, version } = this.#options;
-		this.#policy = { snapshot, appliedAtMs: clock.wallMs(), rejected: undefined, reloads: { applied: 0, unchanged: 0, rejected: 0 } };
+		this.#policy.begin(snapshot);
 		this.#admin = await startHttpServer({
 			listen: snapshot.admin.listen,
 			handler: (req, res) => this.#api.handle(req, res),
@@ -143,9 +141,7 @@ export class Sidecar implements AdminView {
 			wheel: this.#wheel,
 			shared: this.#shared,
 		});
-		await this.#telling.apply(snapshot);
-		this.faults.applyPolicy(snapshot);
-		const faults = await this.#plane.apply(snapshot, undefined);
+		const faults = await this.#apply(snapshot, undefined);
 		if (faults.length > 0) {
 			this.#phase = "closing";
 			await this.#release(0);
@@ -170,10 +166,7 @@ export class Sidecar implements AdminView {
 
 	/** Reads the policy file again. One reload at a time; those asked for meanwhile follow. */
 	reload(): Promise<ReloadResult> {
-		const result = this.#reloading.then(() => this.#reload());
-		// One that fails by a fault of ours must not fail all that follow.
-		this.#reloading = result.catch(() => {});
-		return result;
+		return this.#policy.reload();
 	}
 
 	/** Ends in good order: no new work, what runs finishes within the drain timeout, then the rest is cut. Idempotent. */
@@ -195,7 +188,7 @@ export class Sidecar implements AdminView {
 		this.faults.stop();
 		this.#limits.stop();
 		this.#feed.emit("nexus.mesh.sidecar.stopped", { uptimeMs: Math.round(clock.wallMs() - performance.timeOrigin), cut });
-		await this.#telling.close();
+		await Promise.all([this.#telling.close(), this.#tracing.close()]);
 		this.#api.closeStreams();
 		await this.#admin?.close();
 		for (const error of await this.#lifecycle.close()) log.error(error.message);
@@ -210,19 +203,14 @@ export class Sidecar implements AdminView {
 	}
 
 	policy(): RunningPolicy {
-		if (this.#policy === undefined) throw new Error("not started");
-		return this.#policy;
+		return this.#policy.running;
 	}
 
 	listeners(): readonly ListenerView[] {
 		const views = Array.from(this.#plane.ports(), (port) => ({ name: port.name, address: port.address, ...port.stats }));
-		const admin = this.#admin;
-		return admin === undefined
-			? views
-			: [
-					{ name: "admin", address: `${admin.address.host}:${admin.address.port}`, open: 0, accepted: 0, refused: admin.refused.connections },
-					...views,
-				];
+		if (this.#admin === undefined) return views;
+		const { address, refused } = this.#admin;
+		return [{ name: "admin", address: `${address.host}:${address.port}`, open: 0, accepted: 0, refused: refused.connections }, ...views];
 	}
 
 	upstreams(): readonly UpstreamView[] {
@@ -274,55 +262,13 @@ export class Sidecar implements AdminView {
 		return this.#feed.subscribe(listener);
 	}
 
-	// --- reload
-
-	async #reload(): Promise<ReloadResult> {
-		const running = this.policy();
-		const { configFile, env } = this.#options;
-		const { result } = await loadPolicyFile(configFile, env, running.snapshot.version + 1);
-		if (this.#phase === "closing") return { kind: "unchanged", version: running.snapshot.version, hash: running.snapshot.hash };
-		if (!result.ok) return this.#reject(running, result.faults);
-		const next = result.snapshot;
-		const diff = diffSnapshots(running.snapshot, next);
-		if (diff.empty) return this.#keep(running);
-		const fixed = notReloadable(diff, next);
-		if (fixed.length > 0) return this.#reject(running, fixed);
+	/** Makes a policy live; with faults nothing has changed. */
+	async #apply(next: Snapshot, diff: SnapshotDiff | undefined): Promise<readonly BindFault[]> {
 		const faults = await this.#plane.apply(next, diff);
-		if (faults.length > 0) return this.#reject(running, bindFaults(faults));
-		await this.#telling.apply(next);
+		if (faults.length > 0) return faults;
+		await Promise.all([this.#telling.apply(next), this.#tracing.apply(next.tracing, this.#spanMaker), this.#limits.ready()]);
 		this.faults.applyPolicy(next);
-		this.#policy = {
-			snapshot: next,
-			appliedAtMs: this.#options.clock.wallMs(),
-			rejected: undefined,
-			reloads: { ...running.reloads, applied: running.reloads.applied + 1 },
-		};
-		const changed = changedNames(diff);
-		this.#feed.emit("nexus.mesh.policy.applied", { version: next.version, hash: next.hash, changed });
-		this.#options.log.info("policy applied", { version: next.version, hash: next.hash, changed });
-		return { kind: "applied", version: next.version, hash: next.hash };
-	}
-
-	/** Comments or layout changed, or nothing: the running snapshot stays, and an earlier rejection is settled. */
-	#keep(running: RunningPolicy): ReloadResult {
-		this.#policy = { ...running, rejected: undefined, reloads: { ...running.reloads, unchanged: running.reloads.unchanged + 1 } };
-		return { kind: "unchanged", version: running.snapshot.version, hash: running.snapshot.hash };
-	}
-
-	/** Told once per faulty text, not once per look at it. */
-	#reject(running: RunningPolicy, faults: readonly PolicyFault[]): ReloadResult {
-		const told = running.rejected !== undefined && JSON.stringify(running.rejected.faults) === JSON.stringify(faults);
-		this.#policy = {
-			...running,
-			rejected: { atMs: this.#options.clock.wallMs(), faults },
-			reloads: { ...running.reloads, rejected: running.reloads.rejected + 1 },
-		};
-		if (!told) {
-			const data = faults.map(({ place, message, hint }) => ({ place: placeText(place), message, hint }));
-			this.#feed.emit("nexus.mesh.policy.rejected", { faults: data });
-			this.#options.log.error("policy rejected; the last good one stays", { faults: data });
-		}
-		return { kind: "rejected", faults };
+		return [];
 	}
 
 	// --- readiness
@@ -350,5 +296,3 @@ export class Sidecar implements AdminView {
 		else this.#options.clock.setTimer(READY_LOOK_MS, () => this.#whenReady(then));
 	}
 }
-
-const READY_LOOK_MS = 20;

@@ -108,6 +108,11 @@ export class Guards {
 		return this.#policies.circuitBreaker?.scope === "endpoint" ? this.breakers?.of(endpoint) : undefined;
 	}
 
+	/** Breakers of routes that are gone go as well. The one without a name stays: a host alone may name the upstream. */
+	retainRoutes(routes: ReadonlySet<string>): void {
+		if (this.#policies.circuitBreaker?.scope === "route") this.breakers?.retain({ has: (key) => key === "" || routes.has(key) });
+	}
+
 	/** What a hedge needs to know and to ask; measured from the first route on that hedges. Routes that differ in `maxExtra` share the last one's. */
 	hedging(policy: HedgePolicy): { readonly latency: LatencyQuantile; readonly hedges: HedgeBudget } {
 		this.latency ??= new LatencyQuantile(this.#deps.clock.monotonicMs());
@@ -150,8 +155,7 @@ export class Guards {
 			if (this.breakers !== undefined) this.breakers.configure(policy);
 			else {
 				const { clock, rng, observer } = this.#deps;
-				const onTransition = (key: string, transition: BreakerTransition): void =>
-					observer?.onBreaker(this.#name, policy.scope, key, transition);
+				const onTransition = (key: string, transition: BreakerTransition): void => observer?.onBreaker(this.#name, policy.scope, key, transition);
 				this.breakers = new BreakerSet(policy, { clock, rng, onTransition });
 			}
 		}

@@ -12,13 +12,21 @@ const ENDPOINTS_TOLD_MAX = 16;
 export function concurrency(trace: DecisionLog, upstream: Upstream, bulkhead: Bulkhead, entered: "entered" | "waiting" | "full"): void {
 	const { limit, active, pending } = bulkhead.view();
 	const text = `${active} of ${limit} requests under way to ${upstream.name}, ${pending} waiting: ${entered}`;
-	trace.add("concurrency", entered === "full" ? "no" : "yes", text, upstream.guards.policies.concurrency?.place, { limit, active, pending });
+	trace.add("concurrency", entered === "full" ? "no" : "yes", text, upstream.guards.policies.concurrency?.place, {
+		brief: entered,
+		limit,
+		active,
+		pending,
+	});
 }
 
 export function breaker(trace: DecisionLog, { guards }: Upstream, asked: Breaker, permitted: boolean): void {
 	const { state } = asked;
 	const wait = permitted ? "" : `, tried again in ${Math.ceil(asked.retryAfterMs())} ms`;
-	trace.add("breaker", permitted ? "yes" : "no", `circuit breaker is ${state}${wait}`, guards.policies.circuitBreaker?.trip.place, { state });
+	trace.add("breaker", permitted ? "yes" : "no", `circuit breaker is ${state}${wait}`, guards.policies.circuitBreaker?.trip.place, {
+		brief: state,
+		state,
+	});
 }
 
 /** Each endpoint with what speaks for and against it. */
@@ -38,7 +46,7 @@ export function pick(trace: DecisionLog, upstream: Upstream, chosen: Endpoint | 
 	const usable = all.filter((endpoint) => endpoint.usable).length;
 	const panic = upstream.panic ? "; so few are usable that all are used (panic)" : "";
 	const text = `${chosen === undefined ? "no endpoint" : chosen.key} by ${loadBalancing}, ${usable} of ${all.length} usable${panic}`;
-	trace.add("pick", chosen === undefined ? "no" : "yes", text, undefined, { candidates, panic: upstream.panic });
+	trace.add("pick", chosen === undefined ? "no" : "yes", text, undefined, { brief: chosen?.key ?? "none", candidates, panic: upstream.panic });
 }
 
 export function fault(trace: DecisionLog, { fault: { name, place }, end, delayMs, bytesPerSecond, truncateAfterBytes }: Injection): void {
@@ -47,5 +55,5 @@ export function fault(trace: DecisionLog, { fault: { name, place }, end, delayMs
 	if (end !== undefined) parts.push(typeof end === "number" ? `answer ${end}` : end);
 	if (bytesPerSecond !== undefined) parts.push(`at most ${bytesPerSecond} bytes/s`);
 	if (truncateAfterBytes !== undefined) parts.push(`cut after ${truncateAfterBytes} bytes`);
-	trace.add("fault", "no", `fault ${name}: ${parts.join(", ")}`, place);
+	trace.add("fault", "no", `fault ${name}: ${parts.join(", ")}`, place, { brief: name });
 }

@@ -10,10 +10,11 @@ import type { BodyDecoder } from "../http1/body-decoder.ts";
 import { RETRY_AFTER } from "../http1/fields.ts";
 import type { ResponseParser } from "../http1/response-parser.ts";
 import type { DecisionLog } from "../policy/decision-trace.ts";
-import type { Breaker } from "../resilience/breaker/breaker.ts";
+import { Breaker } from "../resilience/breaker/breaker.ts";
 import type { Bulkhead, SlotWaiter } from "../resilience/concurrency/bulkhead.ts";
 import type { FaultRequest, Injection } from "../resilience/fault/fault-injector.ts";
 import { parseRetryAfter } from "../resilience/retry/retry-after.ts";
+import { admit } from "./admission.ts";
 import { Attempt, type AttemptObserver, type AttemptRequest } from "./attempt.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Http1Connection } from "./http1-connection.ts";
@@ -64,8 +65,6 @@ export class Try implements AttemptObserver, AttemptRequest, SlotWaiter, Injecte
 	#bulkhead: Bulkhead | undefined;
 	#waiting = false;
 	readonly #judgement: Judgement;
-	/** The breaker that has refused. */
-	#blocked: Breaker | undefined;
 	#injectedBody: InjectedBody | undefined;
 	#timer: Timer | undefined;
 	#avoid: readonly Endpoint[] = NONE;
@@ -210,44 +209,17 @@ export class Try implements AttemptObserver, AttemptRequest, SlotWaiter, Injecte
 	#admit(): void {
 		const upstream = this.#upstream as Upstream;
 		const request = this.#request as TryRequest;
-		const breaker = upstream.guards.breakerBefore(request.route);
-		if (breaker !== undefined && !this.#permitted(breaker)) {
-			this.#failOpen(breaker);
-			return;
-		}
-		const endpoint = this.#pick(upstream, request);
-		if (request.trace !== undefined) told.pick(request.trace, upstream, endpoint, this.#avoid, this.#clock.monotonicMs());
-		if (endpoint === undefined) {
-			if (this.#blocked !== undefined) this.#failOpen(this.#blocked);
-			else this.#fail("no_healthy_endpoint", "");
-			return;
-		}
+		const admission = admit(upstream, request, this.#avoid, this.#judgement, this.#clock);
+		if (admission === undefined) this.#fail("no_healthy_endpoint", "");
+		else if (admission instanceof Breaker) this.#failOpen(admission);
+		else this.#goTo(admission, upstream, request);
+	}
+
+	#goTo(endpoint: Endpoint, { faults }: Upstream, request: TryRequest): void {
 		this.endpoint = endpoint;
-		const faults = upstream.faults;
 		const injection = faults?.active === true ? faults.decide(request, endpoint.key) : undefined;
 		if (injection === undefined) this.#connect(endpoint);
 		else this.#inject(injection, endpoint);
-	}
-
-	/** With breakers by endpoint, those whose breaker is open are passed over. */
-	#pick(upstream: Upstream, request: TryRequest): Endpoint | undefined {
-		this.#blocked = undefined;
-		let avoid = this.#avoid;
-		for (;;) {
-			const endpoint = upstream.pick(avoid, request.hash);
-			const breaker = endpoint?.breaker;
-			if (endpoint === undefined || breaker === undefined || this.#permitted(breaker)) return endpoint;
-			this.#blocked ??= breaker;
-			avoid = [...avoid, endpoint];
-			if (upstream.other(avoid) === undefined) return undefined;
-		}
-	}
-
-	#permitted(breaker: Breaker): boolean {
-		const permitted = this.#judgement.permit(breaker);
-		const trace = this.#request?.trace;
-		if (trace !== undefined) told.breaker(trace, this.#upstream as Upstream, breaker, permitted);
-		return permitted;
 	}
 
 	#failOpen(breaker: Breaker): void {

@@ -6,8 +6,10 @@ import { fieldWriter } from "../../http1/serializer.ts";
 import type { LimitSubject } from "../../limits/limit-key.ts";
 import type { LimitSet } from "../../limits/limit-set.ts";
 import { DecisionLog, type DecisionTrace } from "../../policy/decision-trace.ts";
+import type { Snapshot } from "../../policy/snapshot.ts";
 import type { ExchangeRecord } from "../../telemetry/access-record.ts";
 import { compactTrace } from "../../telemetry/tracing/compact-trace.ts";
+import type { OtelOptions } from "../../telemetry/tracing/otel.ts";
 import type { ExchangeSpan, SpanSource } from "../../telemetry/tracing/span-source.ts";
 import { TapHub } from "../../telemetry/tracing/tap-hub.ts";
 import { FailureRing, isFailure, TraceStore } from "../../telemetry/tracing/trace-store.ts";
@@ -18,6 +20,12 @@ const traceLine = fieldWriter(TRACE_HEADER);
 
 // An outage fails thousands of requests a second, all for one reason; as many as these tell it.
 const FAILURES_PER_SECOND_MAX = 50;
+
+/** The collector may be gone, and the process must not wait for it. */
+const CLOSE_MS = 2000;
+
+/** What spans say of this process. */
+export type SpanMaker = Omit<OtelOptions, "otlpUrl" | "sample" | "limits">;
 
 /** What an exchange holds for those who asked. */
 export interface Asked {
@@ -34,7 +42,8 @@ export class ExchangeTracing {
 	readonly failures = new FailureRing();
 	/** Only where tracing is configured. */
 	spans: SpanSource | undefined;
-	service = "";
+	#spansFor: Snapshot["tracing"];
+	readonly #service: string;
 	readonly #clock: Clock;
 	readonly #now: () => number;
 	#windowMs = 0;
@@ -42,10 +51,29 @@ export class ExchangeTracing {
 	/** Traces made, ever. */
 	collected = 0;
 
-	constructor(clock: Clock) {
+	constructor(clock: Clock, service: string) {
 		this.#clock = clock;
+		this.#service = service;
 		this.#now = () => clock.monotonicMs();
 		this.tap = new TapHub(clock);
+	}
+
+	/** Spans go where `tracing` says from now on; the SDK is loaded where it says anything, and only there. */
+	async apply(tracing: Snapshot["tracing"], maker: SpanMaker): Promise<void> {
+		if (tracing?.otlpUrl === this.#spansFor?.otlpUrl && tracing?.sample === this.#spansFor?.sample) return;
+		const former = this.spans;
+		this.#spansFor = tracing;
+		this.spans = undefined;
+		if (tracing !== undefined) {
+			const { openOtelSpans } = await import("../../telemetry/tracing/otel.ts");
+			this.spans = await openOtelSpans({ ...maker, ...tracing });
+		}
+		void former?.close(CLOSE_MS);
+	}
+
+	/** Sends what is left. */
+	async close(): Promise<void> {
+		await this.spans?.close(CLOSE_MS);
 	}
 
 	/** All that a request costs where nobody looks. */
@@ -68,7 +96,7 @@ export class ExchangeTracing {
 			host: request.authority,
 			direction: stack.direction,
 			startWallMs: this.#clock.wallMs(),
-			service: this.service,
+			service: this.#service,
 		});
 		const trace = wanted !== 0 || token !== undefined || span !== undefined ? new DecisionLog(this.#now, startedMs) : undefined;
 		trace?.add("caller", "note", `${stack.direction} from ${client.address === "" ? "a client that is gone" : client.address}`);

@@ -6,7 +6,6 @@
 import type { Deadline } from "../../core/deadline-wheel.ts";
 import { REASONS, type Reason } from "../../core/reasons.ts";
 import { BodyDecoder } from "../../http1/body-decoder.ts";
-import { type Framing, NO_BODY } from "../../http1/framing.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { ResponseParser } from "../../http1/response-parser.ts";
 import { fieldLine } from "../../http1/serializer.ts";
@@ -16,13 +15,12 @@ import type { TrafficCounters } from "../../metrics/traffic.ts";
 import type { StaticResponse } from "../../policy/resilience-policy.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
 import type { Try } from "../../upstream/try.ts";
-import { framedBytes, framedText, GLUED_BYTES_MAX } from "./body-framing.ts";
+import { ClientAnswer } from "./client-answer.ts";
 import { type Downstream, type ExchangeDeps, NOBODY } from "./downstream.ts";
 import { ExchangeFacts } from "./exchange-facts.ts";
-import { localAnswer, policyAnswer } from "./local-answer.ts";
 import { RETRIED_LINE } from "./mesh-fields.ts";
 import { OutgoingRequest } from "./outgoing-request.ts";
-import { framingForClient, responseHead, switchingHead } from "./response-head.ts";
+import { switchingHead } from "./response-head.ts";
 import type { Client, Stack, Target } from "./stack.ts";
 import { Tries, type TriesObserver } from "./tries.ts";
 
@@ -32,6 +30,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	#downstream: Downstream = NOBODY;
 	readonly #deps: ExchangeDeps;
 	readonly #out: OutgoingRequest;
+	readonly #answer = new ClientAnswer();
 	readonly #tries: Tries;
 	readonly #deadline: Deadline;
 	#counters: TrafficCounters | undefined;
@@ -43,16 +42,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	#startedMs = 0;
 	#active = false;
 	#limited = false;
-	#keepAlive = true;
-	#minorVersion = 1;
-	#acceptsTrailers = false;
-	#headRequest = false;
 	#requestComplete = true;
-	#answerBegun = false;
-	/** It has not read what was written, so the upstream is not read. */
-	#clientLags = false;
-	#answerFraming: Framing = NO_BODY;
-	#close = false;
 
 	constructor(deps: ExchangeDeps) {
 		super();
@@ -65,6 +55,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	/** Gives it to a connection; `NOBODY` takes it back. */
 	attach(downstream: Downstream): void {
 		this.#downstream = downstream;
+		this.#answer.attach(downstream);
 	}
 
 	/** Whether a request is on its way. */
@@ -75,7 +66,10 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	/** A complete request head, with the part of the body that came in the same read. */
 	start(stack: Stack, client: Client, request: RequestParser, buffer: Buffer): void {
 		const { body } = this;
-		this.#begin(stack, client, request);
+		this.#reset(stack, client, request);
+		this.method = request.method;
+		this.target = request.target;
+		this.host = request.authority;
 		this.bytesIn = body.received;
 		this.#requestComplete = body.done;
 		this.#out.begin(request, client, this.#startedMs);
@@ -95,9 +89,9 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 
 	/** The bytes of the client were not a request: counted, answered, closed. */
 	refuse(stack: Stack, client: Client, reason: Reason, detail: string): void {
-		this.#reset(stack, client);
+		this.#reset(stack, client, undefined);
+		this.#out.startedMs = this.#startedMs;
 		this.#enter(stack.refused);
-		this.#keepAlive = false;
 		this.#requestComplete = false;
 		this.#answerLocally(reason, detail, 0, "");
 	}
@@ -113,7 +107,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 
 	/** The request cannot be completed: broken framing, too slow, or the client closed in the middle of it. */
 	requestBroken(reason: Reason, detail: string): void {
-		this.#keepAlive = false;
+		this.#answer.endConnection();
 		this.#fail(reason, detail, 0, "");
 	}
 
@@ -125,7 +119,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	}
 
 	onDownstreamWritable(): void {
-		this.#clientLags = false;
+		this.#answer.clientLags = false;
 		this.#tries.resumeReading();
 	}
 
@@ -151,20 +145,13 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	}
 
 	onInterim(parser: ResponseParser): void {
-		// RFC 9110 15.2: no 1xx to HTTP/1.0.
-		if (this.#minorVersion === 1) this.#downstream.write(responseHead(parser, NO_BODY, 1, false, false, undefined, ""));
+		this.#answer.interim(parser);
 	}
 
 	onAnswer(tried: Try, parser: ResponseParser, body: BodyDecoder, buffer: Buffer): void {
 		this.#answered(tried, parser.status);
-		const framing = framingForClient(parser, this.#minorVersion);
-		this.#answerFraming = framing;
-		// An answer before the end of the request: what is still to come of it must never be read as a request (RFC 9112 9.3).
-		this.#close = !this.#keepAlive || !this.#requestComplete || framing.kind === "close" || this.#downstream.draining;
-		const { responseChanges } = this.#target as Target;
 		const lines = this.#answerLines(parser.status, this.#tries.inVain(parser.status));
-		const head = responseHead(parser, framing, this.#minorVersion, this.#close, this.#acceptsTrailers, responseChanges, lines);
-		this.#relay(head, body, buffer);
+		this.#relay(this.#answer.headOf(parser, this.#requestComplete, (this.#target as Target).responseChanges, lines), body, buffer);
 	}
 
 	onBody(body: BodyDecoder, buffer: Buffer): void {
@@ -186,7 +173,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 
 	onFailed(tried: Try, reason: Reason, detail: string, status: number): void {
 		if (tried.endpoint !== undefined) this.endpoint = tried.endpoint.key;
-		if (reason === "breaker_open" && !this.#answerBegun && this.#fallBack(detail)) return;
+		if (reason === "breaker_open" && !this.#answer.begun && this.#fallBack(detail)) return;
 		this.#fail(reason, detail, status, tried.retryAfterMs === undefined ? "" : retryAfterLine(tried.retryAfterMs));
 	}
 
@@ -204,25 +191,11 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 
 	// --- in the order of a request's life
 
-	#begin(stack: Stack, client: Client, request: RequestParser): void {
-		this.#reset(stack, client);
-		this.method = request.method;
-		this.target = request.target;
-		this.host = request.authority;
-		this.#headRequest = request.method === "HEAD";
-		this.#keepAlive = request.keepAlive;
-		this.#minorVersion = request.minorVersion;
-		this.#acceptsTrailers = request.meaning.teTrailers && request.minorVersion === 1;
-	}
-
-	#reset(stack: Stack, client: Client): void {
+	#reset(stack: Stack, client: Client, request: RequestParser | undefined): void {
 		this.forget(stack, client);
+		this.#answer.begin(request);
 		this.#stack = stack;
 		this.#startedMs = this.#deps.clock.monotonicMs();
-		this.#headRequest = false;
-		this.#minorVersion = 1;
-		this.#answerBegun = false;
-		this.#clientLags = false;
 		this.#limited = false;
 		this.#target = undefined;
 	}
@@ -295,7 +268,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 		this.upstreamMs = this.#deps.clock.monotonicMs() - tried.sentMs;
 		this.status = status;
 		this.endpoint = tried.endpoint?.key ?? "";
-		this.#answerBegun = true;
+		this.#answer.begun = true;
 	}
 
 	/** What we add to an answer: that we have tried in vain, and the trace where it was asked for. */
@@ -313,34 +286,25 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 
 	#relay(head: string, body: BodyDecoder, buffer: Buffer): void {
 		const ended = body.done;
-		// RFC 9110 6.5.1: trailers only for a client that said `TE: trailers`.
-		const trailers = this.#acceptsTrailers ? body.trailers : "";
-		const length = this.#headRequest || this.#answerFraming.kind === "none" ? 0 : body.dataEnd - body.dataStart;
-		this.bytesOut += length;
-		let writable = true;
-		if (length <= GLUED_BYTES_MAX) {
-			const text =
-				length > 0 || (ended && this.#answerFraming.kind === "chunked") ? head + framedText(body, buffer, this.#answerFraming, trailers) : head;
-			if (text !== "") writable = this.#downstream.write(text);
-		} else writable = this.#downstream.writeBytes(framedBytes(body, buffer, this.#answerFraming, trailers, head, this.#downstream));
+		const writable = this.#answer.relay(head, body, buffer);
+		this.bytesOut = this.#answer.bytes;
 		if (ended) {
 			this.#tries.finish();
-			this.#end();
-			this.#downstream.exchangeEnded(this.#close);
+			this.#finish();
 			return;
 		}
 		this.#deadline.arm((this.#target as Target).idleMs);
 		if (writable) return;
-		this.#clientLags = true;
+		this.#answer.clientLags = true;
 		this.#tries.pauseReading();
 	}
 
 	#fail(reason: Reason, detail: string, status: number, lines: string): void {
-		if (this.#answerBegun) {
+		if (this.#answer.begun) {
 			this.reason = reason;
 			this.detail = detail;
 			this.#end();
-			this.#downstream.abort(this.#answerFraming.kind === "close" || this.#clientLags);
+			this.#answer.abort();
 			return;
 		}
 		this.#answerLocally(reason, detail, status, lines);
@@ -353,24 +317,23 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 		this.detail = detail;
 		this.status = status === 0 ? REASONS[reason].status : status;
 		this.#out.trace?.add("answer", "no", `${this.status} ${reason}${detail === "" ? "" : `: ${detail}`}`);
-		const close = REASONS[reason].closes || !this.#keepAlive || !this.#requestComplete || this.#downstream.draining;
-		const all = lines + this.#answerLines(this.status, this.#tries.inVain(0) && this.attempts > 0);
-		const shape = { requestId: this.requestId, close, headRequest: this.#headRequest, minorVersion: this.#minorVersion, lines: all };
-		this.#downstream.write(localAnswer({ reason, detail, status: this.status, ...shape }));
-		this.#end();
-		this.#downstream.exchangeEnded(close);
+		const all = lines + this.#answerLines(this.status, this.attempts > 0 && this.#tries.inVain(0));
+		this.#answer.local(reason, detail, this.status, this.requestId, this.#requestComplete, all);
+		this.#finish();
 	}
 
 	#answerByPolicy(response: StaticResponse, lines: string, reason: Reason | undefined): void {
 		this.#giveUp("not-its-fault");
 		this.status = response.status;
 		this.#out.trace?.add("answer", "yes", `${response.status} as the policy says`);
-		const close = !this.#keepAlive || !this.#requestComplete || this.#downstream.draining;
-		const all = lines + this.#answerLines(0, false);
-		const shape = { requestId: this.requestId, close, headRequest: this.#headRequest, minorVersion: this.#minorVersion, lines: all };
-		this.#downstream.write(policyAnswer(shape, response, reason));
+		this.#answer.fixed(response, reason, this.requestId, this.#requestComplete, lines + this.#answerLines(0, false));
+		this.#finish();
+	}
+
+	/** The answer is complete. */
+	#finish(): void {
 		this.#end();
-		this.#downstream.exchangeEnded(close);
+		this.#downstream.exchangeEnded(this.#answer.close);
 	}
 
 	/** Nobody works for this request any more. Idempotent. */
@@ -406,8 +369,8 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 
 	#onDeadline(): void {
 		if (!this.#active) return;
-		if (this.#clientLags) this.#fail("client_closed", "the client has stopped reading", 0, "");
-		else if (this.#answerBegun) this.#fail("body_timeout", "", 0, "");
+		if (this.#answer.clientLags) this.#fail("client_closed", "the client has stopped reading", 0, "");
+		else if (this.#answer.begun) this.#fail("body_timeout", "", 0, "");
 		else if (this.#limited) this.#fail("queue_timeout", "the request's time was over while it waited for its rate limit", 0, "");
 		else {
 			this.#giveUp("timeout");

@@ -113,7 +113,7 @@ class Copy implements TryRequest, TryObserver {
 
 	onSent(tried: Try): void {
 		const connection = tried.connection as Http1Connection;
-		this.#parts.forEach((part, i) => connection.write(part, i === this.#parts.length - 1));
+		for (const [i, part] of this.#parts.entries()) connection.write(part, i === this.#parts.length - 1);
 	}
 
 	onResponse(_tried: Try, _parser: unknown, body: BodyDecoder): void {

@@ -22,5 +22,10 @@ export function decision(trace: DecisionLog, why: RetryRefusal | undefined, dela
 }
 
 export function hedge(trace: DecisionLog, granted: boolean, { hedge: policy }: RetryPolicy): void {
-	trace.add("hedge", granted ? "yes" : "no", granted ? "a second request is sent, as the first is slow" : "no second request: the hedge budget is used up", policy?.place);
+	trace.add(
+		"hedge",
+		granted ? "yes" : "no",
+		granted ? "a second request is sent, as the first is slow" : "no second request: the hedge budget is used up",
+		policy?.place,
+	);
 }

@@ -88,8 +88,7 @@ export class OutboundStack implements Stack {
 		const { authority, target, method } = request;
 		const header = (name: string): string | undefined => request.fields.get(name);
 		const draw = routing.draw();
-		if (trace !== undefined && routing.table !== undefined)
-			tellRoutes(trace, routing.table.considered(authority, target, method, header, draw));
+		if (trace !== undefined && routing.table !== undefined) tellRoutes(trace, routing.table.considered(authority, target, method, header, draw));
 		const routed = routing.decide(authority, target, method, header, draw);
 		if (routed !== undefined) return this.#follow(routed, request, client, trace);
 		if (passthrough !== undefined) return passthrough.decide(request);

@@ -65,7 +65,14 @@ export class GuardEvents implements GuardObserver {
 		log.warn("endpoint is ejected", data);
 	}
 
-	onReturned(upstream: string, endpoint: string, by: "time" | "health-check" | "policy", ejections: number, cause: EjectionCause | undefined, { place }: OutlierPolicy): void {
+	onReturned(
+		upstream: string,
+		endpoint: string,
+		by: "time" | "health-check" | "policy",
+		ejections: number,
+		cause: EjectionCause | undefined,
+		{ place }: OutlierPolicy,
+	): void {
 		const { log, feed } = this.#options;
 		const data = { upstream, endpoint, cause: cause ?? "", ejections, policy: textOf(place), by };
 		feed.emit("nexus.mesh.endpoint.returned", data, `${upstream}/${endpoint}`);
