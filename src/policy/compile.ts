@@ -202,9 +202,14 @@ export const APPLICATION_RETRY: RetryPolicy = deepFreeze({
 /** There is only one application: to leave it out would help nobody. */
 export const APPLICATION_OUTLIER: OutlierPolicy = deepFreeze({ ...defaultUpstream().outlierDetection, enabled: false });
 
+/** Freezes what is not frozen yet: defaults and places are shared by many. A map that is frozen may still hold what is not. */
 export function deepFreeze<T>(value: T): T {
 	if (typeof value !== "object" || value === null) return value;
-	const children = value instanceof Map ? value.values() : Object.values(value);
-	for (const child of children) deepFreeze(child);
+	if (value instanceof Map) {
+		for (const child of value.values()) deepFreeze(child);
+		return Object.freeze(value);
+	}
+	if (Object.isFrozen(value)) return value;
+	for (const key in value) deepFreeze(value[key]);
 	return Object.freeze(value);
 }

@@ -179,8 +179,7 @@ function checkSlice(limit: Mapping, path: Path, report: Report): void {
 const FAULT_KINDS = ["abort", "delay", "reset", "refuse", "blackHole", "throttle", "truncate"];
 
 /** `endpoints` are those of a list; undefined where they come from elsewhere. */
-export function checkFault(fault: Mapping | undefined, endpoints: readonly string[] | undefined, path: Path, report: Report): void {
-	if (fault === undefined) return;
+export function checkFault(fault: Mapping, endpoints: readonly string[] | undefined, path: Path, report: Report): void {
 	if (FAULT_KINDS.every((kind) => fault[kind] === undefined)) {
 		report(path, "key", "the fault does nothing", `give one of ${FAULT_KINDS.join(", ")}`);
 	}

@@ -51,7 +51,8 @@ function checkUpstream(name: string, upstream: Mapping, policy: Mapping, report:
 	const requestMs = durationMs(mapping(upstream.timeout)?.request ?? DEFAULTS.timeout.request);
 	checkRetry(mapping(upstream.retry), requestMs, [...path, "retry"], report);
 	checkRateLimits(list(upstream.rateLimits), [...path, "rateLimits"], report);
-	checkFault(mapping(upstream.fault), endpointTexts(upstream.endpoints), [...path, "fault"], report);
+	const fault = mapping(upstream.fault);
+	if (fault !== undefined) checkFault(fault, endpointTexts(upstream.endpoints), [...path, "fault"], report);
 }
 
 /** As faults name them; undefined where they are not listed here. */
