@@ -275,7 +275,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	#answerLines(status: number, inVain: boolean): string {
 		let lines = "";
 		const { vain } = this.#deps;
-		if (status >= 500 && (inVain || (this.direction === "inbound" && vain.has(this.requestId)))) {
+		if (inVain || (status >= 500 && this.direction === "inbound" && vain.has(this.requestId))) {
 			lines = RETRIED_LINE;
 			if (this.direction === "outbound") vain.add(this.requestId);
 		}

@@ -75,6 +75,8 @@ export class Tries implements TryObserver {
 	#backoff: Timer | undefined;
 	/** Why the last failure was not tried again. */
 	#refusal: RetryRefusal | undefined;
+	/** Number of the try whose end was told last. */
+	#toldOf = 0;
 	/** Counts requests, so that a hedge that becomes due too late is known. */
 	#generation = 0;
 	/** How often the request was sent, hedges included. */
@@ -113,7 +115,7 @@ export class Tries implements TryObserver {
 		if (this.#failed.length > 0) this.#failed = [];
 		this.#raced = this.#answered = this.#calleeRetried = false;
 		this.#refusal = undefined;
-		this.count = 0;
+		this.count = this.#toldOf = 0;
 		const { guards } = upstream;
 		const nowMs = this.#deps.clock.monotonicMs();
 		guards.budget.deposit(nowMs);
@@ -165,17 +167,18 @@ export class Tries implements TryObserver {
 	}
 
 	onResponse(tried: Try, parser: ResponseParser, body: BodyDecoder, buffer: Buffer): void {
-		if (parser.status >= 500) {
+		const { status } = parser;
+		if (status >= 400 && (status >= 500 || retryable(this.#policy as RetryPolicy, status))) {
 			if (parser.meaning.has(X_NEXUS_RETRIED)) this.#calleeRetried = true;
-			if (this.#passesOver(tried, parser.status)) {
+			if (this.#passesOver(tried, status)) {
 				// What has come whole leaves a connection that can be used again.
 				if (body.done) tried.finish();
 				else tried.cancel("not-its-fault");
-				if (!this.#adopt(tried, undefined, parser.status)) this.#again();
+				if (!this.#adopt(tried, undefined, status)) this.#again();
 				return;
 			}
 		}
-		this.#wins(tried, parser.status);
+		this.#wins(tried, status);
 		this.#observer.onAnswer(tried, parser, body, buffer);
 	}
 
@@ -207,9 +210,12 @@ export class Tries implements TryObserver {
 
 	#wins(tried: Try, status: number): void {
 		this.#answered = true;
-		this.#observer.onTryOver(tried, status, undefined);
-		const trace = this.#request.trace;
-		if (trace !== undefined) told.answered(trace, tried, status);
+		// Of an answer that could have been better, the decision to try no further has told already.
+		if (this.#toldOf !== tried.number) {
+			this.#observer.onTryOver(tried, status, undefined);
+			const trace = this.#request.trace;
+			if (trace !== undefined) told.answered(trace, tried, status);
+		}
 		if (this.#other === undefined) return;
 		if (tried === this.#other) {
 			this.#other = this.#main;
@@ -246,16 +252,17 @@ export class Tries implements TryObserver {
 		const sibling = this.#sibling(tried);
 		if (sibling === undefined) return false;
 		this.#over(tried, reason, status);
+		if (tried.endpoint !== undefined) this.#failed.push(tried.endpoint);
 		if (tried === this.#main) {
 			this.#other = tried;
 			this.#main = sibling;
-			if (tried.endpoint !== undefined) this.#failed.push(tried.endpoint);
 		}
 		return true;
 	}
 
 	/** A try has come to nothing. */
 	#over(tried: Try, reason: Reason | undefined, status: number): void {
+		this.#toldOf = tried.number;
 		this.#observer.onTryOver(tried, status, reason);
 		const trace = this.#request.traceOfFailure();
 		if (trace !== undefined) told.failed(trace, tried, reason, status);
