@@ -100,16 +100,18 @@ export class OutgoingRequest implements TriedRequest {
 	/** The part of the body that came with the head. Whole and small it goes with the head; otherwise it waits for the connection. */
 	attachBody(body: BodyDecoder, buffer: Buffer): void {
 		const { retry } = this.#target as Target;
-		this.#kept.begin(retry.attempts > 0 || retry.hedge !== undefined ? retry.bodyBytesMax : 0);
+		const length = body.dataEnd - body.dataStart;
+		const glued = length <= GLUED_BYTES_MAX;
+		const again = retry.attempts > 0 || retry.hedge !== undefined || this.#mirrored;
+		this.#kept.begin(again ? retry.bodyBytesMax : 0, glued ? length : 0);
 		this.#inTransit = false;
 		this.#glued = "";
 		this.complete = this.whole = body.done;
 		if (body.done && this.#framing.kind === "none") return;
-		const length = body.dataEnd - body.dataStart;
-		if (length <= GLUED_BYTES_MAX && (body.done || length > 0)) {
+		if (glued && (body.done || length > 0)) {
 			this.#glued = framedText(body, buffer, this.#framing, body.trailers);
 		} else if (length > 0) {
-			this.#kept.add(framedBytes(body, buffer, this.#framing, body.trailers, "", OWN_ROOM));
+			this.#kept.add(framedBytes(body, buffer, this.#framing, body.trailers, "", OWN_ROOM), length);
 			this.complete = false;
 		}
 	}
@@ -118,9 +120,10 @@ export class OutgoingRequest implements TriedRequest {
 	addBody(body: BodyDecoder, buffer: Buffer, connection: Http1Connection | undefined): boolean {
 		this.whole = body.done;
 		const kept = this.#kept;
-		const keeps = connection === undefined || kept.keeps(body.dataEnd - body.dataStart);
+		const length = body.dataEnd - body.dataStart;
+		const keeps = connection === undefined || kept.keeps(length);
 		const part = framedBytes(body, buffer, this.#framing, body.trailers, "", keeps ? OWN_ROOM : connection);
-		if (keeps) kept.add(part);
+		if (keeps) kept.add(part, length);
 		else {
 			kept.drop();
 			this.#inTransit = true;
@@ -171,7 +174,7 @@ export class OutgoingRequest implements TriedRequest {
 		const { deadlineLine: fullTime, requestMs } = this.#target as Target;
 		let lines = "";
 		if (fullTime !== undefined) {
-			const leftMs = this.remainingMs();
+			const leftMs = remainingMs(this.startedMs, this.timeoutMs, tried.sentMs);
 			// Nearly always not a millisecond has passed: the line is there already.
 			lines = leftMs >= requestMs - 1 ? fullTime : deadlineLine(leftMs);
 			const number = Math.max(tried.number, this.callerAttempt);
