@@ -15,8 +15,8 @@ import { type Bench, type Contestant, type Running, takeTurn } from "./turn.ts";
 // For each round of the other parts: short turns, many of them, as a difference of a microsecond is looked for.
 const TURNS_PER_ROUND = 4;
 const SECONDS = 2;
-// No route has this name.
-const TAP = "/tap?route=no-such-route";
+// No request names this host.
+const TAP = "/tap?host=no-such-host";
 
 export const FEATURE_SETUPS = ["everything off", "defaults", "all features configured", "tap open"] as const;
 export type FeatureSetup = (typeof FEATURE_SETUPS)[number];

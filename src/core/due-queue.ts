@@ -23,6 +23,8 @@ export class DueQueue<T> {
 	readonly #clock: Clock;
 	readonly #run: (item: T, token: number) => void;
 	readonly #queue = new RingQueue<Due<T>>(WAITING_MAX);
+	/** As many as were in use at one time. */
+	readonly #spare: Due<T>[] = [];
 	#timer: Timer | undefined;
 
 	/** `run` is called once for each push, also for what has long been over: the token tells. */
@@ -33,7 +35,15 @@ export class DueQueue<T> {
 
 	/** Not run where too many wait already. */
 	push(item: T, token: number, delayMs: number): void {
-		this.#queue.push({ item, token, dueMs: this.#clock.monotonicMs() + delayMs });
+		const dueMs = this.#clock.monotonicMs() + delayMs;
+		const due = this.#spare.pop();
+		if (due === undefined) this.#queue.push({ item, token, dueMs });
+		else {
+			due.item = item;
+			due.token = token;
+			due.dueMs = dueMs;
+			this.#queue.push(due);
+		}
 		if (this.#timer === undefined) this.#wait(delayMs);
 	}
 
@@ -52,6 +62,7 @@ export class DueQueue<T> {
 		const nowMs = this.#clock.monotonicMs();
 		for (let next = this.#queue.peek(); next !== undefined && next.dueMs <= nowMs; next = this.#queue.peek()) {
 			this.#queue.shift();
+			this.#spare.push(next);
 			this.#run(next.item, next.token);
 		}
 		const next = this.#queue.peek();

@@ -23,7 +23,8 @@ export interface AttemptObserver {
 
 /** What is sent. `text` is latin1: the head, and behind it a small body where that has come whole. */
 export interface AttemptRequest {
-	readonly text: string;
+	/** Asked for when it leaves; undefined: by now it is too late to send it, and whoever wanted it is about to say so. */
+	readonly text: string | undefined;
 	readonly complete: boolean;
 	readonly headRequest: boolean;
 	readonly upgrade: boolean;
@@ -63,9 +64,14 @@ export class Attempt implements Waiter, ResponseHandler {
 
 	onConnection(connection: Http1Connection): void {
 		const request = this.#request as AttemptRequest;
+		const { text } = request;
+		if (text === undefined) {
+			this.endpoint?.pool.onReusable(connection);
+			return;
+		}
 		this.connection = connection;
 		this.sentMs = this.#clock.monotonicMs();
-		connection.send(this, request.text, request.complete, request.headRequest, request.upgrade);
+		connection.send(this, text, request.complete, request.headRequest, request.upgrade);
 		this.#observer.onAttemptSent();
 	}
 

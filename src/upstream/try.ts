@@ -35,8 +35,8 @@ export interface TryRequest extends FaultRequest {
 	readonly perTryTimeoutMs: number | undefined;
 	/** Undefined unless somebody asked why. */
 	readonly trace: DecisionLog | undefined;
-	/** Latin1 text of what is sent, asked for when it leaves. */
-	textOf(tried: Try): string;
+	/** Latin1 text of what is sent, asked for when it leaves; undefined: too late, and its owner is about to cancel. */
+	textOf(tried: Try): string | undefined;
 }
 
 /** Exactly one of `onFailed`, `onInjectedAnswer` and the end of a body closes a try. */
@@ -100,7 +100,7 @@ export class Try implements AttemptObserver, AttemptRequest, SlotWaiter, Injecte
 
 	// --- what the attempt sends
 
-	get text(): string {
+	get text(): string | undefined {
 		return (this.#request as TryRequest).textOf(this);
 	}
 
@@ -124,6 +124,11 @@ export class Try implements AttemptObserver, AttemptRequest, SlotWaiter, Injecte
 	/** Monotonic; when the request went onto a connection, 0 before. */
 	get sentMs(): number {
 		return this.#attempt.sentMs;
+	}
+
+	/** From sending until the head of the answer; NaN before. */
+	get headMs(): number {
+		return this.#headMs;
 	}
 
 	/** Whether the head of an answer has come. */

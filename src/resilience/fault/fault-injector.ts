@@ -40,6 +40,8 @@ const NONE: readonly ArmedFault[] = Object.freeze([]);
 export class FaultInjector {
 	/** Whether there are any: all that an attempt looks at where there are none. */
 	active = false;
+	/** Whether any of them looks at header fields of requests. */
+	readsFields = false;
 	readonly #deps: FaultInjectorDeps;
 	#ends = NONE;
 	#delays = NONE;
@@ -56,17 +58,21 @@ export class FaultInjector {
 	 */
 	set(faults: readonly FaultPolicy[], source?: string): void {
 		const known = [this.#ends, this.#delays, this.#throttles, this.#truncates].flat();
-		const all = faults.map((fault) => {
-			const armed = known.find(({ policy }) => isSameFault(policy, fault));
-			if (armed === undefined) return new ArmedFault(fault, this.#deps, source);
-			armed.policy = fault;
-			return armed;
-		});
+		// One that falls on nobody is not armed: it would cost every attempt a look.
+		const all = faults
+			.filter(({ percent }) => percent > 0)
+			.map((fault) => {
+				const armed = known.find(({ policy }) => isSameFault(policy, fault));
+				if (armed === undefined) return new ArmedFault(fault, this.#deps, source);
+				armed.policy = fault;
+				return armed;
+			});
 		this.#delays = all.filter(({ policy }) => policy.action.kind === "delay");
 		this.#throttles = all.filter(({ policy }) => policy.action.kind === "throttle");
 		this.#truncates = all.filter(({ policy }) => policy.action.kind === "truncate");
 		this.#ends = all.filter(({ policy: { action } }) => endOf(action) !== undefined);
 		this.active = all.length > 0;
+		this.readsFields = faults.some(({ match }) => match !== undefined && match.headers.size > 0);
 	}
 
 	/** What befalls an attempt at `endpoint` (`host:port`): of each kind the first that fits, all of them together. */

@@ -84,7 +84,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 			this.#enter(stack.refused);
 			this.#answerLocally(verdict.reason, verdict.detail, 0, "");
 		}
-		this.#out.view.close(this.#target?.upstream.faults?.active === true);
+		this.#out.view.close(this.#target?.upstream.faults?.readsFields === true);
 	}
 
 	/** The bytes of the client were not a request: counted, answered, closed. */
@@ -239,7 +239,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	#goOn(): void {
 		const { upstream, retry } = this.#target as Target;
 		this.#out.copyToMirror(this.requestId);
-		this.#tries.start(upstream, retry);
+		this.#tries.start(upstream, retry, this.#startedMs);
 	}
 
 	/** While the breaker is open: at another upstream, or with a fixed answer. */
@@ -265,7 +265,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	}
 
 	#answered(tried: Try, status: number): void {
-		this.upstreamMs = this.#deps.clock.monotonicMs() - tried.sentMs;
+		this.upstreamMs = tried.headMs;
 		this.status = status;
 		this.endpoint = tried.endpoint?.key ?? "";
 		this.#answer.begun = true;

@@ -170,7 +170,7 @@ export class OutgoingRequest implements TriedRequest {
 	}
 
 	/** Each try says how much time is left, which try it is, and, where spans are made, its own span. */
-	textOf(tried: Try): string {
+	textOf(tried: Try): string | undefined {
 		const { deadlineLine: fullTime, requestMs } = this.#target as Target;
 		let lines = "";
 		if (fullTime !== undefined) {

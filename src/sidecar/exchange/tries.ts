@@ -108,7 +108,8 @@ export class Tries implements TryObserver {
 		return tried && !this.#calleeRetried && retryable(this.#policy as RetryPolicy, status);
 	}
 
-	start(upstream: Upstream, policy: RetryPolicy): void {
+	/** `nowMs`: monotonic. */
+	start(upstream: Upstream, policy: RetryPolicy, nowMs: number): void {
 		this.#generation++;
 		this.#upstream = upstream;
 		this.#policy = policy;
@@ -116,9 +117,7 @@ export class Tries implements TryObserver {
 		this.#raced = this.#answered = this.#calleeRetried = false;
 		this.#refusal = undefined;
 		this.count = this.#toldOf = 0;
-		const { guards } = upstream;
-		const nowMs = this.#deps.clock.monotonicMs();
-		guards.budget.deposit(nowMs);
+		upstream.guards.budget.deposit(nowMs);
 		if (policy.hedge !== undefined) this.#planHedge(upstream, policy);
 		this.#try(this.#main, false);
 	}
