@@ -64,13 +64,14 @@ export class Attempt implements Waiter, ResponseHandler {
 
 	onConnection(connection: Http1Connection): void {
 		const request = this.#request as AttemptRequest;
+		this.sentMs = this.#clock.monotonicMs();
 		const { text } = request;
 		if (text === undefined) {
+			this.sentMs = 0;
 			this.endpoint?.pool.onReusable(connection);
 			return;
 		}
 		this.connection = connection;
-		this.sentMs = this.#clock.monotonicMs();
 		connection.send(this, text, request.complete, request.headRequest, request.upgrade);
 		this.#observer.onAttemptSent();
 	}

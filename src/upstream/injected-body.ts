@@ -12,12 +12,13 @@ export interface InjectedBodyObserver {
 	/** All that was held back has passed; more may be read. */
 	onDrained(): void;
 	/** The fault ends the body here. */
-	onCut(bytes: number): void;
+	onCut(fault: string, bytes: number): void;
 }
 
 export class InjectedBody {
 	readonly #observer: InjectedBodyObserver;
 	readonly #clock: Clock;
+	readonly #fault: string;
 	readonly #pieceBytes: number;
 	#leftBytes: number;
 	#passed = 0;
@@ -29,7 +30,8 @@ export class InjectedBody {
 	#timer: Timer | undefined;
 	readonly #piece = new BodyDecoder();
 
-	constructor({ bytesPerSecond, truncateAfterBytes }: Injection, clock: Clock, observer: InjectedBodyObserver) {
+	constructor({ fault, bytesPerSecond, truncateAfterBytes }: Injection, clock: Clock, observer: InjectedBodyObserver) {
+		this.#fault = fault.name;
 		this.#clock = clock;
 		this.#observer = observer;
 		this.#pieceBytes = bytesPerSecond === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor((bytesPerSecond * PIECE_MS) / 1000));
@@ -85,7 +87,7 @@ export class InjectedBody {
 	}
 
 	#drained(): void {
-		if (this.#cut) this.#observer.onCut(this.#passed);
+		if (this.#cut) this.#observer.onCut(this.#fault, this.#passed);
 		else if (!this.#done) this.#observer.onDrained();
 	}
 }

@@ -184,6 +184,8 @@ export class Try implements AttemptObserver, AttemptRequest, SlotWaiter, Injecte
 	/** A complete answer has been handed on: the connection goes back to the pool. */
 	finish(): void {
 		if (!this.active) return;
+		// Whoever gets it next expects to be told what comes.
+		if (this.#pausedBy !== 0) this.connection?.resumeReading();
 		this.#attempt.finish();
 		this.#leave(false);
 	}
@@ -239,7 +241,6 @@ export class Try implements AttemptObserver, AttemptRequest, SlotWaiter, Injecte
 	#inject(injection: Injection, endpoint: Endpoint): void {
 		this.#judgement.exempt = injection.exempt;
 		if (injection.bytesPerSecond !== undefined || injection.truncateAfterBytes !== undefined) {
-			this.injectedBy = injection.fault.name;
 			this.#injectedBody = new InjectedBody(injection, this.#clock, this);
 		}
 		const trace = this.#request?.trace;
@@ -283,7 +284,8 @@ export class Try implements AttemptObserver, AttemptRequest, SlotWaiter, Injecte
 		const slow = this.#injectedBody;
 		slow?.take(body, buffer);
 		this.#observer.onResponse(this, parser, body, buffer);
-		if (slow !== undefined && this.active) this.#passSlowly(slow);
+		// It may have been given up in favour of another try, which has begun already.
+		if (slow !== undefined && slow === this.#injectedBody) this.#passSlowly(slow);
 	}
 
 	onBody(body: BodyDecoder, buffer: Buffer): void {
@@ -324,8 +326,9 @@ export class Try implements AttemptObserver, AttemptRequest, SlotWaiter, Injecte
 		this.#resume(PAUSED_BY_FAULT);
 	}
 
-	onCut(bytes: number): void {
-		this.#fail("upstream_reset", `fault ${this.injectedBy}: cut after ${bytes} bytes of the body`);
+	onCut(fault: string, bytes: number): void {
+		this.injectedBy = fault;
+		this.#fail("upstream_reset", `fault ${fault}: cut after ${bytes} bytes of the body`);
 	}
 
 	#passSlowly(slow: InjectedBody): void {

@@ -3,7 +3,7 @@
  * A copy is tried once, its answer is read and dropped, and there are never more than a few at a time.
  */
 import type { Clock } from "../../core/clock.ts";
-import type { DeadlineWheel } from "../../core/deadline-wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/deadline-wheel.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { BodyDecoder } from "../../http1/body-decoder.ts";
 import { fieldWriter } from "../../http1/serializer.ts";
@@ -74,6 +74,8 @@ export class Mirror {
 
 class Copy implements TryRequest, TryObserver {
 	readonly #try: Try;
+	/** For all of it: an answer that never ends must not hold one of the few places. */
+	readonly #deadline: Deadline;
 	readonly #onEnd: (copy: Copy, failed: boolean) => void;
 	#text = "";
 	#parts: readonly Buffer[] = [];
@@ -85,11 +87,12 @@ class Copy implements TryRequest, TryObserver {
 	headRequest = false;
 	readonly upgrade = false;
 	readonly hash = undefined;
-	perTryTimeoutMs: number | undefined;
+	readonly perTryTimeoutMs = undefined;
 	readonly trace = undefined;
 
 	constructor({ clock, wheel }: MirrorDeps, onEnd: (copy: Copy, failed: boolean) => void) {
 		this.#try = new Try(this, clock, wheel);
+		this.#deadline = wheel.deadline(() => this.#onDeadline());
 		this.#onEnd = onEnd;
 	}
 
@@ -99,7 +102,7 @@ class Copy implements TryRequest, TryObserver {
 		this.#text = text;
 		this.#parts = parts;
 		this.complete = parts.length === 0;
-		this.perTryTimeoutMs = upstream.options.timeout.requestMs;
+		this.#deadline.arm(upstream.options.timeout.requestMs);
 		this.#try.start(upstream, this, 1, false, []);
 	}
 
@@ -144,7 +147,13 @@ class Copy implements TryRequest, TryObserver {
 		this.#end(false);
 	}
 
+	#onDeadline(): void {
+		this.#try.cancel("timeout");
+		this.#end(true);
+	}
+
 	#end(failed: boolean): void {
+		this.#deadline.disarm();
 		this.#text = "";
 		this.#parts = [];
 		this.#onEnd(this, failed);

@@ -169,12 +169,14 @@ export class OutgoingRequest implements TriedRequest {
 		return remainingMs(this.startedMs, this.timeoutMs, this.#deps.clock.monotonicMs());
 	}
 
-	/** Each try says how much time is left, which try it is, and, where spans are made, its own span. */
+	/** Undefined where the time of the request is over. Each try says how much is left, which try it is, and, where spans are made, its own span. */
 	textOf(tried: Try): string | undefined {
 		const { deadlineLine: fullTime, requestMs } = this.#target as Target;
+		const leftMs = remainingMs(this.startedMs, this.timeoutMs, tried.sentMs);
+		// The coarse timer of the exchange is about to say so.
+		if (leftMs <= 0) return undefined;
 		let lines = "";
 		if (fullTime !== undefined) {
-			const leftMs = remainingMs(this.startedMs, this.timeoutMs, tried.sentMs);
 			// Nearly always not a millisecond has passed: the line is there already.
 			lines = leftMs >= requestMs - 1 ? fullTime : deadlineLine(leftMs);
 			const number = Math.max(tried.number, this.callerAttempt);

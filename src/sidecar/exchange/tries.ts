@@ -126,6 +126,9 @@ export class Tries implements TryObserver {
 	goOnAt(upstream: Upstream): void {
 		this.#upstream = upstream;
 		this.#failed = [];
+		upstream.guards.budget.deposit(this.#deps.clock.monotonicMs());
+		// The try that its breaker refused was none.
+		this.count--;
 		this.#try(this.#main, false);
 	}
 
@@ -238,7 +241,7 @@ export class Tries implements TryObserver {
 	#ended(tried: Try, reason: Reason | undefined, status: number): void {
 		if (this.#answered) {
 			// The answer broke off in the middle.
-			if (tried === this.#main) this.#observer.onFailed(tried, tried.reason, tried.detail, 0);
+			if (tried === this.#main) this.#observer.onFailed(tried, tried.injectedBy === "" ? tried.reason : "fault_injected", tried.detail, 0);
 			return;
 		}
 		if (this.#adopt(tried, reason, status)) return;
