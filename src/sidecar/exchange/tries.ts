@@ -127,8 +127,9 @@ export class Tries implements TryObserver {
 		this.#upstream = upstream;
 		this.#failed = [];
 		upstream.guards.budget.deposit(this.#deps.clock.monotonicMs());
-		// The try that its breaker refused was none.
+		// The try that its breaker refused was none, and its number goes to the next one.
 		this.count--;
+		this.#toldOf = 0;
 		this.#try(this.#main, false);
 	}
 
