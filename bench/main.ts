@@ -10,7 +10,7 @@ import { measureFeatures } from "./features.ts";
 import { measureIdle } from "./idle.ts";
 import { measureLatency } from "./latency.ts";
 import { describeMachine, findCores, pinSelf } from "./machine.ts";
-import { HELP, type Options, type Part, parseOptions } from "./options.ts";
+import { HELP, type Options, PARTS, type Part, parseOptions } from "./options.ts";
 import { startOrigin } from "./origin.ts";
 import { PEERS } from "./peers/all.ts";
 import { closeOnSignals, Workspace } from "./processes.ts";
@@ -105,8 +105,8 @@ async function measure(bench: Bench) {
 }
 
 async function report(results: Results, options: Options): Promise<void> {
-	// A quick run must not overwrite what a real one has found.
-	const name = options.quick ? "quick" : "latest";
+	// Neither a quick run nor one of some parts must overwrite what a whole one has found.
+	const name = options.quick ? "quick" : options.parts.length < PARTS.length ? "partial" : "latest";
 	const chart = cpuChart(results);
 	const json = `${JSON.stringify(results, null, "\t")}\n`;
 	await mkdir(RESULTS, { recursive: true });

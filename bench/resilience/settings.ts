@@ -26,7 +26,7 @@ export const SETTINGS = Object.freeze({
 	outlier: { consecutiveFailures: 5, intervalMs: 500, baseEjectionTimeMs: 2000, maxEjectionPercent: 50 },
 	healthCheck: { intervalMs: 500, timeoutMs: 300, unhealthyThreshold: 2, healthyThreshold: 1 },
 	/** Ours alone: of each endpoint. Envoy has none of that kind; its thresholds of connections and requests are these. */
-	breaker: { failureThreshold: 5, successThreshold: 2, openForMs: 2000, slowCallRate: 0.5, slowCallMs: 100, windowMs: 2000, minRequests: 50 },
+	breaker: { failureThreshold: 5, successThreshold: 2, openForMs: 2000, slowCallRate: 0.9, slowCallMs: 100, windowMs: 2000, minRequests: 50 },
 	concurrent: 1024,
 	pending: 1024,
 });

@@ -154,9 +154,12 @@ describe("the figures", () => {
 
 	it("are medians over the rounds, and met where none is worse than Envoy's and p99 is lower", () => {
 		const envoy = row("envoy-all", [cell(98, 30), cell(99, 40), cell(97, 35)]);
-		assert.equal(outcomeOf(row("nexus-all", [cell(98, 30), cell(90, 34), cell(99, 90)]), envoy), "met");
+		assert.equal(outcomeOf(row("nexus-all", [cell(98, 30), cell(90, 33), cell(99, 90)]), envoy), "met");
 		assert.equal(outcomeOf(row("nexus-all", [cell(97, 30)]), envoy), "missed");
-		assert.equal(outcomeOf(row("nexus-all", [cell(99, 35)]), envoy), "missed");
+		assert.equal(outcomeOf(row("nexus-all", [cell(99, 37)]), envoy), "missed");
+		// A millisecond either way is noise.
+		assert.equal(outcomeOf(row("nexus-all", [cell(99, 36)]), envoy), "tie");
+		assert.equal(outcomeOf(row("nexus-all", [cell(99, 34)]), envoy), "tie");
 	});
 
 	it("count for nothing where a round could not be measured, and say so below the table", () => {
