@@ -1,21 +1,18 @@
 /** README.md and docs/: the tour runs as it is printed, and pages name only what exists. */
 import assert from "node:assert/strict";
-import { type ChildProcessByStdio, spawn, spawnSync } from "node:child_process";
-import { cpSync, existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { delimiter, dirname, join } from "node:path";
-import type { Readable } from "node:stream";
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { REASON_CODES, REASONS, type Reason } from "../src/core/reasons.ts";
 import { loadPolicy } from "../src/policy/load.ts";
-import { freePorts, NexusProcess, temporaryFolder } from "./support/processes.ts";
+import { NexusProcess } from "./support/processes.ts";
+import { assertSays, here, otherPorts, type Step, stepsOf, take, tourFolder } from "./support/tour.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const README = readFileSync(join(ROOT, "README.md"), "utf8");
-// Nothing is decided by it: a command that hangs becomes a failure that shows what it had said.
-const COMMAND_MS = 30_000;
 const TOUR_MS = 180_000;
-const RUN = "bin/nexus run ";
 const EVENTS = "bin/nexus events ";
 // Of the service that the tour adds; the others stand in the table of the mesh.
 const HELLO_PORTS = ["15000", "15001", "15006", "3000"];
@@ -23,35 +20,18 @@ const HELLO_PORTS = ["15000", "15001", "15006", "3000"];
 const hasCurl = spawnSync("curl", ["--version"]).status === 0;
 const skip = !hasCurl && process.env.NEXUS_TEST_STRICT !== "1" ? "curl is not installed" : false;
 
-interface Step {
-	readonly command: string;
-	/** Lines that its output has; `...` stands for anything. */
-	readonly expected: readonly string[];
-}
-
-/** Where this run differs from what is printed. */
-interface Tour {
-	readonly folder: string;
-	/** By the port that the README prints. */
-	readonly ports: ReadonlyMap<string, string>;
-}
-
 test("the tour of the README does what it says", { timeout: TOUR_MS, skip }, async (t) => {
 	const [start, ...steps] = tourOf(README);
 	assert.equal(start?.command, "npm start");
-	const folder = tourFolder(t);
+	const folder = shopFolder(t);
 	// What `npm start` runs once all is set up; the set-up has tests of its own.
 	const up = new NexusProcess(t, ["up", "--config", "config/samples/shop/mesh.json"], { cwd: folder });
 	await up.said(/Try in another terminal:/);
-	const tour = { folder, ports: new Map([...(await ownPorts(HELLO_PORTS)), ...portsOfTable(up.stdout)]) };
+	const tour = { folder, ports: new Map([...(await otherPorts(HELLO_PORTS)), ...portsOfTable(up.stdout)]) };
 	assertSays(up.stdout, here(start.expected, tour), start.command);
 
-	for (const { command, expected } of steps) {
-		const wanted = here(expected, tour);
-		if (command.startsWith(RUN)) await keepRunning(t, inTour(command, tour), wanted, tour);
-		else if (command.startsWith(EVENTS)) await untilItSays(inTour(command, tour), wanted, tour);
-		else assertSays(await output(inTour(command, tour), tour), wanted, command);
-	}
+	const nexus = `--url http://127.0.0.1:${tour.ports.get("7400")} `;
+	for (const { command, expected } of steps) await take(t, { command: command.replaceAll(EVENTS, EVENTS + nexus), expected }, tour);
 });
 
 test("the tour has the steps that a newcomer needs, each with its outcome", () => {
@@ -127,14 +107,10 @@ function pathsIn(text: string): string[] {
 		.filter((path) => !path.startsWith("bench/results/"));
 }
 
-/** The sh blocks of the tour in their order, each with the text block behind it. */
 function tourOf(readme: string): Step[] {
 	const [, behind = ""] = readme.split(/^## A tour of five minutes$/m);
 	const [tour = ""] = behind.split(/^## /m);
-	return [...tour.matchAll(/^```sh\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?/gms)].map(([, command = "", text = ""]) => ({
-		command: command.trim(),
-		expected: text.split("\n").filter((line) => line !== "" && line !== "..."),
-	}));
+	return stepsOf(tour);
 }
 
 interface MeshFile {
@@ -147,9 +123,8 @@ function shopFile(): MeshFile {
 }
 
 /** What the tour finds in the repository: program and samples. The samples are a copy, as the tour breaks one of them. */
-function tourFolder(t: TestContext): string {
-	const folder = temporaryFolder(t, "tour");
-	symlinkSync(join(ROOT, "bin"), join(folder, "bin"));
+function shopFolder(t: TestContext): string {
+	const folder = tourFolder(t);
 	cpSync(join(ROOT, "config"), join(folder, "config"), { recursive: true });
 	writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
 	const mesh = shopFile();
@@ -157,11 +132,6 @@ function tourFolder(t: TestContext): string {
 	for (const { env } of mesh.services) if (env !== undefined) env.OUTAGE_EVERY_S = "0";
 	writeFileSync(join(folder, "config/samples/shop/mesh.json"), JSON.stringify(mesh));
 	return folder;
-}
-
-async function ownPorts(wanted: readonly string[]): Promise<[string, string][]> {
-	const free = await freePorts(wanted.length);
-	return wanted.map((port, i) => [port, String(free[i])]);
 }
 
 /** From the port that the README prints to the one in the table: another where that was taken. */
@@ -178,101 +148,4 @@ function portsOfTable(table: string): [string, string][] {
 		Object.entries(ports).map(([variable, port]): [string, string] => [String(port), given(name, columns.indexOf(variable) + 1)]),
 	);
 	return [[String(nexus.port), given("nexus", 1)], ...ofServices];
-}
-
-/** The command as a person would type it here. */
-function inTour(command: string, tour: Tour): string {
-	return moved(command, tour).replaceAll(EVENTS, `${EVENTS}--url http://127.0.0.1:${tour.ports.get("7400")} `);
-}
-
-function here(lines: readonly string[], tour: Tour): string[] {
-	return lines.map((line) => moved(line, tour));
-}
-
-function moved(text: string, { folder, ports }: Tour): string {
-	return text
-		.replace(/(127\.0\.0\.1:|listen\()(\d+)/g, (_, before: string, port: string) => before + (ports.get(port) ?? port))
-		.replaceAll("/tmp/", `${folder}/`);
-}
-
-/** Each line stands in the output, in this order. How much white space is between words does not count. */
-function assertSays(said: string, expected: readonly string[], command: string): void {
-	const lines = said.split(/\r?\n/).map(evenlySpaced);
-	let from = 0;
-	for (const line of expected) {
-		const pattern = new RegExp(evenlySpaced(line).split("...").map(escaped).join(".*"));
-		const at = lines.findIndex((candidate, i) => i >= from && pattern.test(candidate));
-		assert.notEqual(at, -1, `${JSON.stringify(line)} is not in what \`${command}\` says, or not there:\n${said}`);
-		from = at + 1;
-	}
-}
-
-function escaped(text: string): string {
-	return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-}
-
-function says(said: string, expected: readonly string[]): boolean {
-	try {
-		assertSays(said, expected, "");
-		return true;
-	} catch {
-		return false;
-	}
-}
-
-function evenlySpaced(line: string): string {
-	return line.trim().replace(/\s+/g, " ");
-}
-
-/** Events travel in batches: what has just happened may not have reached Nexus yet. */
-async function untilItSays(command: string, expected: readonly string[], tour: Tour): Promise<void> {
-	const untilMs = performance.now() + COMMAND_MS;
-	let said = await output(command, tour);
-	while (!says(said, expected) && performance.now() < untilMs) said = await output(command, tour);
-	assertSays(said, expected, command);
-}
-
-/** Runs until the end of the test; resolves once it has said what it should. */
-async function keepRunning(t: TestContext, command: string, expected: readonly string[], tour: Tour): Promise<void> {
-	const child = shell(`exec ${command}`, tour);
-	const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
-	t.after(async () => {
-		child.kill("SIGTERM");
-		await ended;
-	});
-	const { promise, resolve, reject } = Promise.withResolvers<void>();
-	let said = "";
-	const look = (chunk: Buffer): void => {
-		said += chunk.toString();
-		if (says(said, expected)) resolve();
-	};
-	child.stdout.on("data", look);
-	child.stderr.on("data", look);
-	const fail = (how: string): void => reject(new Error(`\`${command}\` ${how}:\n${said}`));
-	const timer = setTimeout(() => fail("has not said what it should"), COMMAND_MS);
-	void ended.then(() => fail("has ended"));
-	await promise.finally(() => clearTimeout(timer));
-}
-
-/** What a whole block says on standard output; rejects where a command of it fails. */
-async function output(command: string, tour: Tour): Promise<string> {
-	const child = shell(`set -eu\n${command}`, tour);
-	const timer = setTimeout(() => child.kill("SIGKILL"), COMMAND_MS);
-	const said: string[] = [];
-	const complaints: string[] = [];
-	child.stdout.on("data", (chunk: Buffer) => said.push(chunk.toString()));
-	child.stderr.on("data", (chunk: Buffer) => complaints.push(chunk.toString()));
-	const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
-	clearTimeout(timer);
-	assert.equal(code, 0, `${command}\n${said.join("")}\n${complaints.join("")}`);
-	return said.join("");
-}
-
-function shell(command: string, { folder }: Tour): ChildProcessByStdio<null, Readable, Readable> {
-	const path = `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ""}`;
-	return spawn("sh", ["-c", command], {
-		cwd: folder,
-		env: { ...process.env, PATH: path, NO_PROXY: "", no_proxy: "" },
-		stdio: ["ignore", "pipe", "pipe"],
-	});
 }
