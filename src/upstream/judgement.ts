@@ -71,6 +71,16 @@ export class Judgement {
 		endpoint.latency?.penalize(upstream.options.balancing.failurePenaltyMs, nowMs);
 	}
 
+	/** A try that was sent later was answered first. Once is bad luck; silent for so long several times in a row, an endpoint is not well. */
+	overtaken(endpoint: Endpoint, sentMs: number): void {
+		if (this.exempt) return;
+		const nowMs = this.#clock.monotonicMs();
+		const waitedMs = nowMs - sentMs;
+		endpoint.outlier?.onLocalFailure();
+		// What it would have taken in the end is unknown, but not less.
+		if (endpoint.latency !== undefined && waitedMs > endpoint.latency.get(nowMs)) endpoint.latency.observe(waitedMs, nowMs);
+	}
+
 	/** Nobody is to blame, and nothing was learned. Idempotent, as all of this: a permit is given back once. */
 	release(): void {
 		if (this.#breaker !== undefined) this.#settle("ignored", 0, this.#clock.monotonicMs(), "");

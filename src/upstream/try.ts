@@ -192,10 +192,11 @@ export class Try implements AttemptObserver, AttemptRequest, SlotWaiter, Injecte
 
 	/**
 	 * Gives up whatever it was doing; nothing is called back. Idempotent. `timeout`: the upstream took too long, which counts
-	 * against it; otherwise nobody is to blame: the client has gone, or another try was faster.
+	 * against it. `overtaken`: a later try was answered first. Otherwise nobody is to blame: the client has gone, say.
 	 */
-	cancel(cause: "timeout" | "not-its-fault"): void {
+	cancel(cause: "timeout" | "overtaken" | "not-its-fault"): void {
 		if (!this.active) return;
+		if (cause === "overtaken" && !this.answered && this.sentMs !== 0) this.#judgement.overtaken(this.endpoint as Endpoint, this.sentMs);
 		if (cause === "timeout" && !this.answered) this.#judgement.failed(this.#upstream as Upstream, this.endpoint, "upstream_timeout", this.sentMs);
 		this.#attempt.cancel();
 		this.#leave(cause === "timeout");

@@ -220,7 +220,8 @@ export class Tries implements TryObserver {
 			if (trace !== undefined) told.answered(trace, tried, status);
 		}
 		if (this.#other === undefined) return;
-		if (tried === this.#other) {
+		const overtook = tried === this.#other;
+		if (overtook) {
 			this.#other = this.#main;
 			this.#main = tried;
 			const { guards } = this.#upstream as Upstream;
@@ -229,7 +230,7 @@ export class Tries implements TryObserver {
 			const nowMs = this.#deps.clock.monotonicMs();
 			if (this.#other.sentMs > 0) guards.latency?.observe(nowMs - this.#other.sentMs, nowMs);
 		}
-		this.#other.cancel("not-its-fault");
+		this.#other.cancel(overtook ? "overtaken" : "not-its-fault");
 	}
 
 	/** Whether this answer is not to be handed on, as another try is under way or may be made. */
