@@ -7,7 +7,7 @@ import { get } from "node:http";
 import { messageOf } from "../src/core/errors.ts";
 import { cpuTime } from "./cpu.ts";
 import { launchSidecar, policyOf } from "./peers/ours.ts";
-import { barePolicy, fullPolicy } from "./peers/ours-policies.ts";
+import { barePolicy, fullPolicy, routedPolicy } from "./peers/ours-policies.ts";
 import type { Plan } from "./peers/peer.ts";
 import { median } from "./stats.ts";
 import { type Bench, type Contestant, type Running, takeTurn } from "./turn.ts";
@@ -18,13 +18,15 @@ const SECONDS = 2;
 // No request names this host.
 const TAP = "/tap?host=no-such-host";
 
-export const FEATURE_SETUPS = ["everything off", "defaults", "all features configured", "tap open"] as const;
+export const FEATURE_SETUPS = ["everything off", "defaults", "all features configured", "10 routes", "10,000 routes", "tap open"] as const;
 export type FeatureSetup = (typeof FEATURE_SETUPS)[number];
 /** Each is held against the one that differs in nothing else. */
 const BASE: Readonly<Record<FeatureSetup, FeatureSetup | undefined>> = {
 	"everything off": undefined,
 	defaults: "everything off",
 	"all features configured": "everything off",
+	"10 routes": "everything off",
+	"10,000 routes": "10 routes",
 	"tap open": "defaults",
 };
 
@@ -96,9 +98,24 @@ async function withAll(
 
 async function prepare(setup: FeatureSetup, plan: Plan) {
 	const config = plan.workspace.file("ours.yaml");
-	const policy = setup === "everything off" ? barePolicy(plan) : setup === "all features configured" ? fullPolicy(plan) : policyOf(plan);
-	await writeFile(config, policy);
+	await writeFile(config, policyFor(setup, plan));
 	return launchSidecar(plan, config);
+}
+
+function policyFor(setup: FeatureSetup, plan: Plan): string {
+	switch (setup) {
+		case "everything off":
+			return barePolicy(plan);
+		case "all features configured":
+			return fullPolicy(plan);
+		case "10 routes":
+			return routedPolicy(plan, 10);
+		case "10,000 routes":
+			return routedPolicy(plan, 10_000);
+		case "defaults":
+		case "tap open":
+			return policyOf(plan);
+	}
 }
 
 /** Resolves with how to close it, once the stream is open. Rejects where the sidecar opens none. */

@@ -40,6 +40,19 @@ export function fullPolicy(ports: Ports): string {
 	});
 }
 
+/** So many routes of ten hosts, and the one that fits at their end. */
+export function routedPolicy(ports: Ports, count: number): string {
+	const others = Array.from(
+		{ length: count - 1 },
+		(_, i) => `{ name: r-${i}, match: { host: other-${i % 10}, path: /api/v${i}/** }, to: ${ORIGIN_HOST} }`,
+	);
+	const routes = [...others, `{ name: main, match: { host: ${ORIGIN_HOST}, path: /** }, to: ${ORIGIN_HOST} }`];
+	return policyOf(ports, {
+		ofOrigin: ["outlierDetection: { enabled: false }", "retry: { attempts: 0 }"],
+		ofOutbound: ["routes:", ...routes.map((route) => `  - ${route}`)],
+	});
+}
+
 /** In the order of a policy that has grown: those of other hosts, then two that nearly fit, then the one that does. */
 function routes(limit: string): string[] {
 	const others = Array.from({ length: ROUTES - ROUTES_OF_ORIGIN }, (_, i) => {
