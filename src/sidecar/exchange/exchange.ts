@@ -373,9 +373,11 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 		else if (this.#answer.begun) this.#fail("body_timeout", "", 0, "");
 		else if (this.#limited) this.#fail("queue_timeout", "the request's time was over while it waited for its rate limit", 0, "");
 		else {
-			this.#giveUp("timeout");
 			const { timeoutMs } = this.#out;
-			this.#fail("upstream_timeout", timeoutMs < (this.#target as Target).requestMs ? `the caller gave ${timeoutMs} ms` : "", 0, "");
+			const byCaller = timeoutMs < (this.#target as Target).requestMs;
+			// Whoever calls in may give a millisecond: that must not speak against the application, and open its breaker for all others.
+			this.#giveUp(byCaller && this.direction === "inbound" ? "not-its-fault" : "timeout");
+			this.#fail("upstream_timeout", byCaller ? `the caller gave ${timeoutMs} ms` : "", 0, "");
 		}
 	}
 
