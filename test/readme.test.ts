@@ -84,8 +84,8 @@ test("every file and folder that a page names exists", () => {
 });
 
 test("a path that does not exist would be seen", () => {
-	const paths = pathsIn("see `src/core/no-such-file.ts`, docs/no.md, `config/samples/*.yaml` and `config/samples/`.");
-	assert.deepEqual(paths, ["src/core/no-such-file.ts", "docs/no.md", "config/samples/", "config/samples/"]);
+	const paths = pathsIn("see `src/core/no-such-file.ts`, docs/no.md, `src/policy/schema*.ts`, `config/samples/*.yaml` and `config/samples/`.");
+	assert.deepEqual(paths, ["src/core/no-such-file.ts", "docs/no.md", "src/policy/", "config/samples/", "config/samples/"]);
 });
 
 test("the index of the documentation has every page and every decision", () => {
@@ -102,8 +102,8 @@ function markdownIn(folder: string): string[] {
 
 /** Paths below the folders of the repository; of a pattern, the folder in front of it. What is made by a run may be absent. */
 function pathsIn(text: string): string[] {
-	return [...text.matchAll(/(?<![\w./-])(?:src|docs|test|config|bench|bin)\/[\w./-]*/g)]
-		.map(([path]) => path.replace(/\.+$/, ""))
+	return [...text.matchAll(/(?<![\w./-])((?:src|docs|test|config|bench|bin)\/[\w./-]*)(\*?)/g)]
+		.map(([, path = "", star]) => path.replace(star === "*" ? /[^/]*$/ : /\.+$/, ""))
 		.filter((path) => !path.startsWith("bench/results/"));
 }
 
