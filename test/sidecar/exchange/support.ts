@@ -28,6 +28,8 @@ export async function startOutbound(
 	keys: string,
 	{ more = "", routes = "", clock }: { more?: string; routes?: string; clock?: FakeClock } = {},
 ): Promise<Tried> {
+	// No process is so fast that it answers at 0, where times that are not there stand.
+	clock?.advance(1);
 	const outbound = `outbound: { listen: "127.0.0.1:0"${routes === "" ? "" : `, routes: [ ${routes} ]`} }\n`;
 	const policy = `${outbound}upstreams:\n  api: ${upstream(upstreams, keys)}\n${more}`;
 	return tried(t, await startSidecar(t, policy, clock === undefined ? {} : { clock }));
@@ -107,14 +109,28 @@ export function assertAllReturned(tested: TestSidecar): void {
 	}
 }
 
-/** Resolves once `holds`; looked at in every turn of the event loop. The test's time limit ends a hang. */
+/** Nothing is decided by it: it only turns a hang into a failure that says what was waited for. */
+const PATIENCE_MS = 10_000;
+
+/** Resolves once `holds`; looked at in every turn of the event loop. */
 export async function until(holds: () => boolean): Promise<void> {
-	while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+	const patience = patient(holds);
+	while (!holds()) {
+		patience();
+		await new Promise((resolve) => setImmediate(resolve));
+	}
+}
+
+function patient(holds: () => boolean): () => void {
+	const endMs = performance.now() + PATIENCE_MS;
+	return () => assert.ok(performance.now() < endMs, `${holds}: not within ${PATIENCE_MS} ms`);
 }
 
 /** Lets a clock of the test go on until `holds`, with real turns of the event loop in between. */
 export async function advanceUntil(clock: FakeClock, holds: () => boolean, stepMs = 5): Promise<void> {
+	const patience = patient(holds);
 	while (!holds()) {
+		patience();
 		clock.advance(stepMs);
 		await turns();
 	}
