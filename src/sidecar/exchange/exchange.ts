@@ -374,6 +374,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 		else if (this.#limited) this.#fail("queue_timeout", "the request's time was over while it waited for its rate limit", 0, "");
 		else {
 			const { timeoutMs } = this.#out;
+			this.#out.traceOfFailure();
 			const byCaller = timeoutMs < (this.#target as Target).requestMs;
 			// Whoever calls in may give a millisecond: that must not speak against the application, and open its breaker for all others.
 			this.#giveUp(byCaller && this.direction === "inbound" ? "not-its-fault" : "timeout");

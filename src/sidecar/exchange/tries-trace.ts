@@ -16,6 +16,13 @@ export function failed(trace: DecisionLog, { number, endpoint, detail }: Try, re
 	trace.add("attempt", "no", `try ${number}${where}: ${how}`, undefined, { brief: `${number} ${reason ?? status}` });
 }
 
+/** Nobody waits for its answer any more. */
+export function givenUp(trace: DecisionLog, { number, endpoint, sentMs }: Try): void {
+	const where = endpoint === undefined ? "" : ` at ${endpoint.key}`;
+	const how = sentMs === 0 ? "before it was sent" : "before it was answered";
+	trace.add("attempt", "no", `try ${number}${where}: given up ${how}`, undefined, { brief: `${number} given-up` });
+}
+
 export function decision(trace: DecisionLog, why: RetryRefusal | undefined, delayMs: number, policy: RetryPolicy): void {
 	if (why !== undefined) trace.add("retry", "no", `not tried again: ${REFUSALS[why]}`, policy.place, { brief: why });
 	else trace.add("retry", "yes", delayMs === 0 ? "tried again at once" : `tried again after ${Math.round(delayMs)} ms`, policy.place);

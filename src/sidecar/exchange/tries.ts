@@ -143,8 +143,8 @@ export class Tries implements TryObserver {
 		this.#generation++;
 		this.#backoff?.cancel();
 		this.#backoff = undefined;
-		this.#main.cancel(cause);
-		this.#other?.cancel("not-its-fault");
+		this.#drop(this.#main, cause);
+		if (this.#other !== undefined) this.#drop(this.#other, "not-its-fault");
 	}
 
 	pauseReading(): void {
@@ -230,7 +230,14 @@ export class Tries implements TryObserver {
 			const nowMs = this.#deps.clock.monotonicMs();
 			if (this.#other.sentMs > 0) guards.latency?.observe(nowMs - this.#other.sentMs, nowMs);
 		}
-		this.#other.cancel(overtook ? "overtaken" : "not-its-fault");
+		this.#drop(this.#other, overtook ? "overtaken" : "not-its-fault");
+	}
+
+	/** Whatever it was doing, nobody waits for it any more. */
+	#drop(tried: Try, cause: "timeout" | "overtaken" | "not-its-fault"): void {
+		const trace = this.#request.trace;
+		if (trace !== undefined && tried.active && !tried.answered) told.givenUp(trace, tried);
+		tried.cancel(cause);
 	}
 
 	/** Whether this answer is not to be handed on, as another try is under way or may be made. */

@@ -3,7 +3,21 @@ import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { ok, type RawUpstreamConnection } from "../../support/raw-peer.ts";
-import { AT_ONCE, assertAllReturned, GUARD, type Group, get, group, NO_EJECTION, post, reply, startOutbound, type Tried, turns, until } from "../exchange/support.ts";
+import {
+	AT_ONCE,
+	assertAllReturned,
+	type Group,
+	GUARD,
+	get,
+	group,
+	NO_EJECTION,
+	post,
+	reply,
+	startOutbound,
+	type Tried,
+	turns,
+	until,
+} from "../exchange/support.ts";
 
 const HEDGE = `${NO_EJECTION}, circuitBreaker: {}, retry: { ${AT_ONCE}, hedge: { after: 50ms, maxExtra: 100% } }`;
 
@@ -62,7 +76,10 @@ describe("a request whose first try is silent for 50 ms", GUARD, () => {
 			assertAllReturned(tested);
 			assert.equal(await tested.metric("nexus_hedges_total", { upstream: "api", result: "sent" }), 1);
 			assert.equal(await tested.metric("nexus_hedges_total", { upstream: "api", result: "won" }), winner);
-			assert.equal(tested.upstream("api").endpoints.reduce((open, { pool }) => open + pool.open, 0), 1);
+			assert.equal(
+				tested.upstream("api").endpoints.reduce((open, { pool }) => open + pool.open, 0),
+				1,
+			);
 		});
 	}
 
