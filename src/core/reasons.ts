@@ -84,7 +84,12 @@ export const REASONS = Object.freeze({
 		"Is it started, and does it listen where inbound.application says?",
 	),
 	no_healthy_endpoint: spec(503, "upstream", "The upstream has no healthy endpoint.", "Look at /upstreams of the admin API."),
-	endpoint_overflow: spec(503, "upstream", "The pool and its queue are full.", "Raise maxConnections or maxPending, or add endpoints."),
+	endpoint_overflow: spec(
+		503,
+		"upstream",
+		"The pool and its queue are full.",
+		"The detail says which is full: raise maxConnections, maxConcurrent or maxPending, or add endpoints.",
+	),
 	queue_timeout: spec(
 		503,
 		"upstream",

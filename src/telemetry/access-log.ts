@@ -33,7 +33,7 @@ export const ACCESS_LOG_FIELDS = Object.freeze({
 	request_id: "`x-request-id` as sent on.",
 	traceparent: "W3C trace context as sent on.",
 	client: "Address of the client.",
-	attempts: "How often the request was sent; 0 where it never was.",
+	attempts: "Tries that were made, also those that met an open breaker or a full queue; 0 where there was none.",
 	bytes_in: "Bytes of the request body.",
 	bytes_out: "Bytes of the response body.",
 	duration_ms: "From the last byte of the request head to the last byte of the answer, in ms with three decimals.",

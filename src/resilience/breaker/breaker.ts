@@ -196,7 +196,7 @@ export class Breaker {
 			forced: this.#forced,
 			counts: this.#counts(),
 			lastErrors: [...this.#lastErrors],
-			openLeftMs: state.kind === "open" && this.#forced === undefined ? this.retryAfterMs() : 0,
+			openLeftMs: state.kind === "open" && this.#forced === undefined ? Math.ceil(this.retryAfterMs()) : 0,
 			trips: this.#trips,
 			probes: state.kind === "half-open" ? state.probes : 0,
 			underWay: this.#underWay,

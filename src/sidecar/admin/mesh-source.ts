@@ -156,7 +156,7 @@ function endpointView({ key, weight, policy, health, activeRequests, requests, p
 		ejected: seen?.ejected ?? false,
 		ejections: outlier?.ejectionsByCause ?? {},
 		ejectedFor: seen?.detail ?? "",
-		ejectionEndsInMs: seen?.leftMs ?? 0,
+		ejectionEndsInMs: Math.ceil(seen?.leftMs ?? 0),
 		latencyMs: latency?.get(nowMs),
 	};
 }
