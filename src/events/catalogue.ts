@@ -47,7 +47,9 @@ export interface NexusEventData {
 	"nexus.mesh.endpoint.unhealthy": EndpointData;
 	"nexus.mesh.endpoint.healthy": EndpointData;
 	"nexus.mesh.endpoint.ejected": EjectionData & { readonly forMs: number };
-	"nexus.mesh.endpoint.returned": EjectionData & { /** `time` is over, or an active check was fine. */ readonly by: "time" | "health-check" | "policy" };
+	"nexus.mesh.endpoint.returned": EjectionData & {
+		/** `time` is over, or an active check was fine. */ readonly by: "time" | "health-check" | "policy";
+	};
 	/** A rollup: per window and upstream. */
 	"nexus.mesh.retry.budget_exhausted": {
 		readonly windowMs: number;

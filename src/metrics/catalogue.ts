@@ -63,14 +63,22 @@ export const METRICS = Object.freeze({
 	nexus_endpoint_ejected: { type: "gauge", labels: ENDPOINT, help: "1 while outlier detection keeps the endpoint out of balancing." },
 	nexus_endpoint_ejections_total: { type: "counter", labels: [...ENDPOINT, "cause"], help: "Ejections by outlier detection, by detector." },
 	nexus_upstream_panic: { type: "gauge", labels: ["upstream"], help: "1 while so few endpoints are usable that all of them are used." },
-	nexus_upstream_panic_picks_total: { type: "counter", labels: ["upstream"], help: "Requests that were spread over all endpoints because too few were usable." },
+	nexus_upstream_panic_picks_total: {
+		type: "counter",
+		labels: ["upstream"],
+		help: "Requests that were spread over all endpoints because too few were usable.",
+	},
 	nexus_breaker_state: {
 		type: "gauge",
 		labels: ["upstream", "scope", "key", "state"],
 		help: "1 for the state that the circuit breaker is in: closed, open or half-open; 0 for the others.",
 	},
 	nexus_breaker_trips_total: { type: "counter", labels: ["upstream", "scope", "key"], help: "How often the circuit breaker has opened." },
-	nexus_concurrency_limit: { type: "gauge", labels: ["upstream"], help: "Requests that may be under way to the upstream at a time; moves where the limit is adaptive." },
+	nexus_concurrency_limit: {
+		type: "gauge",
+		labels: ["upstream"],
+		help: "Requests that may be under way to the upstream at a time; moves where the limit is adaptive.",
+	},
 	nexus_concurrency_active: { type: "gauge", labels: ["upstream"], help: "Requests under way to the upstream that count against its limit." },
 	nexus_concurrency_pending: { type: "gauge", labels: ["upstream"], help: "Requests that wait for room under the concurrency limit." },
 	nexus_retries_total: {
@@ -79,7 +87,11 @@ export const METRICS = Object.freeze({
 		help: "Further tries: sent, refused by the budget, not replayable (body too large), suppressed (a hop behind has retried already), late (no time left).",
 	},
 	nexus_retry_budget_balance: { type: "gauge", labels: ["upstream"], help: "Tries that the retry budget would grant now." },
-	nexus_hedges_total: { type: "counter", labels: ["upstream", "result"], help: "Second requests: sent, won (answered first), refused by the hedge budget." },
+	nexus_hedges_total: {
+		type: "counter",
+		labels: ["upstream", "result"],
+		help: "Second requests: sent, won (answered first), refused by the hedge budget.",
+	},
 	nexus_rate_limit_requests_total: {
 		type: "counter",
 		labels: ["direction", "limit", "result"],
@@ -93,9 +105,17 @@ export const METRICS = Object.freeze({
 	},
 	nexus_faults_active: { type: "gauge", labels: [], help: "Faults that are in force, from the policy and from leases." },
 	nexus_faults_injected_total: { type: "counter", labels: ["fault", "kind"], help: "Attempts that met an injected fault." },
-	nexus_mirror_requests_total: { type: "counter", labels: ["upstream", "result"], help: "Copies of requests: sent, failed, or skipped (too many under way, body too large)." },
+	nexus_mirror_requests_total: {
+		type: "counter",
+		labels: ["upstream", "result"],
+		help: "Copies of requests: sent, failed, or skipped (too many under way, body too large).",
+	},
 	nexus_traces_total: { type: "counter", labels: ["result"], help: "Decision traces: collected, or dropped because a reader was too slow." },
-	nexus_spans_total: { type: "counter", labels: ["result"], help: "OpenTelemetry spans: ended (given to the exporter) or dropped (exporter full or failing)." },
+	nexus_spans_total: {
+		type: "counter",
+		labels: ["result"],
+		help: "OpenTelemetry spans: ended (given to the exporter) or dropped (exporter full or failing).",
+	},
 
 	nexus_ready: { type: "gauge", labels: [], help: "1 where /readyz answers 200." },
 	nexus_policy_version: { type: "gauge", labels: [], help: "Version of the running policy; counts up with each one applied by this process." },

@@ -37,7 +37,14 @@ class ZeroIds extends IdSource {
 }
 
 const IDS = new ZeroIds();
-const HEAD_OPTIONS = { rewriteHost: undefined, defaultHost: DEFAULT_HOST, dropForwarded: true, addedLines: fieldLine("via", "1.1 relay"), target: undefined, changes: undefined };
+const HEAD_OPTIONS = {
+	rewriteHost: undefined,
+	defaultHost: DEFAULT_HOST,
+	dropForwarded: true,
+	addedLines: fieldLine("via", "1.1 relay"),
+	target: undefined,
+	changes: undefined,
+};
 
 /** A client's bytes in the reads in which they arrive; then the client closes. Whoever asks for an upgrade gets it. */
 export function relayRequests(reads: readonly Buffer[]): Relayed {

@@ -36,7 +36,7 @@ export class ClientAnswer {
 	begin(request: RequestParser | undefined): void {
 		this.#minorVersion = request?.minorVersion ?? 1;
 		this.#headRequest = request?.method === "HEAD";
-		this.#acceptsTrailers = request !== undefined && request.meaning.teTrailers && request.minorVersion === 1;
+		this.#acceptsTrailers = request?.minorVersion === 1 && request.meaning.teTrailers;
 		this.#keepAlive = request?.keepAlive === true;
 		this.begun = this.clientLags = this.close = false;
 		this.bytes = 0;
