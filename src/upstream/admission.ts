@@ -27,6 +27,7 @@ export function admit(
 	const breaker = upstream.guards.breakerBefore(request.route);
 	if (breaker !== undefined && !permitted(upstream, breaker, judgement, trace)) return breaker;
 	let passed = avoid;
+	let failed = avoid;
 	let open: Breaker | undefined;
 	for (;;) {
 		const endpoint = upstream.pick(passed, request.hash);
@@ -36,6 +37,11 @@ export function admit(
 		// With breakers by endpoint, those whose breaker is open are passed over.
 		open ??= endpoint.breaker;
 		passed = [...passed, endpoint];
+		if (upstream.other(passed) !== undefined) continue;
+		if (failed.length === 0) return open;
+		// What has failed this request is better than nobody.
+		passed = passed.filter((one) => !failed.includes(one));
+		failed = [];
 		if (upstream.other(passed) === undefined) return open;
 	}
 }

@@ -1,5 +1,6 @@
 /** What protects an upstream and its callers: breakers, a limit of what is under way, ejection, the budgets of further tries. */
 import type { Clock } from "../core/clock.ts";
+import type { Reason } from "../core/reasons.ts";
 import type { Rng } from "../core/rng.ts";
 import type { CircuitBreakerPolicy, ConcurrencyPolicy, HedgePolicy, OutlierPolicy, RetryBudgetPolicy } from "../policy/resilience-policy.ts";
 import type { Place } from "../policy/snapshot.ts";
@@ -130,6 +131,13 @@ export class Guards {
 		this.counts.refused++;
 		this.#deps.observer?.onBudgetRefused(this.#name, place);
 		return false;
+	}
+
+	/** The line of the policy that a refusal comes from; undefined for failures of others. */
+	placeOf(reason: Reason | undefined): Place | undefined {
+		if (reason === "breaker_open") return this.#policies.circuitBreaker?.trip.place;
+		if (reason === "endpoint_overflow" || reason === "queue_timeout") return this.#policies.concurrency?.place;
+		return undefined;
 	}
 
 	stop(): void {

@@ -2,6 +2,7 @@
 import type { Reason } from "../../core/reasons.ts";
 import type { DecisionLog } from "../../policy/decision-trace.ts";
 import type { RetryPolicy } from "../../policy/resilience-policy.ts";
+import type { Place } from "../../policy/snapshot.ts";
 import { REFUSALS, type RetryRefusal } from "../../resilience/retry/retry-decision.ts";
 import type { Try } from "../../upstream/try.ts";
 
@@ -10,10 +11,17 @@ export function answered(trace: DecisionLog, { number, endpoint }: Try, status: 
 	trace.add("attempt", "yes", `try ${number} was answered with ${status} by ${endpoint?.key ?? "nobody"}`, undefined, data);
 }
 
-export function failed(trace: DecisionLog, { number, endpoint, detail }: Try, reason: Reason | undefined, status: number): void {
+/** `place`: of the policy that let it fail, where one did. */
+export function failed(
+	trace: DecisionLog,
+	{ number, endpoint, detail }: Try,
+	reason: Reason | undefined,
+	status: number,
+	place: Place | undefined,
+): void {
 	const where = endpoint === undefined ? "" : ` at ${endpoint.key}`;
 	const how = reason === undefined ? `answered with ${status}` : `${reason}${detail === "" ? "" : `, ${detail}`}`;
-	trace.add("attempt", "no", `try ${number}${where}: ${how}`, undefined, { brief: `${number} ${reason ?? status}` });
+	trace.add("attempt", "no", `try ${number}${where}: ${how}`, place, { brief: `${number} ${reason ?? status}` });
 }
 
 /** Nobody waits for its answer any more. */

@@ -276,7 +276,10 @@ export class Tries implements TryObserver {
 		this.#toldOf = tried.number;
 		this.#observer.onTryOver(tried, status, reason);
 		const trace = this.#request.traceOfFailure();
-		if (trace !== undefined) told.failed(trace, tried, reason, status);
+		if (trace === undefined) return;
+		// Where no endpoint was chosen, a guard of the upstream has spoken.
+		const place = tried.endpoint === undefined ? this.#upstream?.guards.placeOf(reason) : undefined;
+		told.failed(trace, tried, reason, status, place);
 	}
 
 	#sibling(tried: Try): Try | undefined {
