@@ -63,7 +63,7 @@ export const REASONS = Object.freeze({
 		503,
 		"upstream",
 		"The circuit breaker is open: the upstream has failed too often.",
-		"`retry-after` says when it will be tried again; /upstreams of the admin API shows the last errors.",
+		"The field `retry-after` says when it will be tried again; /upstreams of the admin API shows the last errors.",
 	),
 	deadline_exceeded: spec(
 		504,

@@ -103,7 +103,8 @@ export class OutgoingRequest implements TriedRequest {
 		const length = body.dataEnd - body.dataStart;
 		const glued = length <= GLUED_BYTES_MAX;
 		const again = retry.attempts > 0 || retry.hedge !== undefined || this.#mirrored;
-		this.#kept.begin(again ? retry.bodyBytesMax : 0, glued ? length : 0);
+		// What goes with the head is there in any case, for the one try more that a dead connection is worth.
+		this.#kept.begin(again ? retry.bodyBytesMax : glued ? length : 0, glued ? length : 0);
 		this.#inTransit = false;
 		this.#glued = "";
 		this.complete = this.whole = body.done;
