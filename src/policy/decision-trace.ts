@@ -5,6 +5,7 @@ import type { Place } from "./snapshot.ts";
 /** Which stage decided, in the order of a request's life. */
 export type DecisionStage =
 	| "caller"
+	| "authorize"
 	| "limit"
 	| "route"
 	| "mirror"
