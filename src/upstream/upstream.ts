@@ -88,7 +88,12 @@ export class Upstream {
 	/** An endpoint that may be used, or undefined. Those of `avoid` are passed over where another one exists. */
 	pick(avoid: readonly Endpoint[] = NONE, hash?: Hash64): Endpoint | undefined {
 		if (this.#balancer.panic) this.panicPicks++;
-		const { picker } = this.#balancer;
+		const { picker, groups } = this.#balancer;
+		const { loadBalancing } = this.#options;
+		// The next one by turns is the neighbour of the one that failed, for every request alike: dead neighbours would take all of its tries.
+		const byTurns = loadBalancing === "round-robin" || loadBalancing === "weighted";
+		const drawn = avoid.length > 0 && byTurns && groups.length === 1 ? this.#draw(avoid) : undefined;
+		if (drawn !== undefined) return drawn;
 		const first = picker.pick(avoid.at(-1), hash);
 		if (avoid.length === 0 || first === undefined || !avoid.includes(first)) return first;
 		for (let draw = 1; draw < DRAWS_MAX; draw++) {
@@ -96,6 +101,18 @@ export class Upstream {
 			if (next !== undefined && !avoid.includes(next)) return next;
 		}
 		return this.other(avoid) ?? first;
+	}
+
+	/** By chance and weight, in one walk. */
+	#draw(avoid: readonly Endpoint[]): Endpoint | undefined {
+		let drawn: Endpoint | undefined;
+		let weights = 0;
+		for (const endpoint of this.#endpoints.values()) {
+			if (!endpoint.usable || avoid.includes(endpoint)) continue;
+			weights += endpoint.weight;
+			if (this.#deps.rng() * weights < endpoint.weight) drawn = endpoint;
+		}
+		return drawn;
 	}
 
 	/** A usable endpoint that is none of `avoid`. */

@@ -242,3 +242,30 @@ describe("an upstream that leaves the policy", { timeout: 30_000 }, () => {
 		assert.equal(bench.waiter(pool).accepted, false);
 	});
 });
+
+describe("a further try", () => {
+	it("goes to any of the others by chance and weight, not to the neighbour of the one that failed", (t) => {
+		const { upstream } = make(t);
+		upstream.setEndpoints([at(1), at(2), at(3), at(4, 4)]);
+		const failed = byKey(upstream, 1);
+		const counts: Record<string, number> = {};
+		for (let i = 0; i < 6000; i++) {
+			const port = upstream.pick([failed])?.key.split(":")[1] ?? "none";
+			counts[port] = (counts[port] ?? 0) + 1;
+		}
+		assert.deepEqual(Object.keys(counts), ["2", "3", "4"]);
+		for (const [port, share] of [
+			["2", 1 / 6],
+			["3", 1 / 6],
+			["4", 4 / 6],
+		] as const)
+			assert.ok(Math.abs((counts[port] ?? 0) / 6000 - share) < 0.03, JSON.stringify(counts));
+	});
+
+	it("goes to the one that failed where there is no other", (t) => {
+		const { upstream } = make(t);
+		upstream.setEndpoints([at(1)]);
+		const failed = byKey(upstream, 1);
+		assert.equal(upstream.pick([failed]), failed);
+	});
+});
