@@ -71,8 +71,8 @@ export class DerReader {
 	/** What the next element holds. */
 	enter(tag: number, what: string): DerReader {
 		if (this.tag !== tag) this.fail(`${what} is missing`);
-		const [start, end] = this.#next();
-		return new DerReader(this.#input, start, end);
+		const start = this.#next();
+		return new DerReader(this.#input, start, this.#at);
 	}
 
 	/** The same where it may be absent. */
@@ -89,8 +89,8 @@ export class DerReader {
 	element(what: string): Buffer {
 		if (!this.more) this.fail(`${what} is missing`);
 		const begin = this.#at;
-		const [, end] = this.#next();
-		return this.fault === "" ? this.#input.bytes.subarray(begin, end) : NO_BYTES;
+		this.#next();
+		return this.fault === "" ? this.#input.bytes.subarray(begin, this.#at) : NO_BYTES;
 	}
 
 	/** All that has not been read yet. */
@@ -168,32 +168,31 @@ export class DerReader {
 		return ms;
 	}
 
-	/** Moves behind the next element; start and end of its content. */
-	#next(): readonly [number, number] {
-		const { bytes, fault } = this.#input;
-		if (fault !== "") return [this.#end, this.#end];
-		const [tag = 0, first = 0] = bytes.subarray(this.#at, this.#end);
-		if (this.#end - this.#at < 2) return this.#broken("an element is cut short");
-		if ((tag & 0x1f) === 0x1f) return this.#broken("a tag has more than one byte");
+	/** Moves behind the next element; where its content begins. It ends where the reader then stands. */
+	#next(): number {
+		if (this.#input.fault !== "") return this.#end;
+		const { bytes } = this.#input;
 		let start = this.#at + 2;
-		let length = first;
-		if (first >= 0x80) {
-			const count = first & 0x7f;
+		if (start > this.#end) return this.#broken("an element is cut short");
+		if (((bytes[this.#at] ?? 0) & 0x1f) === 0x1f) return this.#broken("a tag has more than one byte");
+		let length = bytes[this.#at + 1] ?? 0;
+		if (length >= 0x80) {
+			const count = length & 0x7f;
 			if (count === 0) return this.#broken("a length is indefinite");
 			if (count > LENGTH_BYTES_MAX || start + count > this.#end) return this.#broken("an element is cut short");
 			length = bytes.readUIntBE(start, count);
 			if (length < 0x80 || length < 2 ** (8 * (count - 1))) return this.#broken("a length is not written in its shortest form");
 			start += count;
 		}
-		const end = start + length;
-		if (end > this.#end) return this.#broken("an element is cut short");
-		this.#at = end;
-		return [start, end];
+		if (start + length > this.#end) return this.#broken("an element is cut short");
+		this.#at = start + length;
+		return start;
 	}
 
-	#broken(what: string): readonly [number, number] {
+	#broken(what: string): number {
 		this.fail(what);
-		return [this.#end, this.#end];
+		this.#at = this.#end;
+		return this.#end;
 	}
 }
 
