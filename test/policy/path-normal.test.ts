@@ -116,6 +116,9 @@ test("each reading of a path is told once", () => {
 	assert.deepEqual(pathReadings("/;x/b"), ["/;x/b", "/b"]);
 	assert.deepEqual(pathReadings("/a%3Bx/b"), ["/a%3Bx/b", "/a;x/b", "/a/b"]);
 	assert.deepEqual(pathReadings("/a;%2fb"), ["/a;%2Fb", "/a;/b", "/a", "/a/b"]);
+	assert.deepEqual(pathReadings("/x%2Fy;p%2Fq/z"), ["/x%2Fy;p%2Fq/z", "/x/y;p/q/z", "/x%2Fy/z", "/x/y/z", "/x/y/q/z"]);
+	assert.deepEqual(pathReadings("/a%e0%81%afb"), ["/a%E0%81%AFb", "/aob"]);
+	assert.deepEqual(pathReadings("/a%e0%82%afb"), ["/a%E0%82%AFb"]);
 	assert.deepEqual(pathReadings("/%252e%252e"), ["/%252e%252e"]);
 });
 

@@ -99,6 +99,16 @@ test("with many dry runs each remembers fewer callers", () => {
 	assert.ok(rows.every(({ callers, total }) => callers.length === 8 && total === 20));
 });
 
+test("who takes the place of another is told with how much of its count may be the other's", () => {
+	const callers = new TopCallers(2);
+	for (const address of ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3", "10.0.0.3"]) callers.add("", address, "GET", "/", 1);
+	const counts = callers.list().map(({ address, count, countError }) => [address, count, countError]);
+	assert.deepEqual(counts, [
+		["10.0.0.3", 3, 1],
+		["10.0.0.2", 2, 0],
+	]);
+});
+
 test("a list that can hold nobody is refused", () => {
 	assert.throws(() => new TopCallers(0), RangeError);
 });
