@@ -30,6 +30,19 @@ export function nameText(name: Uint8Array): string {
 	return parts.reverse().join(",").slice(0, TEXT_LENGTH_MAX);
 }
 
+/**
+ * The parts of a DER Name in their order, in a form in which equal ones are equal (RFC 5280 section 7.1): types of string, case and
+ * spaces do not distinguish. Undefined where a part is of a kind that cannot be compared so.
+ */
+export function comparableParts(name: Uint8Array): readonly string[] | undefined {
+	const parts: string[] = [];
+	const outer = DerReader.of(name);
+	const sequence = outer.enter(TAG.sequence, "a name");
+	while (sequence.more && parts.length < PARTS_MAX) parts.push(partText(sequence.enter(TAG.set, "a part of a name")));
+	if (sequence.more || outer.fault !== "" || parts.some((part) => part.includes("=#"))) return undefined;
+	return parts.map((part) => part.toLowerCase().replace(/(?:\\? )+/g, " "));
+}
+
 function partText(set: DerReader): string {
 	const values: string[] = [];
 	while (set.more && values.length < PARTS_MAX) {

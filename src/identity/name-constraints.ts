@@ -1,5 +1,5 @@
 /** Whether the names of a certificate lie where the authorities above it may give names (RFC 5280 section 4.2.1.10). */
-import { TAG } from "./der-reader.ts";
+import { comparableParts } from "./distinguished-name.ts";
 import type { GeneralNames, NameConstraints } from "./extensions.ts";
 
 /** Names x constraints: a certificate that would cost more comparisons than 128 x 64 is refused. */
@@ -17,13 +17,16 @@ export interface ConstrainedNames {
 /** One sentence about the first name that is not allowed, undefined where all are. */
 export function nameConstraintFault({ permitted, excluded }: NameConstraints, { subject, names }: ConstrainedNames): string | undefined {
 	if (constraintsOn(permitted, excluded) * namesIn(names) > COMPARISONS_MAX) return "the name constraints are too many to be compared";
-	const directories = subject.length > EMPTY_NAME_BYTES ? [...names.directories, subject] : names.directories;
 	return (
 		faultOf("DNS name", names.dns, permitted.dns, excluded.dns, isDnsWithin, String) ??
 		faultOf("URI", names.uris, permitted.uris, excluded.uris, isUriWithin, String) ??
 		faultOf("email address", names.emails, permitted.emails, excluded.emails, isEmailWithin, String) ??
 		faultOf("IP address", names.addresses, permitted.addresses, excluded.addresses, isAddressWithin, (address) => [...address].join(".")) ??
-		faultOf("directory name", directories, permitted.directories, excluded.directories, isDirectoryWithin, () => "") ??
+		directoryFault(
+			permitted.directories,
+			excluded.directories,
+			subject.length > EMPTY_NAME_BYTES ? [...names.directories, subject] : names.directories,
+		) ??
 		unreadable(permitted, excluded, names)
 	);
 }
@@ -44,6 +47,16 @@ function faultOf<T>(
 		}
 	}
 	return undefined;
+}
+
+function directoryFault(permitted: readonly Buffer[], excluded: readonly Buffer[], directories: readonly Buffer[]): string | undefined {
+	if (permitted.length + excluded.length === 0) return undefined;
+	const [names, within, without] = [directories.map(comparableParts), permitted.map(comparableParts), excluded.map(comparableParts)];
+	const isComparable = (parts: readonly string[] | undefined): parts is readonly string[] => parts !== undefined;
+	// What cannot be compared could be the excluded one.
+	if (!names.every(isComparable) || !within.every(isComparable) || !without.every(isComparable))
+		return "a directory name cannot be compared with its constraints";
+	return faultOf("directory name", names, within, without, isDirectoryWithin, (parts) => parts.join(", "));
 }
 
 /** RFC 5280 4.2.1.10: who cannot process a constraint must refuse the certificate that it may be about. */
@@ -85,17 +98,9 @@ function isAddressWithin(address: Buffer, base: Buffer): boolean {
 	return address.every((byte, i) => (byte & (base[length + i] ?? 0)) === ((base[i] ?? 0) & (base[length + i] ?? 0)));
 }
 
-/** The subtree's parts come first. Compared byte by byte: authorities write the names below them as their own. */
-function isDirectoryWithin(name: Buffer, base: Buffer): boolean {
-	const parts = contentOf(base);
-	return contentOf(name).subarray(0, parts.length).equals(parts);
-}
-
-/** Without tag and length of the sequence, which have been read before. */
-function contentOf(name: Buffer): Buffer {
-	if (name[0] !== TAG.sequence) return name;
-	const first = name[1] ?? 0;
-	return name.subarray(first < 0x80 ? 2 : 2 + (first & 0x7f));
+/** The subtree's parts come first. */
+function isDirectoryWithin(name: readonly string[], base: readonly string[]): boolean {
+	return base.every((part, i) => name[i] === part);
 }
 
 function constraintsOn(permitted: GeneralNames, excluded: GeneralNames): number {
