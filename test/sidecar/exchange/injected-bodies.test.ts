@@ -2,9 +2,23 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { FakeClock } from "../../support/fake-clock.ts";
-import { ok, type RawClient, type RawUpstreamConnection } from "../../support/raw-peer.ts";
 import { freePorts } from "../../support/processes.ts";
-import { AT_ONCE, advanceUntil, assertAllReturned, GUARD, get, group, NO_EJECTION, reasonOf, reply, startOutbound, type Tried, turns, until } from "./support.ts";
+import { ok, type RawClient, type RawUpstreamConnection } from "../../support/raw-peer.ts";
+import {
+	AT_ONCE,
+	advanceUntil,
+	assertAllReturned,
+	GUARD,
+	get,
+	group,
+	NO_EJECTION,
+	reasonOf,
+	reply,
+	startOutbound,
+	type Tried,
+	turns,
+	until,
+} from "./support.ts";
 
 const BODY = Array.from({ length: 1000 }, (_, i) => String.fromCharCode(97 + (i % 26))).join("");
 
@@ -76,7 +90,9 @@ describe("a throttled answer", GUARD, () => {
 
 	it("to HEAD, and one without a body, are not held up", async (t) => {
 		const clock = new FakeClock();
-		const { upstreams } = await group(t, 1, (_, __, { method }) => (method === "HEAD" ? "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" : "HTTP/1.1 204 None\r\n\r\n"));
+		const { upstreams } = await group(t, 1, (_, __, { method }) =>
+			method === "HEAD" ? "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" : "HTTP/1.1 204 None\r\n\r\n",
+		);
 		const tested = await startOutbound(t, upstreams, "fault: { throttle: { bytesPerSecond: 1 } }", { clock });
 		assert.equal((await tested.ask("HEAD / HTTP/1.1\r\nHost: api\r\n\r\n")).status, 200);
 		assert.equal((await tested.ask(get())).status, 204);
@@ -98,7 +114,9 @@ describe("a throttled answer", GUARD, () => {
 	it("that is tried again at once does not disturb the next try", async (t) => {
 		const clock = new FakeClock();
 		const { upstreams } = await group(t, 1, (nth) => (nth === 0 ? reply(503, "down") : ok("well")));
-		const tested = await startOutbound(t, upstreams, `${NO_EJECTION}, retry: { ${AT_ONCE} }, fault: { throttle: { bytesPerSecond: 100 } }`, { clock });
+		const tested = await startOutbound(t, upstreams, `${NO_EJECTION}, retry: { ${AT_ONCE} }, fault: { throttle: { bytesPerSecond: 100 } }`, {
+			clock,
+		});
 		const client = await tested.client();
 		client.send(get());
 		await advanceUntil(clock, () => client.answers.length === 1, 10);
