@@ -185,7 +185,7 @@ export class Rotation {
 	}
 
 	#partMs(part: number): number {
-		return this.#beginMs + this.#lifeMs() * part;
+		return Math.round(this.#beginMs + this.#lifeMs() * part);
 	}
 
 	#lifeMs(): number {
