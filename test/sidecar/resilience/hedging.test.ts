@@ -151,6 +151,24 @@ describe("a request whose first try is silent for 50 ms", GUARD, () => {
 	});
 });
 
+describe("delays of different routes", GUARD, () => {
+	it("do not hold each other up", async (t) => {
+		const clock = new FakeClock();
+		const endpoints = await group(t, 2, () => undefined);
+		const routes =
+			"{ name: patient, match: { host: api, path: /patient }, to: api, retry: { hedge: { after: 10s, maxExtra: 100% } } }, { name: rest, match: { host: api }, to: api }";
+		const tested = await startOutbound(t, endpoints.upstreams, HEDGE, { clock, routes });
+		const [patient, quick] = [await tested.client(), await tested.client()];
+		patient.send(get("", "/patient"));
+		await until(() => endpoints.seen.length === 1);
+		quick.send(get("", "/quick"));
+		await until(() => endpoints.seen.length === 2);
+		clock.advance(51);
+		await until(() => endpoints.seen.length === 3);
+		assert.equal(endpoints.seen[2]?.request.target, "/quick");
+	});
+});
+
 describe("no second try is sent", GUARD, () => {
 	for (const [what, request] of [
 		["for a POST", post("x")],
