@@ -7,7 +7,7 @@ import type { Address } from "../policy/snapshot.ts";
 import type { LoopMemory } from "./loop-memory.ts";
 
 /** TCP keep-alive finds a peer that vanished without a word; 60 s, against 2 hours of the kernel. */
-const KEEP_ALIVE_DELAY_MS = 60_000;
+export const KEEP_ALIVE_DELAY_MS = 60_000;
 
 /** What a socket still holds back beyond this makes its writer pause the source. One read may come on top. */
 export const UNSENT_BYTES_MAX = 64 * 1024;

@@ -4,6 +4,7 @@
  * new piece. This spares an allocation and a collection for each read and for each body that passes.
  */
 import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 
 /** As libuv suggests for a read; a larger one gains nothing. */
 const READ_BYTES = 64 * 1024;
@@ -47,12 +48,19 @@ export class LoopMemory {
 			socket.write(part, () => this.#takeBack(part));
 			return;
 		}
+		const waits = socket.writableLength > 0;
 		socket.write(part);
-		// A partial write goes on pointing into the slab, so the slab is the socket's now.
-		if (socket.writableLength > 0 && part.buffer === this.#slab.buffer) this.#slab = Buffer.allocUnsafeSlow(WRITE_BYTES);
+		// A partial write goes on pointing into the slab, so the slab is the socket's now. TLS has copied what it did not queue, but tells later.
+		if (part.buffer === this.#slab.buffer && socket.writableLength > 0 && (waits || !isEncrypted(socket))) {
+			this.#slab = Buffer.allocUnsafeSlow(WRITE_BYTES);
+		}
 	}
 
 	#takeBack(part: Buffer): void {
 		if (this.#spares.length < SPARE_MAX) this.#spares.push(Buffer.from(part.buffer));
 	}
+}
+
+function isEncrypted(socket: Socket): boolean {
+	return (socket as Partial<TLSSocket>).encrypted === true;
 }
