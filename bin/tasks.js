@@ -20,6 +20,7 @@ const TASKS = {
 		]),
 	bench: (node, args) => runInOurPlace(node, [join("bench", "main.ts"), ...args], { cwd: ROOT }),
 	soak: (node, args) => runInOurPlace(node, [join("bench", "soak.ts"), ...args], { cwd: ROOT }),
+	certs: (node, args) => runInOurPlace(node, [join("certs", "dev-ca.ts"), ...args], { cwd: ROOT }),
 	fuzz: (node, args) => runInOurPlace(node, [join("test", "http1", "fuzz.ts"), ...args], { cwd: ROOT }),
 };
 
