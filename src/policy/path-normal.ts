@@ -1,5 +1,14 @@
 /** The one normalisation of request paths: what comes out is what rules are matched against and what is sent upstream. Knows no rule. */
-import { dividesOneWay, hasDotSegment, isUnreserved, PATH_CHARS, pathReadings, percentValue } from "./path-readings.ts";
+import {
+	DIVIDERS_MAX,
+	dividesInManyWays,
+	dividesOneWay,
+	hasDotSegment,
+	isUnreserved,
+	PATH_CHARS,
+	pathReadings,
+	percentValue,
+} from "./path-readings.ts";
 
 // Taken together, in this order (RFC 3986 section 6.2.2, then Envoy's merge_slashes):
 //
@@ -9,7 +18,7 @@ import { dividesOneWay, hasDotSegment, isUnreserved, PATH_CHARS, pathReadings, p
 //   /a//b          empty segments go
 //
 // What is left can still be read in several ways: %2F, %5C, `;` and overlong UTF-8 (path-readings.ts). It is sent as it came, since
-// some services need it, but not where a reading of it holds a dot segment: nobody sends that in good faith.
+// some services need it, but neither several or many of these at once nor where a reading holds a dot segment: nobody sends that in good faith.
 
 /** Why a request is refused. Made once each, so that a flood of them costs nothing. */
 export interface PathFault {
@@ -21,6 +30,9 @@ export interface PathFault {
 const BAD_CHARACTER = fault("a character that no path may hold (RFC 3986 3.3)");
 const BAD_ESCAPE = fault("a `%` in the path without two hexadecimal digits behind it (RFC 3986 2.1)");
 const NUL_ESCAPE = fault("an encoded NUL in the path");
+const MIXED = fault(
+	`several kinds of, or more than ${DIVIDERS_MAX}, encoded slashes, encoded backslashes, semicolons and overlong UTF-8 in the path`,
+);
 const HIDDEN_DOTS = fault("a dot segment in the path, hidden behind an encoded slash or a parameter");
 
 const SLASH = 0x2f;
@@ -86,10 +98,13 @@ function normalise(target: string): string | PathFault {
 	const decoded = decodeUnreserved(path);
 	if (typeof decoded !== "string") return decoded;
 	const normal = resolve(decoded);
-	if (DOT_OR_OVERLONG.test(normal) && !dividesOneWay(normal)) {
-		for (const reading of pathReadings(normal)) {
-			if (hasDotSegment(reading)) return HIDDEN_DOTS;
-			if (reading.includes("%00")) return NUL_ESCAPE;
+	if (!dividesOneWay(normal)) {
+		if (dividesInManyWays(normal)) return MIXED;
+		if (DOT_OR_OVERLONG.test(normal)) {
+			for (const reading of pathReadings(normal)) {
+				if (hasDotSegment(reading)) return HIDDEN_DOTS;
+				if (reading.includes("%00")) return NUL_ESCAPE;
+			}
 		}
 	}
 	if (normal === path) return target;

@@ -2,22 +2,37 @@
 
 // A service behind us may
 //   spell    take %21 for ! and %c3 for %C3: all of them do, so this is the form in which paths are compared
-//   slash    take %2F and %5C, also written overlong (%C0%AF), for a slash, and %3B for `;`: servers that decode before they split
-//   strip    cut `;name=value` from each segment: servlet containers (CVE-2026-73511 and CVE-2026-50559 are proxies that did not ask)
-// in any combination and order. %25 is never decoded twice: a server that does has no readings, only surprises.
+//   divide   take %2F, %5C or an overlong %C0%AF for a slash, and %3B for `;`: servers that decode before they split
+//   strip    cut `;name=value` from each segment: servlet containers (CVE-2026-73511 and CVE-2026-50559: proxies that did not ask),
+//            before or after they decode
+// Where a path offers several things to divide or strip at, no two servers agree any more (does a parameter end at %5C?): such a path
+// is not normal. %25 is never decoded twice: a server that does has no readings, only surprises.
 
 /** What may stand in a path (RFC 3986 section 3.3), and `[ ] | ^`, which browsers leave raw: the codec's class of paths. */
 export const PATH_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%:@/[]|^!$&'()*+,;=";
 
-const PERCENT = 0x25;
 const SLASH = 0x2f;
 const SEMICOLON = 0x3b;
 const BACKSLASH = 0x5c;
 
-// Not `/ ; \`, which divide; not `*`, which is no letter in a pattern; not `%`.
-const SPELLED = new Uint8Array(128);
-for (const char of PATH_CHARS) SPELLED[char.charCodeAt(0)] = 1;
-for (const char of "/;*%") SPELLED[char.charCodeAt(0)] = 0;
+/** Each is looked at in each reading: 16 KiB of them would take a millisecond. No name in use has as many. */
+export const DIVIDERS_MAX = 64;
+
+// Each byte as paths are compared. Escaped stay `/` and `;`, which divide; `*`, which is no letter in a pattern; and `%`.
+const SPELLINGS = Array.from({ length: 256 }, (_, value) => {
+	const char = String.fromCharCode(value);
+	return PATH_CHARS.includes(char) && !"/;*%".includes(char) ? char : `%${value.toString(16).toUpperCase().padStart(2, "0")}`;
+});
+
+// ASCII in more bytes than it needs (RFC 3629 section 3 forbids it): C0 AF, E0 80 AF and F0 80 80 AF all spell the slash.
+const OVERLONG_SOURCE = "%(?:c[01]|e0%8[01]|f0%80%8[01])%[89ab][0-9a-f]";
+const OVERLONG = new RegExp(OVERLONG_SOURCE, "i");
+const ESCAPES = new RegExp(`${OVERLONG_SOURCE}|%[0-9a-f]{2}`, "gi");
+const DIVIDERS = new RegExp(`;|%(?:2f|5c|3b)|${OVERLONG_SOURCE}`, "i");
+const EACH_DIVIDER = new RegExp(DIVIDERS.source, "gi");
+const SLASHES = [/%2f/i, /%(?:c0|e0%80|f0%80%80)%af/i] as const;
+const BACKSLASHES = [/%5c/i, /%(?:c1|e0%81|f0%80%81)%9c/i] as const;
+const SEMICOLONS = [/;|%3b/i, /%(?:c0|e0%80|f0%80%80)%bb/i] as const;
 
 const UNRESERVED = new Uint8Array(256);
 for (const char of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~") UNRESERVED[char.charCodeAt(0)] = 1;
@@ -34,10 +49,21 @@ export function percentValue(text: string, at: number): number {
 	return high === -1 || low === -1 ? -1 : high * 16 + low;
 }
 
-// What divides a path for some, and the first bytes of what may be overlong.
-const DIVIDERS = /;|%(?:2f|5c|3b|c[01]|e0|f0)/i;
+/** Whether a path holds several of: encoded slashes, encoded backslashes, semicolons, and overlong characters of whatever kind; or too many. */
+export function dividesInManyWays(path: string): boolean {
+	let kinds = OVERLONG.test(path) ? 1 : 0;
+	let overlongKinds = 0;
+	for (const [plain, overlong] of [SLASHES, BACKSLASHES, SEMICOLONS]) {
+		if (plain.test(path)) kinds++;
+		if (overlong.test(path)) overlongKinds++;
+	}
+	if (kinds > 1 || overlongKinds > 1) return true;
+	let left = DIVIDERS_MAX;
+	for (const _ of path.matchAll(EACH_DIVIDER)) if (left-- === 0) return true;
+	return false;
+}
 
-/** Whether nobody sees other segments in a normal path than the ones that are written. */
+/** Whether nobody sees other segments in a path than the ones that are written. */
 export function dividesOneWay(path: string): boolean {
 	return !DIVIDERS.test(path);
 }
@@ -52,9 +78,9 @@ export function pathReadings(path: string): readonly string[] {
 	if (readsOneWay(path)) return [path];
 	const spelled = spell(path);
 	if (dividesOneWay(path)) return [spelled];
-	const slashed = slash(path);
+	const slashed = divide(path);
 	const readings = new Set([spelled, slashed]);
-	if (spelled.includes(";")) readings.add(stripParameters(spelled)).add(slash(stripParameters(path)));
+	if (spelled.includes(";")) readings.add(stripParameters(spelled)).add(divide(stripParameters(path)));
 	if (slashed.includes(";")) readings.add(stripParameters(slashed));
 	return [...readings];
 }
@@ -70,45 +96,17 @@ function hexValue(code: number): number {
 }
 
 function spell(path: string): string {
-	return path.replace(/%../g, (escaped) => spelling(Number.parseInt(escaped.slice(1), 16)));
+	return path.replace(/%../g, (escaped) => SPELLINGS[percentValue(escaped, 0)] as string);
 }
 
-function slash(path: string): string {
-	let out = "";
-	for (let i = 0; i < path.length; i++) {
-		if (path.charCodeAt(i) !== PERCENT) {
-			out += path[i];
-			continue;
-		}
-		let value = percentValue(path, i);
-		const bytes = overlongBytes(path, i, value);
-		if (bytes !== 0) value = lastBits(path, i, bytes);
-		out += value === SLASH || value === BACKSLASH ? "/" : value === SEMICOLON ? ";" : spelling(value);
-		i += (bytes === 0 ? 1 : bytes) * 3 - 1;
-	}
-	return mergeSlashes(out);
+function divide(path: string): string {
+	return mergeSlashes(path.replace(ESCAPES, divided));
 }
 
-function spelling(value: number): string {
-	if (value < 128 && SPELLED[value] === 1) return String.fromCharCode(value);
-	return `%${value.toString(16).toUpperCase().padStart(2, "0")}`;
-}
-
-/** How many bytes spell an ASCII character there in UTF-8 that is longer than it may be (RFC 3629 section 3), or 0. */
-function overlongBytes(path: string, at: number, lead: number): number {
-	const bytes = lead === 0xc0 || lead === 0xc1 ? 2 : lead === 0xe0 ? 3 : lead === 0xf0 ? 4 : 0;
-	for (let i = 1; i < bytes; i++) {
-		const value = path.charCodeAt(at + i * 3) === PERCENT ? percentValue(path, at + i * 3) : -1;
-		const isContinuation = value >= 0x80 && value <= 0xbf;
-		// All bits above the lower seven are 0: of the byte before the last only the lowest may be set.
-		if (!isContinuation || (i < bytes - 2 && value !== 0x80) || (i === bytes - 2 && value > 0x81)) return 0;
-	}
-	return bytes;
-}
-
-function lastBits(path: string, at: number, bytes: number): number {
-	const before = percentValue(path, at + (bytes - 2) * 3);
-	return ((before & 1) << 6) | (percentValue(path, at + (bytes - 1) * 3) & 0x3f);
+function divided(escaped: string): string {
+	const last = percentValue(escaped, escaped.length - 3);
+	const value = escaped.length === 3 ? last : ((percentValue(escaped, escaped.length - 6) & 1) << 6) | (last & 0x3f);
+	return value === SLASH || value === BACKSLASH ? "/" : value === SEMICOLON ? ";" : (SPELLINGS[value] as string);
 }
 
 function stripParameters(path: string): string {

@@ -105,7 +105,7 @@ const PATHS = [
 	"/a;v=1/b",
 	"/a/b%3bx",
 	"/%c3%a9",
-	"/a;%2Fb/c",
+	"/a;x/b%3By/c",
 	"/a%c0%afb",
 ];
 const PATTERNS = ["/", "/a", "/a/", "/a/b", "/a/**", "/**", "/a/*", "/*/b", "/**/b", "/b/*.json", "/%C3%A9", "/a*", "/a/b/**"];
