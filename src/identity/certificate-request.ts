@@ -1,6 +1,6 @@
 /**
  * Requests for certificates (PKCS #10, RFC 2986): made with a new key by who needs one, read by who issues. Without the library that
- * issues: it would cost every sidecar 25 MB and 95 ms at its start for these 200 bytes (docs/decisions/0050).
+ * issues: it would cost every sidecar 10 MB and 60 ms at its start for these 270 bytes (docs/decisions/0050).
  */
 import { createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { isSignatureOf, type PublicKeyFacts, readPublicKey } from "./algorithms.ts";

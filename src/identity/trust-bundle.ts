@@ -2,7 +2,7 @@
  * Whom this mesh trusts: the root authorities of each trust domain, several at once while one follows another, and what is revoked.
  * Immutable; a change is a new bundle with a higher version.
  */
-import { z } from "zod";
+import * as z from "zod/mini";
 import { FrozenMap } from "../policy/frozen-map.ts";
 import { type Certificate, readCertificate } from "./certificate.ts";
 import { nameText } from "./distinguished-name.ts";
@@ -39,10 +39,10 @@ export interface TrustBundle {
 }
 
 const DOCUMENT = z.strictObject({
-	version: z.int().nonnegative(),
+	version: z.int().check(z.nonnegative()),
 	trustDomains: z.record(z.string(), z.string()),
-	deniedSerials: z.array(z.string()).default([]),
-	deniedIdentities: z.array(z.string()).default([]),
+	deniedSerials: z._default(z.array(z.string()), []),
+	deniedIdentities: z._default(z.array(z.string()), []),
 });
 
 /** `faults`: all of them, one sentence each with the place in the document in front. */
@@ -51,7 +51,8 @@ export type TrustBundleReading = { readonly ok: true; readonly bundle: TrustBund
 /** A TrustBundleDocument, from whoever says that it is one. Checks all before it refuses. A bundle that trusts nobody is no bundle. */
 export function readTrustBundle(document: unknown): TrustBundleReading {
 	const shape = DOCUMENT.safeParse(document);
-	if (!shape.success) return { ok: false, faults: shape.error.issues.map(({ path, message }) => `${path.join(".") || "bundle"}: ${message}`) };
+	if (!shape.success)
+		return { ok: false, faults: shape.error.issues.map(({ path, code }) => `${path.join(".") || "bundle"}: has not the form of a bundle (${code})`) };
 	const faults: string[] = [];
 	const { version, trustDomains, deniedSerials, deniedIdentities } = shape.data;
 	const domains = Object.entries(trustDomains);
