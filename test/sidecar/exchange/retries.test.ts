@@ -78,6 +78,31 @@ describe("an answer of 503", GUARD, () => {
 		for (const [i, text] of told.entries()) assert.equal(text, `try ${i + 1} at ${upstreams[seen[i]?.by ?? 0]?.address}: answered with 503`);
 	});
 
+	for (const balancing of [
+		"round-robin",
+		"least-connections",
+		"random",
+		"weighted",
+		"peak-ewma",
+		'ring-hash, hashOn: "header:x-user", ringSize: 64',
+		'maglev, hashOn: "header:x-user", tableSize: 251',
+	]) {
+		it(`is never tried again where it came from, by ${balancing}`, async (t) => {
+			let first: number | undefined;
+			const { upstreams, seen } = await group(t, 3, (_, by) => {
+				first ??= by;
+				return first === by ? reply(503) : ok();
+			});
+			const tested = await startOutbound(t, upstreams, `${RETRY}, loadBalancing: ${balancing}`);
+			for (let i = 0; i < 8; i++) {
+				first = undefined;
+				const before = seen.length;
+				assert.equal((await tested.ask(get("X-User: u1\r\n"))).status, 200);
+				assert.equal(seen.length, before + 2);
+			}
+		});
+	}
+
 	it("is tried again at the only endpoint where there is no other one", async (t) => {
 		const { upstreams, seen } = await group(t, 1, (nth) => (nth < 2 ? reply(503) : ok()));
 		const tested = await startOutbound(t, upstreams, RETRY);

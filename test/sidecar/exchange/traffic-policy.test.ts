@@ -1,6 +1,7 @@
 /** Routes over the wire: who goes where, in which shares, with what changes, and what the policy answers by itself. */
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
+import { FakeClock } from "../../support/fake-clock.ts";
 import { ok } from "../../support/raw-peer.ts";
 import { type StrictMessage, valuesOf } from "../../support/strict-reader.ts";
 import {
@@ -239,7 +240,10 @@ describe("policies between services", GUARD, () => {
 	it("act where `from` names this one, and only for what the upstream does not say itself", async (t) => {
 		const endpoints = await group(t, 3, () => reply(503));
 		const policies = `policies:\n  - { name: others, from: somebody, to: api, retry: { attempts: 0 } }\n  - { name: ours, from: [tested], to: api, retry: { attempts: 1, ${AT_ONCE} }, timeout: { request: 3s } }\n`;
-		const tested = await startOutbound(t, endpoints.upstreams, `${NO_EJECTION}, timeout: { request: 7s }`, { more: policies });
+		const tested = await startOutbound(t, endpoints.upstreams, `${NO_EJECTION}, timeout: { request: 7s }`, {
+			more: policies,
+			clock: new FakeClock(),
+		});
 		await tested.ask(get());
 		assert.equal(endpoints.seen.length, 2);
 		assert.equal(fieldOf(endpoints.seen[0]?.request as StrictMessage, "x-nexus-deadline-ms"), "7000");
