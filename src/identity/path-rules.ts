@@ -21,7 +21,6 @@ export interface PathFault {
 	readonly words: string;
 	readonly certificate: Certificate;
 	readonly role: ChainRole;
-	readonly hint?: string;
 }
 
 /** Leaf first, root last; at least two. */

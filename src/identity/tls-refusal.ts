@@ -36,13 +36,12 @@ export interface RefusalContext {
 	readonly peer: string;
 }
 
-/** `certificate`: the one at fault. `hint` where more can be said than what the catalogue of reasons says. */
+/** `at`: the certificate at fault. */
 export function tlsRefusal(
 	reason: TlsReason,
 	words: string,
 	{ self, expected, peer }: RefusalContext,
 	at?: { readonly certificate: Certificate; readonly role: ChainRole },
-	hint: string = REASONS[reason].hint,
 ): TlsRefusal {
 	const facts =
 		at === undefined
@@ -55,7 +54,7 @@ export function tlsRefusal(
 					notBefore: new Date(at.certificate.notBeforeMs).toISOString(),
 					notAfter: new Date(at.certificate.notAfterMs).toISOString(),
 				};
-	return { ok: false, reason, words: shown(words), hint, self, expected, peer: shown(peer), ...facts };
+	return { ok: false, reason, words: shown(words), hint: REASONS[reason].hint, self, expected, peer: shown(peer), ...facts };
 }
 
 /** `90 s`, `5 min`, `3 h`, `12 d`: as exact as a person needs. */

@@ -3,6 +3,7 @@
  * what is wrong in words. Knows no sockets: who opens them hands over the bytes.
  */
 import { type Certificate, readCertificate } from "./certificate.ts";
+import type { ChainMemo } from "./chain-memo.ts";
 import { nameText } from "./distinguished-name.ts";
 import {
 	constraintFault,
@@ -14,7 +15,6 @@ import {
 	revocationFault,
 	validityFault,
 } from "./path-rules.ts";
-import type { SignatureMemo } from "./signature-memo.ts";
 import { parseSpiffeId, SPIFFE_ID_FAULTS, type SpiffeId } from "./spiffe-id.ts";
 import { type RefusalContext, type TlsRefusal, tlsRefusal } from "./tls-refusal.ts";
 import type { TrustBundle } from "./trust-bundle.ts";
@@ -35,7 +35,9 @@ export interface VerifyOptions {
 	readonly expected?: SpiffeId | undefined;
 	/** Ours, for what is said about it; empty where there is none. */
 	readonly self: string;
-	readonly memo: SignatureMemo;
+	readonly memo: ChainMemo;
+	/** The session is resumed, so that TLS shows the leaf alone: the intermediates that were verified before stand in. Default false. */
+	readonly resumed?: boolean;
 }
 
 export interface VerifiedPeer {
@@ -70,7 +72,7 @@ export function verifyChain(presented: readonly Uint8Array[], options: VerifyOpt
 	if (identity.id === undefined) {
 		return tlsRefusal("tls_san_mismatch", `the peer's certificate names no service: ${identity.fault}`, context, { certificate: leaf, role: "leaf" });
 	}
-	const intermediates: Certificate[] = [];
+	const intermediates: Certificate[] = options.resumed === true ? [...options.memo.intermediates] : [];
 	for (const bytes of others) {
 		const reading = readCertificate(bytes);
 		if (!reading.ok) return tlsRefusal("tls_bad_certificate", `an intermediate certificate of the peer is refused: ${reading.fault.words}`, context);

@@ -90,7 +90,9 @@ test("what cannot be right is refused in one line, and nothing of it is written"
 	assert.match(run(folder, "payments").stderr, /cannot be used: the private key does not belong/);
 });
 
-test("git would not take any of the files", { skip: skipWithout("git", "-C", ROOT, "rev-parse") }, () => {
+const isRepository = spawnSync("git", ["-C", ROOT, "rev-parse"]).status === 0;
+
+test("git would not take any of the files", { skip: !isRepository && "this is no repository" }, () => {
 	for (const file of ["ca.pem", "root.key", "payments.key", "payments.key.0a1b2c3d4e5f"]) {
 		assert.equal(spawnSync("git", ["-C", ROOT, "check-ignore", "-q", `certs/${file}`]).status, 0, file);
 	}
@@ -112,5 +114,5 @@ test("a secret replaces what was there, also a link, and leaves nothing beside i
 });
 
 function skipWithout(tool: string, ...args: string[]): string | false {
-	return spawnSync(tool, args).status !== 0 && process.env.NEXUS_TEST_STRICT !== "1" ? `${tool} is not installed, or this is no repository` : false;
+	return spawnSync(tool, args).status !== 0 && process.env.NEXUS_TEST_STRICT !== "1" ? `${tool} is not installed` : false;
 }

@@ -15,10 +15,10 @@ import {
 	X509CertificateGenerator,
 } from "@peculiar/x509";
 import { type Certificate, readCertificate } from "../../src/identity/certificate.ts";
+import { ChainMemo } from "../../src/identity/chain-memo.ts";
 import { around, TAG } from "../../src/identity/der-reader.ts";
 import { der } from "../../src/identity/der-writer.ts";
 import { pemOf } from "../../src/identity/pem.ts";
-import { SignatureMemo } from "../../src/identity/signature-memo.ts";
 import { type SpiffeId, spiffeIdOf } from "../../src/identity/spiffe-id.ts";
 import { readTrustBundle, type TrustBundle } from "../../src/identity/trust-bundle.ts";
 import type { VerifyOptions } from "../../src/identity/verify-chain.ts";
@@ -156,7 +156,7 @@ export function verifyOptions(roots: readonly Made[], changes: Partial<VerifyOpt
 		nowMs: NOW_MS,
 		purpose: "server",
 		self: `spiffe://${TRUST_DOMAIN}/checkout`,
-		memo: new SignatureMemo(),
+		memo: new ChainMemo(),
 		...changes,
 	};
 }

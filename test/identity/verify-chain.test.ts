@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { REASONS } from "../../src/core/reasons.ts";
-import { SignatureMemo } from "../../src/identity/signature-memo.ts";
+import { ChainMemo } from "../../src/identity/chain-memo.ts";
 import type { TlsReason, TlsRefusal } from "../../src/identity/tls-refusal.ts";
 import { readTrustBundle } from "../../src/identity/trust-bundle.ts";
 import { type ChainVerdict, recheckPeer, type VerifiedPeer, type VerifyOptions, verifyChain } from "../../src/identity/verify-chain.ts";
@@ -269,26 +269,45 @@ test("a chain that was verified costs no signature the second time, and a refuse
 	const memo = new CountingMemo();
 	const presented = await shown();
 	taken(verify(presented, { memo }));
-	assert.equal(memo.size, 2);
+	assert.equal(memo.links, 2);
 	taken(verify(presented, { memo }));
-	assert.equal(memo.size, 2);
+	assert.equal(memo.links, 2);
 	const expired = await shown({ untilMs: NOW_MS - HOUR / 2 });
 	refused(verify(expired, { memo }), "tls_cert_expired", /ended/);
-	assert.equal(memo.size, 2);
+	assert.equal(memo.links, 2);
 	// The signature alone is remembered: every rule is asked again.
 	refused(verify(presented, { memo, nowMs: NOW_MS + 400 * DAY }), "tls_cert_expired", /ended/);
 });
 
 test("a memo forgets its oldest link when it is full", async () => {
-	const memo = new SignatureMemo(2);
+	const memo = new ChainMemo(2);
 	for (let i = 0; i < 3; i++) taken(verify([(await leaf(TOP)).der], { memo }));
-	assert.equal(memo.size, 2);
+	assert.equal(memo.links, 2);
 });
 
 test("a link of the memo holds for these two certificates alone", async () => {
-	const memo = new SignatureMemo();
+	const memo = new ChainMemo();
 	taken(verify(await shown(), { memo }));
 	refused(verify(await shown({ signer: await root() }), { memo }), "tls_bad_certificate", /has not signed it/);
+});
+
+test("a resumed session shows the leaf alone, and is verified with the intermediates of earlier ones", async () => {
+	const memo = new ChainMemo();
+	const [first = Buffer.alloc(0), ...others] = await shown({ serial: "4a0b" });
+	refused(verify([first], { memo, resumed: true }), "tls_unknown_ca", /CN=mesh root|CN=mesh intermediate/);
+	taken(verify([first, ...others], { memo }));
+	taken(verify([first], { memo, resumed: true }));
+	refused(verify([first], { memo, resumed: true, bundle: bundleOf([TOP], { serials: ["4a0b"] }) }), "tls_cert_revoked", /deny list/);
+	refused(verify([first], { memo, resumed: true, expected: idOf("orders") }), "tls_san_mismatch", /which was meant/);
+	refused(verify([first], { memo, resumed: true, bundle: bundleOf([await root()]) }), "tls_unknown_ca", /CN=mesh root/);
+	// In a full handshake the peer has to show them: what it forgets must fail always, not by chance.
+	refused(verify([first], { memo }), "tls_unknown_ca", /CN=mesh intermediate/);
+});
+
+test("of intermediates sixteen are remembered", async () => {
+	const memo = new ChainMemo();
+	for (let i = 0; i < 20; i++) taken(verify(await shown({}, await intermediate(TOP)), { memo }));
+	assert.equal([...memo.intermediates].length, 16);
 });
 
 test("a peer is looked at again: over, revoked, or under a root that is not trusted any more", async () => {
@@ -306,10 +325,10 @@ test("a peer is looked at again: over, revoked, or under a root that is not trus
 	assert.equal(gone.peer, "spiffe://mesh.local/payments");
 });
 
-class CountingMemo extends SignatureMemo {
+class CountingMemo extends ChainMemo {
 	asked = 0;
 
-	override isSignedBy(...pair: Parameters<SignatureMemo["isSignedBy"]>): boolean {
+	override isSignedBy(...pair: Parameters<ChainMemo["isSignedBy"]>): boolean {
 		this.asked++;
 		return super.isSignedBy(...pair);
 	}
