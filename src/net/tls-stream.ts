@@ -105,6 +105,8 @@ export function overAccepted(accepted: Socket, stream: TlsStream, early: Buffer 
 		accepted.removeAllListeners("data");
 		if (early !== undefined) accepted.unshift(early);
 		const socket = new TLSSocket(accepted, options);
+		// It was accepted, so it is connected; Node would conclude from the missing handle that it is not.
+		(socket as { connecting: boolean }).connecting = false;
 		socket.on("data", (bytes: Buffer) => stream.onBytes(bytes, 0, bytes.length));
 		stream.attach(socket);
 		return socket;
