@@ -37,6 +37,8 @@ export type SecureContextMade = { readonly ok: true; readonly context: SecureCon
 
 /** Expected faults: PEM that cannot be read, a key that does not belong to the certificate. The fault never shows the key. */
 export function makeSecureContext({ certificate, key, trust, minVersion = "TLSv1.3", groups = "auto" }: SecureContextOptions): SecureContextMade {
+	// Node would make a context that shakes hands with nobody.
+	if (certificate !== "" && key === "") return { ok: false, fault: "the key of the certificate is missing" };
 	try {
 		const context = createSecureContext({
 			...(certificate === "" ? {} : { cert: certificate, key }),

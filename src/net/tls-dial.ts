@@ -73,7 +73,7 @@ class Dialling<V extends Verified, R extends Refused> {
 		);
 		const { address, serverName, alpn, contexts, sessions, lookup } = options;
 		const { generation } = contexts;
-		const session = sessions.take(generation);
+		const session = sessions.get(generation);
 		const stream = new TlsStream(shared);
 		stream.readTo(reader);
 		const connecting = {

@@ -1,10 +1,8 @@
 /**
- * Sessions that a peer has offered to resume, of one upstream and one context of ours. Each is used once: a second use would let an observer
- * link connections (RFC 8446 C.4). What they hold is secret: nothing of this ever prints.
+ * The session that a peer has offered to resume, of one upstream and one context of ours. It is used until it is replaced or refused: OpenSSL
+ * offers no new one when it resumes, and that an observer could link connections (RFC 8446 C.4) tells him nothing that the addresses of two
+ * sidecars do not. What it holds is secret: nothing of this ever prints.
  */
-
-/** OpenSSL gives two for a handshake, and one for each resumption; more than these would grow old unused. */
-const KEPT_MAX = 4;
 
 export interface TlsSession {
 	readonly state: Buffer;
@@ -13,33 +11,22 @@ export interface TlsSession {
 }
 
 export class TlsSessions {
-	/** The newest last. */
-	#kept: TlsSession[] = [];
+	#newest: TlsSession | undefined;
 	#generation = -1;
 
-	get size(): number {
-		return this.#kept.length;
-	}
-
+	/** `generation`: of our contexts. */
 	put(session: TlsSession, generation: number): void {
-		if (generation !== this.#generation) this.#restart(generation);
-		if (this.#kept.length >= KEPT_MAX) this.#kept.shift();
-		this.#kept.push(session);
+		this.#newest = session;
+		this.#generation = generation;
 	}
 
-	/** The newest. None that stems from another context: the peer would go on seeing the certificate that we showed then. */
-	take(generation: number): TlsSession | undefined {
-		if (generation !== this.#generation) this.#restart(generation);
-		return this.#kept.pop();
+	/** None that stems from another context: the peer would go on seeing the certificate that we showed then. */
+	get(generation: number): TlsSession | undefined {
+		return generation === this.#generation ? this.#newest : undefined;
 	}
 
 	/** After a failure: the next handshake is a full one. */
 	clear(): void {
-		this.#kept = [];
-	}
-
-	#restart(generation: number): void {
-		this.#kept = [];
-		this.#generation = generation;
+		this.#newest = undefined;
 	}
 }
