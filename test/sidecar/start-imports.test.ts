@@ -4,7 +4,8 @@ import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 
 // Each takes 10-30 MB or 10-60 ms, and is loaded when it is first needed, or never.
-const NOT_AT_START = /^node:(https?|http2|tls|worker_threads|sqlite)$|node_modules\/(@opentelemetry|undici|prom-client|opossum|pino|commander|hono|yaml)\//;
+const NOT_AT_START =
+	/^node:(https?|http2|tls|worker_threads|sqlite)$|node_modules\/(@opentelemetry|undici|prom-client|opossum|pino|commander|hono|yaml)\//;
 
 const LISTING = `
 import { registerHooks } from "node:module";

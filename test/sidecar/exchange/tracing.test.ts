@@ -34,7 +34,7 @@ describe("x-nexus-trace", GUARD, () => {
 		assert.equal(stages[0], "caller");
 		for (let i = 1; i < trace.decisions.length; i++) assert.ok((trace.decisions[i]?.atMs ?? 0) >= (trace.decisions[i - 1]?.atMs ?? 0));
 		const pick = trace.decisions.find(({ stage }) => stage === "pick");
-		assert.equal((pick?.data?.candidates as unknown[]).length, 2);
+		assert.equal(((pick?.data?.candidates ?? []) as unknown[]).length, 2);
 		assert.match(String(trace.decisions.find(({ stage }) => stage === "retry")?.place?.file), /policy\.yaml$/);
 	});
 
