@@ -149,6 +149,10 @@ export class Arrival<V extends Verified, R extends Refused> implements ByteReade
 	}
 
 	begin(): void {
+		if (this.#socket.destroyed) {
+			this.#gone();
+			return;
+		}
 		const { options, alpn, shared } = this.#acceptor;
 		const stream = new TlsStream(shared);
 		const socket = overAccepted(this.#socket, stream, this.#early, {

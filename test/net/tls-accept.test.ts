@@ -387,6 +387,18 @@ describe("a port that takes TLS only", { timeout: 20_000 }, () => {
 		await until(() => end.gone === 2);
 	});
 
+	it("survives that the connection is gone before it is looked at", async (t) => {
+		const end = await acceptance(t, {
+			change: (socket) => {
+				socket.destroy();
+				return socket;
+			},
+		});
+		await (await rawClient(t, end.port)).untilClosed();
+		assert.equal((await end.failed()).failure.reason, "tls_handshake_reset");
+		assert.deepEqual([end.gone, end.handshakes.stats.underWay], [1, 0]);
+	});
+
 	it("gives a handshake its time and no more", async (t) => {
 		const clock = new FakeClock();
 		const end = await acceptance(t, { clock, handshakeTimeoutMs: 5_000 });
