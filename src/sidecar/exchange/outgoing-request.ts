@@ -172,13 +172,15 @@ export class OutgoingRequest implements TriedRequest {
 
 	/** Undefined where the time of the request is over. Each try says how much is left, which try it is, and, where spans are made, its own span. */
 	textOf(tried: Try): string | undefined {
-		const { deadlineLine: fullTime, requestMs } = this.#target as Target;
+		const { deadlineLine: fullTime, headEnd, requestMs } = this.#target as Target;
 		const leftMs = remainingMs(this.startedMs, this.timeoutMs, tried.sentMs);
 		// The coarse timer of the exchange is about to say so.
 		if (leftMs <= 0) return undefined;
+		// Nearly always it is the first try and not a millisecond has passed: what ends the head is there already, in one piece.
+		const isPlain = leftMs >= requestMs - 1 && tried.number === 1 && this.callerAttempt === 1 && this.span === undefined;
+		if (isPlain) return this.#glued === "" ? this.#head + headEnd : this.#head + headEnd + this.#glued;
 		let lines = "";
 		if (fullTime !== undefined) {
-			// Nearly always not a millisecond has passed: the line is there already.
 			lines = leftMs >= requestMs - 1 ? fullTime : deadlineLine(leftMs);
 			const number = Math.max(tried.number, this.callerAttempt);
 			if (number > 1) lines += attemptLine(number);

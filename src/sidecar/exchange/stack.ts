@@ -29,6 +29,8 @@ export interface Target {
 	readonly retry: RetryPolicy;
 	/** `x-nexus-deadline-ms` of a request that has all its time; undefined where the upstream is not of the mesh. */
 	readonly deadlineLine: string | undefined;
+	/** That line, where there is one, and the empty line that ends a head. */
+	readonly headEnd: string;
 	readonly limits: LimitSet | undefined;
 	readonly hashOn: HashKey | undefined;
 	readonly mirror: Mirror | undefined;

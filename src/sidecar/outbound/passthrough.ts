@@ -118,6 +118,7 @@ export class Passthrough {
 			retry,
 			// Nobody outside of the mesh is to know how long we would wait.
 			deadlineLine: undefined,
+			headEnd: "\r\n",
 			limits: undefined,
 			hashOn: undefined,
 			mirror: undefined,
