@@ -69,6 +69,12 @@ describe("a mirrored request", GUARD, () => {
 		assert.equal(await counted(all, "sent"), 1);
 	});
 
+	it("says in its trace where the copy goes", async (t) => {
+		const { tested } = await mirrored(t);
+		const answer = await tested.ask(get("X-Nexus-Trace: copied\r\n"));
+		assert.match(fieldOf(answer, "x-nexus-trace") ?? "", /; mirror=shadow\([^)]*policy\.yaml:\d+\)/);
+	});
+
 	for (const [what, send, body] of [
 		["small and with a length", (body: string) => `PUT / HTTP/1.1\r\nHost: api\r\nContent-Length: ${body.length}\r\n\r\n${body}`, "small"],
 		["large and with a length", (body: string) => `PUT / HTTP/1.1\r\nHost: api\r\nContent-Length: ${body.length}\r\n\r\n${body}`, "b".repeat(60_000)],
