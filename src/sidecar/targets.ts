@@ -6,6 +6,7 @@ import type { TrafficRegistry } from "../metrics/traffic.ts";
 import { APPLICATION_RETRY } from "../policy/compile.ts";
 import { rewriteTarget } from "../policy/rewrite.ts";
 import type { InboundPolicy, RoutePolicy, UpstreamPolicy } from "../policy/snapshot.ts";
+import type { MirrorPolicy } from "../policy/traffic-policy.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import { fieldChanges } from "./exchange/field-changes.ts";
 import { deadlineLine } from "./exchange/mesh-fields.ts";
@@ -79,7 +80,7 @@ export class Targets {
 			headEnd: `${deadlineLine(requestMs)}\r\n`,
 			limits: limits.outbound(route?.name, policy.name),
 			hashOn: policy.balancing.hashOn,
-			mirror: route?.mirror === undefined ? undefined : this.#mirror(route.mirror.to, route.mirror.percent),
+			mirror: route?.mirror === undefined ? undefined : this.#mirror(route.mirror),
 			requestChanges: route && fieldChanges(route.requestHeaders),
 			responseChanges: route && fieldChanges(route.responseHeaders),
 			failover: this.#failover(policy),
@@ -94,7 +95,8 @@ export class Targets {
 		return fallback.upstreams.flatMap((name) => this.#deps.upstream(name) ?? []);
 	}
 
-	#mirror(name: string, percent: number): Mirror | undefined {
+	#mirror(policy: MirrorPolicy): Mirror | undefined {
+		const name = policy.to;
 		const upstream = this.#deps.upstream(name);
 		if (upstream === undefined) return undefined;
 		let counts = this.#mirrors.get(name);
@@ -102,7 +104,7 @@ export class Targets {
 			counts = { sent: 0, failed: 0, skipped: 0 };
 			this.#mirrors.set(name, counts);
 		}
-		return new Mirror(upstream, percent, counts, this.#deps);
+		return new Mirror(upstream, policy, counts, this.#deps);
 	}
 }
 

@@ -7,6 +7,8 @@ import type { Deadline, DeadlineWheel } from "../../core/deadline-wheel.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { BodyDecoder } from "../../http1/body-decoder.ts";
 import { fieldWriter } from "../../http1/serializer.ts";
+import type { Place } from "../../policy/snapshot.ts";
+import type { MirrorPolicy } from "../../policy/traffic-policy.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
 import { Try, type TryObserver, type TryRequest } from "../../upstream/try.ts";
 import type { Upstream } from "../../upstream/upstream.ts";
@@ -31,6 +33,8 @@ export interface MirrorCounts {
 
 export class Mirror {
 	readonly upstream: Upstream;
+	/** The line of the policy that asks for copies. */
+	readonly place: Place;
 	readonly #percent: number;
 	readonly #deps: MirrorDeps;
 	readonly counts: MirrorCounts;
@@ -38,8 +42,9 @@ export class Mirror {
 	#underWay = 0;
 
 	/** `counts` outlive the policy that made this mirror. */
-	constructor(upstream: Upstream, percent: number, counts: MirrorCounts, deps: MirrorDeps) {
+	constructor(upstream: Upstream, { percent, place }: MirrorPolicy, counts: MirrorCounts, deps: MirrorDeps) {
 		this.upstream = upstream;
+		this.place = place;
 		this.#percent = percent;
 		this.counts = counts;
 		this.#deps = deps;

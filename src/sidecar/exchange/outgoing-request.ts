@@ -92,10 +92,10 @@ export class OutgoingRequest implements TriedRequest {
 		this.hash = target.hashOn === undefined ? undefined : hashOf(target.hashOn, request, client, this.#slot());
 		this.#head = stack.requestHead(request, target, client, correlation);
 		this.#mirrored = target.mirror?.wants() === true;
-		if (this.#mirrored)
-			this.trace?.add("mirror", "note", `a copy goes to ${target.mirror?.upstream.name}`, target.place, {
-				brief: target.mirror?.upstream.name ?? "",
-			});
+		if (this.#mirrored && target.mirror !== undefined) {
+			const { upstream, place } = target.mirror;
+			this.trace?.add("mirror", "note", `a copy goes to ${upstream.name}`, place, { brief: upstream.name });
+		}
 		this.upgrade = wantsUpgrade(request);
 		const given = callerMs === undefined ? `${this.timeoutMs} ms by the policy` : `${this.timeoutMs} ms, the caller gave ${callerMs}`;
 		this.trace?.add("deadline", this.timeoutMs > 0 ? "note" : "no", given, target.place);

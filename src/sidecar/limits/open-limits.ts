@@ -16,8 +16,8 @@ export interface LimitsOptions {
 
 export function openLimits({ service, clock, rng, log, feed }: LimitsOptions): LimiterRegistry {
 	const onState = (store: string, available: boolean, detail: string): void => {
-		if (available) log.info("shared rate limits are back", { store });
-		else log.warn("shared rate limits are away", { store, error: detail });
+		if (available) log.info("shared rate limits: the store answers", { store });
+		else log.warn("shared rate limits: the store is away", { store, error: detail });
 	};
 	return new LimiterRegistry({
 		clock,
