@@ -13,10 +13,12 @@ export interface JsonSchema {
 	readonly enum?: readonly unknown[];
 	readonly minimum?: number;
 	readonly maximum?: number;
+	readonly minProperties?: number;
 	readonly properties?: Readonly<Record<string, JsonSchema>>;
 	readonly required?: readonly string[];
 	readonly additionalProperties?: JsonSchema | false;
 	readonly items?: JsonSchema;
+	readonly anyOf?: readonly JsonSchema[];
 }
 
 /** As the policy is written, before defaults and units are applied. */
@@ -34,6 +36,9 @@ const VARIABLE = "\\$\\{";
 
 function allowVariables(schema: JsonSchema): object {
 	const { properties, items, additionalProperties, ...rest } = schema;
+	const { anyOf } = schema;
+	if (anyOf?.some((one) => one.properties !== undefined) === true)
+		return { ...rest, anyOf: [...anyOf.map(allowVariables), { type: "string", pattern: VARIABLE }] };
 	if (properties !== undefined || items !== undefined || additionalProperties !== undefined) {
 		return {
 			...rest,

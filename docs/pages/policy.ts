@@ -150,6 +150,8 @@ function wordsOf({ properties }: JsonSchema): string {
 /** The groups of keys that a value holds: itself, its items, or what stands under its names. */
 function groups(path: string, schema: JsonSchema): [path: string, group: JsonSchema][] {
 	if (schema.properties !== undefined) return [[path, schema]];
+	const inFull = schema.anyOf?.find((one) => one.properties !== undefined && one.additionalProperties === false && one.minProperties === undefined);
+	if (inFull !== undefined) return [[path, inFull]];
 	if (schema.items?.properties !== undefined) return [[`${path}[]`, schema.items]];
 	const each = schema.additionalProperties;
 	return each && each.properties !== undefined ? [[`${path}.NAME`, each]] : [];

@@ -1,5 +1,7 @@
 /** Typed configuration -> the frozen snapshot that the data plane runs. Nothing can fail here any more. */
 import { dirname, resolve } from "node:path";
+import { compileAuthorization } from "./compile-authorization.ts";
+import { compileIdentity, compileInboundTls, compileUpstreamTls } from "./compile-identity.ts";
 import {
 	compileCircuitBreaker,
 	compileConcurrency,
@@ -41,9 +43,10 @@ export interface SnapshotIdentity {
 export function compile(config: PolicyConfig, identity: SnapshotIdentity, places: Places): Snapshot {
 	const { version, hash, file, wallMs } = identity;
 	const { tracing } = config;
+	const mesh = { trustDomain: config.trustDomain, hasIdentity: config.identity !== undefined, file };
 	const upstreams = Object.entries(config.upstreams).map(([name, upstream]): [string, UpstreamPolicy] => [
 		name,
-		compileUpstream(name, upstream, file, places, wallMs),
+		compileUpstream(name, upstream, mesh, places, wallMs),
 	]);
 	return deepFreeze({
 		version,
@@ -53,7 +56,8 @@ export function compile(config: PolicyConfig, identity: SnapshotIdentity, places
 		trustDomain: config.trustDomain,
 		zone: config.zone,
 		admin: { listen: config.admin.listen, place: places.of(["admin"]) },
-		inbound: config.inbound && compileInbound(config.inbound, places),
+		identity: compileIdentity(config.identity, file, places),
+		inbound: config.inbound && compileInbound(config.inbound, mesh, places),
 		outbound: config.outbound && compileOutbound(config.outbound, places),
 		upstreams: new FrozenMap(upstreams),
 		nexus: config.nexus && { url: config.nexus.url, spoolEventsMax: config.nexus.spool.maxEvents },
@@ -66,10 +70,26 @@ export function compile(config: PolicyConfig, identity: SnapshotIdentity, places
 
 /** Has a place of its own in the snapshot, or none that anybody asks for. */
 function isOwnSection(key: string): boolean {
-	return key === "endpoints" || key === "dns" || key === "healthCheck" || key === "limits" || key === "rateLimits";
+	return (
+		key === "endpoints" ||
+		key === "dns" ||
+		key === "healthCheck" ||
+		key === "limits" ||
+		key === "rateLimits" ||
+		key === "authorization" ||
+		key === "tls"
+	);
 }
 
-function compileInbound(inbound: NonNullable<PolicyConfig["inbound"]>, places: Places): InboundPolicy {
+/** What several parts of a policy need to know of it. */
+interface MeshFacts {
+	readonly trustDomain: string;
+	readonly hasIdentity: boolean;
+	/** Of the policy. */
+	readonly file: string;
+}
+
+function compileInbound(inbound: NonNullable<PolicyConfig["inbound"]>, { hasIdentity }: MeshFacts, places: Places): InboundPolicy {
 	return {
 		place: places.of(["inbound"]),
 		listen: inbound.listen,
@@ -78,6 +98,8 @@ function compileInbound(inbound: NonNullable<PolicyConfig["inbound"]>, places: P
 		trustedProxies: inbound.trustedProxies,
 		timeout: compileTimeouts(inbound.timeout),
 		pool: compilePool(inbound.pool),
+		tls: compileInboundTls(inbound.tls, hasIdentity, places),
+		authorization: compileAuthorization(inbound.authorization, ["inbound", "authorization"], places),
 		rateLimits: compileRateLimits(inbound.rateLimits, ["inbound", "rateLimits"], places),
 		places: new FrozenMap(places.below(["inbound"], isOwnSection)),
 		circuitBreaker: compileCircuitBreaker(inbound.circuitBreaker, ["inbound", "circuitBreaker"], places),
@@ -95,7 +117,7 @@ function compileOutbound(outbound: NonNullable<PolicyConfig["outbound"]>, places
 	};
 }
 
-function compileUpstream(name: string, upstream: UpstreamConfig, file: string, places: Places, wallMs: number): UpstreamPolicy {
+function compileUpstream(name: string, upstream: UpstreamConfig, mesh: MeshFacts, places: Places, wallMs: number): UpstreamPolicy {
 	const path = ["upstreams", name];
 	const at = (key: string) => [...path, key];
 	return {
@@ -103,7 +125,8 @@ function compileUpstream(name: string, upstream: UpstreamConfig, file: string, p
 		places: new FrozenMap(places.below(path, isOwnSection)),
 		name,
 		listen: upstream.listen,
-		endpoints: compileEndpoints(upstream, file),
+		endpoints: compileEndpoints(upstream, mesh.file),
+		tls: compileUpstreamTls(upstream.tls, name, mesh),
 		loadBalancing: upstream.loadBalancing,
 		balancing: compileBalancing(upstream),
 		healthCheck: upstream.healthCheck && compileHealthCheck(upstream.healthCheck, places.of(at("healthCheck"))),

@@ -4,6 +4,8 @@
  */
 
 import { addressText } from "./address-text.ts";
+import { checkAuthorization } from "./cross-checks-authorization.ts";
+import { checkIdentity, checkUpstreamTls } from "./cross-checks-identity.ts";
 import { checkCircuitBreaker, checkFault, checkKnownUpstream, checkOutlier, checkRateLimits, checkRetry } from "./cross-checks-resilience.ts";
 import { checkBalancing, checkRoutes } from "./cross-checks-traffic.ts";
 import { DEFAULTS } from "./defaults.ts";
@@ -26,6 +28,7 @@ export function crossCheck(plain: Plain, report: Report): void {
 	for (const [name, upstream] of Object.entries(upstreams)) checkUpstream(name, mapping(upstream) ?? {}, policy, report);
 	checkPolicies(list(policy.policies), policy.service, upstreams, report);
 	checkInbound(mapping(policy.inbound), report);
+	checkIdentity(policy, report);
 	checkTracing(mapping(policy.tracing), report);
 	checkListeners(policy, upstreams, report);
 }
@@ -45,6 +48,7 @@ function checkUpstream(name: string, upstream: Mapping, policy: Mapping, report:
 	checkEndpoints(list(upstream.endpoints), [...path, "endpoints"], report);
 	checkDns(mapping(upstream.dns), [...path, "dns"], report);
 	checkHealthCheck(mapping(upstream.healthCheck), [...path, "healthCheck"], report);
+	checkUpstreamTls(upstream.tls, policy.identity !== undefined, [...path, "tls"], report);
 	checkBalancing(upstream, policy.zone, path, report);
 	checkCircuitBreaker(mapping(upstream.circuitBreaker), name, mapping(policy.upstreams) ?? {}, [...path, "circuitBreaker"], report);
 	checkOutlier(mapping(upstream.outlierDetection), [...path, "outlierDetection"], report);
@@ -79,6 +83,7 @@ function checkPolicies(policies: readonly Plain[], service: Plain | undefined, u
 
 function checkInbound(inbound: Mapping | undefined, report: Report): void {
 	if (inbound === undefined) return;
+	checkAuthorization(mapping(inbound.authorization), ["inbound", "authorization"], report);
 	checkRateLimits(list(inbound.rateLimits), ["inbound", "rateLimits"], report);
 	checkCircuitBreaker(mapping(inbound.circuitBreaker), undefined, {}, ["inbound", "circuitBreaker"], report);
 }

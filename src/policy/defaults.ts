@@ -10,6 +10,8 @@ export const DEFAULTS = {
 	outboundListen: "127.0.0.1:15001",
 	/** Longer than the 15 s that a request may take, as Kubernetes' terminationGracePeriodSeconds. */
 	drainTimeout: "30s",
+	/** RFC 8446; Linkerd speaks nothing older. */
+	inboundTlsVersion: "1.3",
 	limits: {
 		/** About 60 MB of idle connections at 6 KB each. */
 		maxConnections: 10_000,

@@ -24,6 +24,7 @@ const SETTINGS = partsOf<SettingPart>({
 	service: true,
 	trustDomain: true,
 	zone: true,
+	identity: true,
 	admin: true,
 	nexus: true,
 	tracing: true,
@@ -34,6 +35,7 @@ const SETTINGS = partsOf<SettingPart>({
 const UPSTREAM = partsOf<UpstreamPart>({
 	listen: true,
 	endpoints: true,
+	tls: true,
 	loadBalancing: true,
 	balancing: true,
 	healthCheck: true,
@@ -57,6 +59,8 @@ const INBOUND = partsOf<InboundPart>({
 	rateLimits: true,
 	circuitBreaker: true,
 	concurrency: true,
+	tls: true,
+	authorization: true,
 });
 const OUTBOUND = partsOf<OutboundPart>({ listen: true, passthrough: true, limits: true, routes: true });
 

@@ -3,15 +3,7 @@
 const UPSTREAM = "upstreams.*";
 
 // The place of a key: names and list positions stand as `*`.
-const KEYS: ReadonlySet<string> = new Set([
-	"identity",
-	"inbound.tls",
-	"inbound.authorization",
-	"nexus.spool.dir",
-	"nexus.spool.maxBytes",
-	`${UPSTREAM}.registry`,
-	`${UPSTREAM}.tls`,
-]);
+const KEYS: ReadonlySet<string> = new Set(["nexus.spool.dir", "nexus.spool.maxBytes", `${UPSTREAM}.registry`]);
 
 const VALUES: Readonly<Record<string, readonly string[]>> = {
 	[`${UPSTREAM}.protocol`]: ["http2", "tcp"],

@@ -10,8 +10,8 @@ import { type ListNode, type MapEntry, type MapNode, type Node, type TreeFault, 
 const FILLS_MAX = 100_000;
 
 const KEYS: ReadonlySet<string> = new Set(Object.keys(policyKeys));
-/** A mapping that is taken or left as a whole: two faults are not one. */
-const WHOLE: ReadonlySet<string> = new Set(["fault"]);
+/** A mapping that is taken or left as a whole: two faults are not one, nor are two ways to encrypt. */
+const WHOLE: ReadonlySet<string> = new Set(["fault", "tls"]);
 /** Keys that exclude each other: what the upstream says leaves no room for the other. */
 const RIVALS: Readonly<Record<string, string>> = { failover: "respond", respond: "failover" };
 

@@ -1,6 +1,7 @@
 /** The keys of an upstream: its endpoints, how they are found, checked and balanced, and what protects them. */
 import * as z from "zod/mini";
 import { DEFAULTS } from "./defaults.ts";
+import { upstreamTls } from "./schema-identity.ts";
 import { circuitBreaker, fault, outlierDetection, rateLimits, retry } from "./schema-resilience.ts";
 import { balancingKeys } from "./schema-traffic.ts";
 import { anyAddress, byDefault, duration, headers, integer, list, listenAddress, name, optional, required, text } from "./schema-values.ts";
@@ -71,6 +72,10 @@ export const policyKeys = {
 	...balancingKeys,
 	timeout: byDefault(timeout, {}, "Time limits towards this upstream."),
 	pool: byDefault(pool, {}, "Connections to each endpoint."),
+	tls: optional(
+		upstreamTls,
+		"How its endpoints are reached: mutual TLS, ordinary TLS outside of the mesh, or plain text. `strict` where an identity is configured.",
+	),
 	circuitBreaker: optional(circuitBreaker, "Rejects while the upstream fails, and bounds what is under way; without it neither."),
 	outlierDetection: byDefault(outlierDetection, {}, "Endpoints that fail are left out for a while."),
 	retry: byDefault(retry, {}, "What is tried again, and how often."),

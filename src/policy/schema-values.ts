@@ -223,6 +223,32 @@ function fieldMatch(parse: (text: string) => string | Refusal) {
 	return schema;
 }
 
+/**
+ * One of `words`, which `meaning` translates, or the mapping in full. Faults of the mapping keep their places; the scalar is never taken for one.
+ */
+export function wordOr<W extends string, S extends z.core.$ZodObject, M>(words: readonly [W, ...W[]], inFull: S, meaning: (word: W) => M) {
+	const read = z.transform((given: unknown, { issues }): M | z.output<S> => {
+		const word = words.find((known) => known === given);
+		if (word !== undefined) return meaning(word);
+		if (typeof given !== "object" || given === null || Array.isArray(given)) {
+			issues.push({ code: "invalid_value", values: [...words], input: given });
+			return z.NEVER;
+		}
+		const result = z.safeParse(inFull, given);
+		if (result.success) return result.data;
+		for (const issue of result.error.issues) issues.push({ ...issue, path: [...issue.path] } as z.core.$ZodRawIssue);
+		return z.NEVER;
+	});
+	const schema = z.pipe(z.any(), read);
+	const { $schema: _, ...keys } = z.toJSONSchema(inFull, { io: "input" });
+	z.globalRegistry.add(schema, {
+		title: `${words.map((word) => `\`${word}\``).join(", ")} or mapping`,
+		anyOf: [{ type: "string", enum: words }, keys],
+		inFull,
+	});
+	return schema;
+}
+
 /** The key names that `root` knows at a place, or nothing where any name may stand. */
 export function keysAt(root: z.core.$ZodType, path: readonly (string | number)[]): readonly string[] {
 	let schema = root;
@@ -243,5 +269,7 @@ function childOf(schema: z.core.$ZodType, step: string | number): z.core.$ZodTyp
 
 function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
 	if (schema instanceof z.core.$ZodDefault || schema instanceof z.core.$ZodOptional) return unwrap(schema._zod.def.innerType);
+	const inFull = z.globalRegistry.get(schema)?.inFull;
+	if (inFull instanceof z.core.$ZodObject) return inFull;
 	return schema;
 }

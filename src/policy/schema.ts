@@ -4,6 +4,8 @@
  */
 import * as z from "zod/mini";
 import { DEFAULTS } from "./defaults.ts";
+import { authorization } from "./schema-authorization.ts";
+import { identity, inboundTls } from "./schema-identity.ts";
 import { circuitBreaker, rateLimits } from "./schema-resilience.ts";
 import { route } from "./schema-traffic.ts";
 import { policyKeys, pool, timeout, upstream } from "./schema-upstream.ts";
@@ -58,6 +60,8 @@ const inbound = z.strictObject({
 	timeout: byDefault(timeout, {}, "Time limits towards the application."),
 	pool: byDefault(pool, {}, "Connections to the application."),
 	rateLimits: byDefault(rateLimits, [], "Limits for all requests to this service; each of them counts."),
+	tls: optional(inboundTls, "Who may connect: TLS with a certificate of the mesh, plain text, or both. `strict` where an identity is configured."),
+	authorization: optional(authorization, "Who may call this service. Without it: anybody."),
 	circuitBreaker: optional(circuitBreaker, "Rejects while the application fails, and bounds what is under way; without it neither."),
 });
 
@@ -130,6 +134,7 @@ export const policySchema = z.strictObject({
 		"The admin API of the sidecar.",
 	),
 	zone: optional(name, "Where this sidecar runs; see `zoneAware`."),
+	identity: optional(identity, "Who this service is to others: the source of its certificate. Without it TLS between services is off."),
 	inbound: optional(inbound, "Traffic from others to this service. At least one of `inbound` and `outbound` is given."),
 	outbound: optional(outbound, "Traffic from this service to others."),
 	upstreams: byDefault(upstreams, {}, "The services that this one calls, by name."),

@@ -1,4 +1,6 @@
 /** What the data plane runs: a parsed, validated, compiled, frozen policy. Holds no sockets and no state. */
+import type { AuthorizationPolicy } from "./authorization-policy.ts";
+import type { IdentityPolicy, InboundTls, UpstreamTls } from "./identity-policy.ts";
 import type {
 	CircuitBreakerPolicy,
 	ConcurrencyPolicy,
@@ -31,6 +33,8 @@ export interface Snapshot {
 	/** Where this sidecar runs; undefined where it is not said. */
 	readonly zone: string | undefined;
 	readonly admin: { readonly listen: Address & { kind: "tcp" }; readonly place: Place };
+	/** Undefined: TLS between services is off. */
+	readonly identity: IdentityPolicy | undefined;
 	readonly inbound: InboundPolicy | undefined;
 	readonly outbound: OutboundPolicy | undefined;
 	readonly upstreams: ReadonlyMap<string, UpstreamPolicy>;
@@ -68,6 +72,8 @@ export interface InboundPolicy {
 	/** To the application; the same meaning as for an upstream. */
 	readonly timeout: Timeouts;
 	readonly pool: PoolLimits;
+	readonly tls: InboundTls;
+	readonly authorization: AuthorizationPolicy | undefined;
 	readonly rateLimits: readonly RateLimitPolicy[];
 	readonly circuitBreaker: CircuitBreakerPolicy | undefined;
 	readonly concurrency: ConcurrencyPolicy | undefined;
@@ -144,6 +150,7 @@ export interface UpstreamPolicy {
 	/** A port of its own, for applications that cannot set a Host. */
 	readonly listen: (Address & { kind: "tcp" }) | undefined;
 	readonly endpoints: EndpointsPolicy;
+	readonly tls: UpstreamTls;
 	readonly loadBalancing: BalancingKind;
 	readonly balancing: BalancingPolicy;
 	readonly healthCheck: HealthCheckPolicy | undefined;

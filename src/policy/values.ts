@@ -117,6 +117,14 @@ export function parseParty(text: string): string | Refusal {
 	return text === "*" ? text : parseName(text);
 }
 
+/** Whom an upstream must prove to be: a service by its name, or a whole SPIFFE ID. */
+export function parseServiceIdentity(text: string): string | Refusal {
+	if (!text.startsWith("spiffe://")) return parseName(text);
+	// SPIFFE-ID sections 2.1 to 2.3.
+	if (/^spiffe:\/\/[a-z0-9._-]{1,255}(\/[A-Za-z0-9._-]+)+$/.test(text) && text.length <= 2048 && !/\/\.{1,2}(\/|$)/.test(text)) return text;
+	return refuse("is not a SPIFFE ID", "write spiffe://trust.domain/service");
+}
+
 /** Field name of a request header, lower case (RFC 9110 section 5.1). */
 export function parseFieldName(text: string): string | Refusal {
 	return TOKEN.test(text) ? text.toLowerCase() : refuse("is not a header name", "letters, digits and `-`, at most 64");

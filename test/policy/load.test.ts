@@ -41,11 +41,10 @@ test("each fault is told with its place, its path and a hint", () => {
 			"6:5 upstreams.u.loadbalancing: unknown key `loadbalancing` | did you mean `loadBalancing`?",
 		],
 		["unknown key like none", `${BASE}admin: { zzzzzz: 1 }\n`, "3:10 admin.zzzzzz: unknown key `zzzzzz` | known here: listen"],
-		["later key", `${BASE}identity: {}\n`, "3:1 identity: this version does not act on `identity` yet | remove it: a policy says only what happens"],
 		[
-			"later key inside",
-			`${UP}    tls: strict\n`,
-			"6:5 upstreams.u.tls: this version does not act on `tls` yet | remove it: a policy says only what happens",
+			"later key",
+			`${UP}    registry: nexus\n`,
+			"6:5 upstreams.u.registry: this version does not act on `registry` yet | remove it: a policy says only what happens",
 		],
 		["later value", `${UP}    protocol: http2\n`, "6:15 upstreams.u.protocol: `http2` is not something that this version acts on yet | use http1"],
 		[

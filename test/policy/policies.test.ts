@@ -112,7 +112,7 @@ test("what is wrong in an entry is told once, where it stands, whether it acts o
 		[["{ from: [checkout], to: [plain, pya] }"], "4:37 policies[0].to[1]: there is no upstream named `pya` | did you mean `pay`?"],
 		[
 			["{ to: pay, endpoints: [] }"],
-			"4:16 policies[0].endpoints: unknown key `endpoints` | known here: name, from, to, loadBalancing, hashOn, ringSize, tableSize, failurePenalty, slowStart, zoneAware, panicThreshold, timeout, pool, circuitBreaker, outlierDetection, retry, rateLimits, fault",
+			"4:16 policies[0].endpoints: unknown key `endpoints` | known here: name, from, to, loadBalancing, hashOn, ringSize, tableSize, failurePenalty, slowStart, zoneAware, panicThreshold, timeout, pool, tls, circuitBreaker, outlierDetection, retry, rateLimits, fault",
 		],
 		[
 			['{ to: "*", hashOn: ip }'],
