@@ -1,0 +1,118 @@
+/**
+ * Which connections rest on a peer's certificate: they are ended in good order before it ends, and at once when the peer is not trusted any more.
+ */
+import type { Clock, Timer } from "../../core/clock.ts";
+import type { TlsRefusal } from "../../identity/tls-refusal.ts";
+import type { TrustBundle } from "../../identity/trust-bundle.ts";
+import { recheckPeer, type VerifiedPeer } from "../../identity/verify-chain.ts";
+
+/** Of what was left of the certificate when the connection began: from then on it takes no further request. */
+const RETIRE_PART = 0.1;
+/** Requests end within seconds; a day's certificate need not give up two hours of its life. */
+const RETIRE_MAX_MS = 5 * 60_000;
+/** How late a jump of the wall clock is seen at most. */
+const LOOK_MS = 30_000;
+
+/** A connection whose peer was verified. */
+export interface PeeredConnection {
+	readonly peer: VerifiedPeer | undefined;
+	/** No further request; what is under way ends as it would. Idempotent. */
+	retire(): void;
+	/** Closed at once. */
+	cut(): void;
+}
+
+interface Entry {
+	readonly retireAtMs: number;
+	readonly endsAtMs: number;
+	retired: boolean;
+}
+
+export interface PeerWatchOptions {
+	readonly clock: Clock;
+	/** SPIFFE ID of ours. */
+	readonly self: string;
+	/** A connection was cut because its peer is not trusted any more. */
+	readonly onCut: (refusal: TlsRefusal) => void;
+}
+
+export class PeerWatch {
+	readonly #options: PeerWatchOptions;
+	readonly #entries = new Map<PeeredConnection, Entry>();
+	#timer: Timer | undefined;
+	#nextMs = Number.POSITIVE_INFINITY;
+
+	constructor(options: PeerWatchOptions) {
+		this.#options = options;
+	}
+
+	get size(): number {
+		return this.#entries.size;
+	}
+
+	/**
+	 * `untilMs`: wall time at which the first certificate that the connection rests on ends. `early`: how many times the usual margin before
+	 * that it is retired; who calls leaves before who is called hangs up, so that no request crosses a close.
+	 */
+	add(connection: PeeredConnection, untilMs: number, early: 1 | 2): void {
+		const nowMs = this.#options.clock.wallMs();
+		const marginMs = Math.min(RETIRE_MAX_MS, Math.max(0, untilMs - nowMs) * RETIRE_PART) * early;
+		this.#entries.set(connection, { retireAtMs: untilMs - marginMs, endsAtMs: untilMs, retired: false });
+		this.#expect(untilMs - marginMs);
+	}
+
+	/** It is closed. */
+	remove(connection: PeeredConnection): void {
+		this.#entries.delete(connection);
+	}
+
+	/** Of a new bundle: whoever it does not trust is cut. */
+	recheck(bundle: TrustBundle): void {
+		const { clock, self, onCut } = this.#options;
+		const nowMs = clock.wallMs();
+		// A hundred connections of one peer have one verdict.
+		const verdicts = new Map<VerifiedPeer["leaf"], TlsRefusal | undefined>();
+		for (const connection of [...this.#entries.keys()]) {
+			const { peer } = connection;
+			if (peer === undefined) continue;
+			if (!verdicts.has(peer.leaf)) verdicts.set(peer.leaf, recheckPeer(peer, { bundle, nowMs, self }));
+			const refusal = verdicts.get(peer.leaf);
+			if (refusal === undefined) continue;
+			this.#entries.delete(connection);
+			onCut(refusal);
+			connection.cut();
+		}
+	}
+
+	stop(): void {
+		this.#timer?.cancel();
+		this.#entries.clear();
+	}
+
+	#expect(atMs: number): void {
+		if (this.#timer !== undefined && atMs >= this.#nextMs) return;
+		this.#nextMs = atMs;
+		this.#timer?.cancel();
+		const { clock } = this.#options;
+		this.#timer = clock.setTimer(Math.min(LOOK_MS, Math.max(1, atMs - clock.wallMs())), () => this.#look());
+	}
+
+	#look(): void {
+		this.#timer = undefined;
+		const nowMs = this.#options.clock.wallMs();
+		let nextMs = Number.POSITIVE_INFINITY;
+		for (const [connection, entry] of [...this.#entries]) {
+			if (nowMs >= entry.endsAtMs) {
+				this.#entries.delete(connection);
+				connection.cut();
+				continue;
+			}
+			if (nowMs >= entry.retireAtMs && !entry.retired) {
+				entry.retired = true;
+				connection.retire();
+			}
+			if (this.#entries.has(connection)) nextMs = Math.min(nextMs, entry.retired ? entry.endsAtMs : entry.retireAtMs);
+		}
+		if (nextMs !== Number.POSITIVE_INFINITY) this.#expect(nextMs);
+	}
+}
