@@ -2,22 +2,18 @@
  * A development authority and certificates of services from it, in this folder: npm run certs -- payments orders
  * Root and intermediate are made once and used again; without names it makes them only. Not for production: the root's key lies beside.
  */
-import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { writeSecretFile } from "../src/cli/secret-file.ts";
 import { systemClock } from "../src/core/clock.ts";
 import { codeOf, messageOf } from "../src/core/errors.ts";
-import { isSignatureOf } from "../src/identity/algorithms.ts";
+import { writePublicFile, writeSecretFile } from "../src/core/secret-file.ts";
+import { AUTHORITY_FILES, type AuthorityDir, existingAuthorityFiles, readAuthorityDir, writeAuthorityDir } from "../src/identity/authority-dir.ts";
 import { createRequest, privateKeyPem } from "../src/identity/certificate-request.ts";
-import { createIntermediateAuthority, createRootAuthority, issueCertificate } from "../src/identity/issue.ts";
-import { type Authority, authorityOf, chainPem, type KeyedChain, readKeyedChain } from "../src/identity/keyed-chain.ts";
+import { issueCertificate } from "../src/identity/issue.ts";
+import { chainPem, type KeyedChain } from "../src/identity/keyed-chain.ts";
+import { createAuthority } from "../src/identity/new-authority.ts";
 import { SPIFFE_ID_FAULTS, spiffeIdOf, trustDomainFault } from "../src/identity/spiffe-id.ts";
-
-const DAY_MS = 24 * 3_600_000;
-const ROOT_LIFETIME_MS = 10 * 365 * DAY_MS;
-const INTERMEDIATE_LIFETIME_MS = 365 * DAY_MS;
 
 const USAGE = `usage: npm run certs -- [--trust-domain mesh.local] [--out certs] [--hours 24] [SERVICE...]
 writes ca.pem (the root, for everybody), root.key, intermediate.pem, intermediate.key, and SERVICE.pem with SERVICE.key each
@@ -57,15 +53,9 @@ interface Options {
 async function main({ trustDomain, folder, lifetimeMs, services }: Options): Promise<void> {
 	const fault = trustDomainFault(trustDomain);
 	if (fault !== undefined) throw new Refused(`${trustDomain} is no trust domain: ${SPIFFE_ID_FAULTS[fault]}`);
-	await mkdir(folder, { recursive: true });
 	const nowMs = systemClock.wallMs();
-	const root = await kept(folder, "ca", "root", () => createRootAuthority({ trustDomain, lifetimeMs: ROOT_LIFETIME_MS, nowMs }));
-	const intermediate = await kept(folder, "intermediate", "intermediate", () =>
-		createIntermediateAuthority(root, { trustDomain, lifetimeMs: INTERMEDIATE_LIFETIME_MS, nowMs }),
-	);
-	if (!root.certificate.names.uris.includes(`spiffe://${trustDomain}`)) throw new Refused(`the authority in ${folder} is not of ${trustDomain}`);
-	if (!isSignatureOf(intermediate.certificate, root.certificate.key))
-		throw new Refused(`intermediate.pem in ${folder} is not signed by ca.pem: delete it`);
+	const { trustDomain: kept, intermediate } = await authorityIn(folder, { trustDomain, nowMs });
+	if (kept !== trustDomain) throw new Refused(`the authority in ${folder} is not of ${trustDomain}`);
 	for (const service of services) {
 		const reading = spiffeIdOf(trustDomain, service);
 		// A file is named after it.
@@ -73,36 +63,25 @@ async function main({ trustDomain, folder, lifetimeMs, services }: Options): Pro
 		const { key, request } = createRequest(reading.id);
 		const issued = await issueCertificate(intermediate, { request, id: reading.id, dnsNames: [service, "localhost"], lifetimeMs, nowMs });
 		if (!issued.ok) throw new Refused(issued.words);
-		await write(folder, service, service, { chain: issued.chain, key });
+		await write(folder, service, { chain: issued.chain, key });
 	}
 }
 
 /** What an earlier run has left, else a new one. */
-async function kept(folder: string, name: string, keyName: string, create: () => Promise<Authority>): Promise<Authority> {
-	const [chain, key] = await Promise.all([textOf(join(folder, `${name}.pem`)), textOf(join(folder, `${keyName}.key`))]);
-	if (chain === undefined || key === undefined) {
-		const made = await create();
-		await write(folder, name, keyName, { chain: [made.certificate], key: made.key });
-		return made;
+async function authorityIn(folder: string, options: { trustDomain: string; nowMs: number }): Promise<AuthorityDir> {
+	const there = await existingAuthorityFiles(folder);
+	if (!there.includes(join(folder, AUTHORITY_FILES.roots)) && !there.includes(join(folder, AUTHORITY_FILES.intermediate))) {
+		const written = await writeAuthorityDir(folder, await createAuthority(options));
+		process.stdout.write(`${written.join("\n")}\n`);
 	}
-	const reading = readKeyedChain(chain, key);
-	const authority = reading.ok ? authorityOf(reading.keyed) : reading;
-	if (!authority.ok) throw new Refused(`${join(folder, name)}.pem cannot be used: ${authority.fault}`);
-	return authority.authority;
+	const reading = await readAuthorityDir(folder);
+	if (!reading.ok) throw new Refused(reading.fault);
+	return reading.dir;
 }
 
-async function write(folder: string, name: string, keyName: string, { chain, key }: KeyedChain): Promise<void> {
-	const [chainPath, keyPath] = [join(folder, `${name}.pem`), join(folder, `${keyName}.key`)];
+async function write(folder: string, service: string, { chain, key }: KeyedChain): Promise<void> {
+	const [chainPath, keyPath] = [join(folder, `${service}.pem`), join(folder, `${service}.key`)];
 	await writeSecretFile(keyPath, privateKeyPem(key));
-	await writeFile(chainPath, chainPem(chain));
+	await writePublicFile(chainPath, chainPem(chain));
 	process.stdout.write(`${chainPath}\n${keyPath}\n`);
-}
-
-async function textOf(path: string): Promise<string | undefined> {
-	try {
-		return await readFile(path, "utf8");
-	} catch (thrown) {
-		if (codeOf(thrown) !== "ENOENT") throw thrown;
-		return undefined;
-	}
 }

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { writeSecretFile } from "../../src/cli/secret-file.ts";
+import { writeSecretFile } from "../../src/core/secret-file.ts";
 import { readKeyedChain } from "../../src/identity/keyed-chain.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -85,7 +85,9 @@ test("what cannot be right is refused in one line, and nothing of it is written"
 	rmSync(join(folder, "ca.pem"));
 	const { status, stderr } = run(folder, "payments");
 	assert.equal(status, 1);
-	assert.match(stderr, /is not signed by ca\.pem: delete it/);
+	assert.match(stderr, /there is no .*ca\.pem/);
+	writeFileSync(join(folder, "ca.pem"), text(folder, "intermediate.pem"));
+	assert.match(run(folder, "payments").stderr, /is not signed by ca\.pem: delete it/);
 	writeFileSync(join(folder, "intermediate.key"), text(folder, "root.key"));
 	assert.match(run(folder, "payments").stderr, /cannot be used: the private key does not belong/);
 });
