@@ -71,9 +71,18 @@ const GISTS: Gists = {
 	"nexus.mesh.fault.injected": (d) => `${d.fault} (${d.kind}) x${d.count} to ${d.upstream} at ${d.endpoints.join(", ")}`,
 	"nexus.chaos.inject.failure": (d) =>
 		`${d.fault} ${d.change}: ${d.kind} of ${d.percent} % to ${d.upstream}${d.expiresAt === "" ? "" : `, until ${d.expiresAt}`}`,
+	"nexus.mesh.mtls.failure": (d) => {
+		const who = [d.peer, d.address].filter((part) => part !== "").join(" at ");
+		return `${d.kind === "cut" ? "cut" : d.name} ${d.reason} x${d.count}${who === "" ? "" : `, ${who}`}: ${d.words}`;
+	},
 	"nexus.circuit_breaker.tripped": (d) => `${breaker(d)} open for ${seconds(d.openForMs)}: ${d.cause}${where(d.policy)}`,
 	"nexus.circuit_breaker.half_open": (d) => `${breaker(d)} half-open: ${d.cause}`,
 	"nexus.circuit_breaker.reset": (d) => `${breaker(d)} closed: ${d.cause}`,
+	"nexus.mesh.certificate.rotated": (d) => `${d.identity}: serial ${d.newSerial} for ${d.oldSerial}, until ${d.notAfter}`,
+	"nexus.mesh.certificate.expiring": (d) => {
+		const state = d.expired ? "has ended" : `ends in ${seconds(d.leftMs)}`;
+		return `${d.identity}: serial ${d.serial} ${state}, ${d.failures} renewals failed${d.lastError === "" ? "" : `: ${d.lastError}`}`;
+	},
 	"nexus.mesh.policy.applied": (d) =>
 		`version ${d.version} (${d.hash}) ${Object.entries(d.changed)
 			.filter(([, names]) => names.length > 0)

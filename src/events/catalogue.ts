@@ -86,9 +86,64 @@ export interface NexusEventData {
 		/** ISO 8601; empty where it holds until the policy changes. */
 		readonly expiresAt: string;
 	};
+	/** A rollup: per window, direction, listener or upstream, reason and peer. Text is "" where it is not known. */
+	"nexus.mesh.mtls.failure": {
+		readonly windowMs: number;
+		/** In this window. */
+		readonly count: number;
+		/** A connection that was not made or not let in; or one that stood, and was cut because its peer is not trusted any more. */
+		readonly kind: "connection" | "cut";
+		/** Empty for cuts. */
+		readonly direction: "inbound" | "outbound" | "";
+		/** `inbound`, or the upstream; empty for cuts. */
+		readonly name: string;
+		/** See reasons.md; `others` for what was beyond 32 different failures in one window. */
+		readonly reason: string;
+		readonly words: string;
+		readonly hint: string;
+		readonly endedBy: "us" | "peer" | "neither";
+		/** Of the last one: `host:port` of the endpoint, or the address of the caller. */
+		readonly address: string;
+		/** SPIFFE IDs: ours, the one that was meant, and the one that the peer claims, which nothing has proven. */
+		readonly self: string;
+		readonly expected: string;
+		readonly peer: string;
+		/** Of the certificate at fault. */
+		readonly role: "leaf" | "intermediate" | "root" | "";
+		readonly subject: string;
+		readonly issuer: string;
+		readonly serial: string;
+		/** ISO 8601. */
+		readonly notBefore: string;
+		readonly notAfter: string;
+	};
 	"nexus.circuit_breaker.tripped": BreakerData & { readonly openForMs: number };
 	"nexus.circuit_breaker.half_open": BreakerData;
 	"nexus.circuit_breaker.reset": BreakerData;
+	"nexus.mesh.certificate.rotated": {
+		/** SPIFFE ID. */
+		readonly identity: string;
+		/** Hexadecimal. */
+		readonly oldSerial: string;
+		readonly newSerial: string;
+		readonly issuer: string;
+		/** ISO 8601, of the new one. */
+		readonly notAfter: string;
+	};
+	"nexus.mesh.certificate.expiring": {
+		/** SPIFFE ID. */
+		readonly identity: string;
+		/** Hexadecimal. */
+		readonly serial: string;
+		/** ISO 8601. */
+		readonly notAfter: string;
+		/** Until then; 0 where it has ended. */
+		readonly leftMs: number;
+		readonly expired: boolean;
+		/** Renewals in a row that have failed, and what the last one said; empty where none has been tried. */
+		readonly failures: number;
+		readonly lastError: string;
+	};
 	"nexus.mesh.policy.applied": {
 		readonly version: number;
 		readonly hash: string;
@@ -165,9 +220,12 @@ export const NEXUS_EVENTS: { readonly [T in NexusEventType]: NexusEventSpec } = 
 	"nexus.mesh.rate_limit.exceeded": spec(5, "Requests were over a rate limit; one event a window and limit."),
 	"nexus.mesh.fault.injected": spec(5, "Requests met a fault that was injected on purpose; one event a window and fault."),
 	"nexus.chaos.inject.failure": spec(7, "A fault was put on a sidecar, replaced, taken away, or has expired."),
+	"nexus.mesh.mtls.failure": spec(8, "Connections over TLS were not made, not let in, or cut; one event a window, reason and peer."),
 	"nexus.circuit_breaker.tripped": spec(9, "A circuit breaker has opened."),
 	"nexus.circuit_breaker.half_open": spec(6, "An open circuit breaker lets probes through."),
 	"nexus.circuit_breaker.reset": spec(7, "A circuit breaker has closed again."),
+	"nexus.mesh.certificate.rotated": spec(3, "A sidecar shows a new certificate."),
+	"nexus.mesh.certificate.expiring": spec(9, "A certificate ends soon, or has ended, and could not be renewed."),
 	"nexus.mesh.policy.applied": spec(4, "A sidecar runs a new policy."),
 	"nexus.mesh.policy.rejected": spec(8, "A changed policy is wrong; the sidecar keeps the last good one."),
 });
