@@ -115,8 +115,8 @@ function sort(members: readonly EventMember[]): { events: NewEvent[]; rejected: 
 	for (let index = 0; index < members.length; index++) {
 		const member = members[index] as EventMember;
 		if (member.ok) {
-			const { source, id, type, subject, priority } = member.event;
-			events.push({ source, id, type, subject, priority, start: member.start, end: member.end });
+			const { source, id, type, subject, priority, partitionkey } = member.event;
+			events.push({ source, id, type, subject, priority, partitionKey: partitionkey, start: member.start, end: member.end });
 		} else rejected.push({ index, reason: member.reason });
 	}
 	return { events, rejected };
@@ -138,6 +138,8 @@ function failureProblem({ failure, detail }: AppendOutcome & { ok: false }): Pro
 			return { status: 507, title: "The disk of the event log is full.", detail, reason: "log_full", hint: "Nothing of this request was kept." };
 		case "io":
 			return { status: 500, title: "The disk of the event log failed.", detail, reason: "log_failed", hint: "Send the events again." };
+		case "unavailable":
+			return { status: 503, title: "The event log cannot be reached.", detail, reason: "log_unavailable", hint: "Send the events again." };
 		case "closed":
 			return { status: 503, title: "Nexus is shutting down.", reason: "draining" };
 		default:

@@ -22,11 +22,12 @@ export interface TestEvent {
 	readonly source?: string;
 	readonly type?: string;
 	readonly subject?: string;
+	readonly partitionkey?: string;
 	readonly data?: unknown;
 }
 
-export function eventJson({ id, source = "/s", type = "t", subject, data }: TestEvent): string {
-	return JSON.stringify({ specversion: "1.0", id, source, type, subject, data });
+export function eventJson({ id, source = "/s", type = "t", subject, partitionkey, data }: TestEvent): string {
+	return JSON.stringify({ specversion: "1.0", id, source, type, subject, partitionkey, data });
 }
 
 export function batchOf(events: readonly TestEvent[]): AppendBatch {
@@ -34,7 +35,8 @@ export function batchOf(events: readonly TestEvent[]): AppendBatch {
 	let start = 0;
 	const members = events.map((event, i): NewEvent => {
 		const end = start + (parts[i] as Buffer).length;
-		const member = { source: event.source ?? "/s", id: event.id, type: event.type ?? "t", subject: event.subject, priority: undefined, start, end };
+		const { source = "/s", id, type = "t", subject, partitionkey } = event;
+		const member = { source, id, type, subject, partitionKey: partitionkey, priority: undefined, start, end };
 		start = end;
 		return member;
 	});

@@ -3,16 +3,17 @@ import type { Clock } from "../../core/clock.ts";
 import { codeOf, messageOf } from "../../core/errors.ts";
 import { IdSource } from "../../core/ids.ts";
 import type { Logger } from "../../core/log.ts";
+import { BACKENDS } from "./capabilities.ts";
 import { DEDUPE_WINDOW_EVENTS, type DedupeWindow } from "./dedupe-window.ts";
 import { lockDirectory } from "./directory-lock.ts";
-import type { AppendBatch, AppendOutcome, EventLog, LogStats, NewEvent, ReadQuery, ReadResult } from "./event-log.ts";
+import type { AppendBatch, AppendOutcome, EventLog, LogStats, NewEvent, ReadQuery, ReadResult, RetentionLimits } from "./event-log.ts";
 import { Group, type GroupBuffers, type GroupResult, newGroupBuffers } from "./group.ts";
+import { Housekeeping } from "./housekeeping.ts";
 import { HASH_KEY_BYTES, KeyedHash } from "./keyed-hash.ts";
 import { EXTENT_BYTES, RETENTION_AGE_MS, RETENTION_BYTES, SEGMENT_BYTES } from "./limits.ts";
 import { LogReader } from "./log-reader.ts";
 import { recoverWindow } from "./recovered-window.ts";
 import { type RecoveryNote, recoverSegments } from "./recovery.ts";
-import { type RetentionLimits, removeExpired } from "./retention.ts";
 import { makeDirectory, type Segment } from "./segment.ts";
 import { SegmentWriter } from "./segment-writer.ts";
 
@@ -31,7 +32,6 @@ export interface EmbeddedLogOptions {
 const RETENTION: RetentionLimits = Object.freeze({ bytesMax: RETENTION_BYTES, ageMsMax: RETENTION_AGE_MS });
 // Only whole segments go, so a quiet log begins a new one often enough that age is kept to a seventh.
 const SEGMENTS_PER_AGE = 7;
-const RETENTION_CHECK_MS = 60_000;
 // Memory of groups that is kept for the next ones: one being written, one being filled.
 const SPARE_BUFFERS_MAX = 2;
 // More damage than this is a dead disk, not a list.
@@ -52,10 +52,11 @@ export function openEmbeddedLog(options: EmbeddedLogOptions): { log: EventLog; r
 }
 
 class EmbeddedLog implements EventLog {
+	readonly capabilities = BACKENDS.embedded;
 	readonly #options: EmbeddedLogOptions;
 	readonly #segments: Segment[];
 	readonly #unlock: () => void;
-	readonly #retention: RetentionLimits;
+	readonly #housekeeping: Housekeeping;
 	readonly #writer: SegmentWriter;
 	readonly #reader: LogReader;
 	readonly #window: DedupeWindow;
@@ -72,7 +73,6 @@ class EmbeddedLog implements EventLog {
 	#committing: Promise<void> | undefined;
 	#closing: Promise<void> | undefined;
 	#isFailing = false;
-	#retentionTimer: { cancel(): void } | undefined;
 	readonly #counts = { commits: 0, appended: 0, duplicates: 0, failures: 0 };
 
 	constructor(options: EmbeddedLogOptions, segments: Segment[], unlock: () => void) {
@@ -83,19 +83,18 @@ class EmbeddedLog implements EventLog {
 		this.#segments = segments;
 		this.#unlock = unlock;
 		this.#hash = new KeyedHash(hashKey);
-		this.#retention = retention;
 		const segmentAgeMs = retention.ageMsMax / SEGMENTS_PER_AGE;
 		this.#writer = new SegmentWriter({ dir, segments, hashKey, segmentBytes, segmentAgeMs, extentBytes, clock, ids, log, beforeSync });
 		this.#reader = new LogReader({ segments, subjectHash: (subject) => this.#subjectHash(subject), onDamage: (place) => this.#noteDamage(place) });
 		this.#durableSequence = segments.at(-1)?.lastSequence ?? 0;
 		this.#nextSequence = this.#durableSequence + 1;
 		this.#window = recoverWindow(segments, options.dedupeWindowEvents ?? DEDUPE_WINDOW_EVENTS);
-		this.#scheduleRetention();
+		this.#housekeeping = new Housekeeping({ dir, segments, limits: retention, clock, log });
 	}
 
 	append(batch: AppendBatch): Promise<AppendOutcome> {
 		if (this.#closing !== undefined) return Promise.resolve(CLOSED);
-		const progress: Progress = { accepted: 0, duplicates: 0, sequence: 0, group: undefined };
+		const progress: Progress = { accepted: 0, duplicates: 0, sequence: 0, group: undefined, receivedAtMs: batch.receivedAtMs };
 		const suspects: NewEvent[] = [];
 		for (const event of batch.events) {
 			this.#hash.hash(event.source, event.id);
@@ -114,6 +113,10 @@ class EmbeddedLog implements EventLog {
 		return () => void this.#listeners.delete(listener);
 	}
 
+	truncate(limits: RetentionLimits): Promise<void> {
+		return this.#housekeeping.apply(limits);
+	}
+
 	stats(): LogStats {
 		return {
 			...this.#counts,
@@ -129,7 +132,7 @@ class EmbeddedLog implements EventLog {
 
 	close(): Promise<void> {
 		this.#closing ??= (async () => {
-			this.#retentionTimer?.cancel();
+			await this.#housekeeping.close();
 			while (this.#committing !== undefined) await this.#committing;
 			// So that the next start walks no blocks.
 			this.#segments.at(-1)?.finishExtent();
@@ -144,8 +147,8 @@ class EmbeddedLog implements EventLog {
 		const { hi, lo } = this.#hash;
 		const subjectHash = event.subject === undefined ? 0 : this.#subjectHash(event.subject);
 		let group = this.#waiting.at(-1);
-		if (group === undefined || group.isFull) {
-			group = new Group(this.#nextSequence, this.#spare.pop() ?? newGroupBuffers());
+		if (group === undefined || group.isFull || group.receivedAtMs !== progress.receivedAtMs) {
+			group = new Group(this.#nextSequence, this.#spare.pop() ?? newGroupBuffers(), progress.receivedAtMs);
 			this.#waiting.push(group);
 			this.#committing ??= this.#commitAll();
 		}
@@ -272,18 +275,6 @@ class EmbeddedLog implements EventLog {
 		this.#damage.add(key);
 		this.#options.log.error("a block of the log is damaged on disk; its events cannot be read", place);
 	}
-
-	#scheduleRetention(): void {
-		const { dir, clock, log } = this.#options;
-		this.#retentionTimer = clock.setTimer(RETENTION_CHECK_MS, () => {
-			try {
-				removeExpired(dir, this.#segments, this.#retention, clock.wallMs());
-			} catch (thrown) {
-				log.warn("an expired segment could not be removed; trying again later", { error: messageOf(thrown) });
-			}
-			this.#scheduleRetention();
-		});
-	}
 }
 
 /** What has become of one batch so far. */
@@ -293,6 +284,8 @@ interface Progress {
 	sequence: number;
 	/** The last group that the batch must wait for. */
 	group: Group | undefined;
+	/** Undefined: now. A block has one time, so a group takes batches of the same time only. */
+	readonly receivedAtMs: number | undefined;
 }
 
 const CLOSED: AppendOutcome = Object.freeze({ ok: false, failure: "closed", detail: "the log is closing" });

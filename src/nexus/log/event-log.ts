@@ -1,7 +1,7 @@
-/** What Nexus asks of a log, whatever keeps it: append with durability, read in order with filters, hear of commits. */
+/** What Nexus asks of a log, whatever keeps it: append with durability, read in order with filters, hear of commits, forget by policy. */
+import type { Durability, LogCapabilities } from "./capabilities.ts";
 
-/** What an acknowledgement promises: the process, the operating system, a disk, or a majority of disks holds the event. */
-export type Durability = "memory" | "os" | "disk" | "quorum";
+export type { Durability } from "./capabilities.ts";
 
 /** One checked event to append; `start` and `end` bound its JSON in the bytes of its batch. */
 export interface NewEvent {
@@ -11,6 +11,8 @@ export interface NewEvent {
 	readonly subject: string | undefined;
 	/** 0 to 9; undefined where the event names none. */
 	readonly priority: number | undefined;
+	/** Events with the same key stay in order; brokers get it as the key of their record. */
+	readonly partitionKey?: string | undefined;
 	readonly start: number;
 	readonly end: number;
 }
@@ -19,6 +21,8 @@ export interface AppendBatch {
 	/** The sender's bytes; not changed and not kept after `append` has returned its promise and taken its copy. */
 	readonly bytes: Buffer;
 	readonly events: readonly NewEvent[];
+	/** Only for events that another log has received before; kept where the log's capability "keeps times" says so. Default: now. */
+	readonly receivedAtMs?: number;
 }
 
 export type AppendOutcome =
@@ -33,8 +37,11 @@ export type AppendOutcome =
 	  }
 	| { readonly ok: false; readonly failure: AppendFailure; readonly detail: string };
 
-/** `full`: no space left. `io`: the disk failed. `closed`: the log is closing. In each case nothing new of the batch is acknowledged. */
-export type AppendFailure = "full" | "io" | "closed";
+/**
+ * `full`: no space left. `io`: the disk failed. `closed`: the log is closing. `unavailable`: the broker is away, or did not answer in time. In
+ * each case nothing new of the batch is acknowledged; sent again, what had been kept is recognised as a duplicate.
+ */
+export type AppendFailure = "full" | "io" | "closed" | "unavailable";
 
 export interface EventFilter {
 	/** Exact, or with `*` for any run of characters. */
@@ -70,11 +77,33 @@ export interface ReadResult {
 	readonly damaged: readonly { readonly first: number; readonly last: number }[];
 }
 
+/** What a log may keep at most; the oldest goes first. */
+export interface RetentionLimits {
+	readonly bytesMax: number;
+	/** Since receipt. */
+	readonly ageMsMax: number;
+	readonly eventsMax?: number;
+	/** Narrower limits of some types; the first pattern that fits an event counts. */
+	readonly types?: readonly TypeRetention[];
+}
+
+export interface TypeRetention {
+	/** Exact, or with `*` for any run of characters. */
+	readonly type: string;
+	readonly ageMsMax?: number;
+	/** The newest so many events of the types that fit are kept. */
+	readonly eventsMax?: number;
+	/** Of events with the same type and key (`partitionkey`, else `subject`) only the newest is kept; events without a key are. */
+	readonly lastPerKey?: boolean;
+}
+
 export interface LogStats {
+	/** Oldest sequence that is kept. */
 	readonly firstSequence: number;
 	/** 0 while the log is empty. */
 	readonly lastSequence: number;
 	readonly bytes: number;
+	/** Files of the log; 0 where it has none of its own. */
 	readonly segments: number;
 	/** True since the last commit failed: appends are refused until one succeeds. */
 	readonly isFailing: boolean;
@@ -89,10 +118,14 @@ export interface LogStats {
 }
 
 export interface EventLog {
+	/** What it can do and what its acknowledgements mean, as it is configured. */
+	readonly capabilities: LogCapabilities;
 	append(batch: AppendBatch): Promise<AppendOutcome>;
 	read(query: ReadQuery): Promise<ReadResult>;
-	/** Calls after each commit, when its events can be read. Returns how to stop that. */
+	/** Calls after each commit, by whichever node, when its events can be read. Returns how to stop that. */
 	onCommit(listener: () => void): () => void;
+	/** Forgets what is beyond the limits, now; whole units of the log's own size at a time. Rejects with what the disk or broker says. */
+	truncate(limits: RetentionLimits): Promise<void>;
 	stats(): LogStats;
 	/** Commits what is staged, then lets go of everything. Later appends are `closed`. */
 	close(): Promise<void>;

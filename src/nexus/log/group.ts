@@ -24,6 +24,8 @@ export function newGroupBuffers(): GroupBuffers {
 export class Group {
 	readonly firstSequence: number;
 	readonly buffers: GroupBuffers;
+	/** Undefined: the time of the commit. */
+	readonly receivedAtMs: number | undefined;
 	readonly ids: string[] = [];
 	readonly types: string[] = [];
 	readonly sources: string[] = [];
@@ -34,8 +36,9 @@ export class Group {
 	readonly #typeIndex = new Map<string, number>();
 	readonly #sourceIndex = new Map<string, number>();
 
-	constructor(firstSequence: number, buffers: GroupBuffers) {
+	constructor(firstSequence: number, buffers: GroupBuffers, receivedAtMs: number | undefined) {
 		this.firstSequence = firstSequence;
+		this.receivedAtMs = receivedAtMs;
 		this.buffers = buffers;
 		const { promise, resolve } = Promise.withResolvers<GroupResult>();
 		this.done = promise;

@@ -19,3 +19,6 @@ export const SCAN_BYTES_MAX = 32 * 1024 * 1024;
 export const RETENTION_AGE_MS = 7 * 24 * 3600 * 1000;
 /** Ten million events of 400 bytes. */
 export const RETENTION_BYTES = 4 * 1024 * 1024 * 1024;
+
+/** Half a million events of 400 bytes: what a small machine can spare. */
+export const MEMORY_LOG_BYTES = 256 * 1024 * 1024;

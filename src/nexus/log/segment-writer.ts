@@ -45,7 +45,7 @@ export class SegmentWriter {
 			const written: { offset: number; head: BlockHead }[] = [];
 			let offset = segment.end;
 			for (const group of groups) {
-				const head = writeBlock(segment, offset, group, receivedAtMs);
+				const head = writeBlock(segment, offset, group, group.receivedAtMs ?? receivedAtMs);
 				written.push({ offset, head });
 				offset += head.headBytes + head.bodyBytes;
 			}

@@ -3,9 +3,19 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "../support.ts";
+import { logConformance } from "./conformance.ts";
 import { forgeHash } from "./forge.ts";
+
+logConformance("embedded", {
+	capabilities: BACKENDS.embedded,
+	async make(t) {
+		const dir = temporaryDir(t);
+		return { open: async () => openLog(t, dir, { segmentBytes: 3000, extentBytes: 1000 }).log };
+	},
+});
 
 test("appended events are numbered from 1, durable, and read back byte for byte in both orders", async (t) => {
 	const { log } = openLog(t, temporaryDir(t));

@@ -228,13 +228,17 @@ test("`*` in a pattern stands for any run of characters, anywhere", () => {
 	}
 });
 
-test("retention removes the oldest segments by size or age, never the one being written", () => {
-	const facts = (times: number[]) => times.map((maxTimeMs) => ({ bytes: 10, maxTimeMs }));
+test("retention removes the oldest segments by size, age or count, never the one being written", () => {
+	const facts = (times: number[]) => times.map((maxTimeMs) => ({ bytes: 10, events: 4, maxTimeMs }));
 	const limits = { bytesMax: 25, ageMsMax: 100 };
 	assert.equal(expiredSegments(facts([990, 991, 992]), limits, 1000), 1);
 	assert.equal(expiredSegments(facts([1, 2, 992]), { ...limits, bytesMax: 1000 }, 1000), 2);
 	assert.equal(expiredSegments(facts([1]), { bytesMax: 1, ageMsMax: 1 }, 1000), 0);
 	assert.equal(expiredSegments([], limits, 1000), 0);
+	// By count: what is left is never fewer than promised.
+	const generous = { bytesMax: 1e9, ageMsMax: 1e9 };
+	assert.equal(expiredSegments(facts([1, 2, 3]), { ...generous, eventsMax: 8 }, 1000), 1);
+	assert.equal(expiredSegments(facts([1, 2, 3]), { ...generous, eventsMax: 9 }, 1000), 0);
 });
 
 test("a cache loads once for all who ask, drops the least lately used, and keeps no failure", async () => {
