@@ -104,7 +104,7 @@ export interface NexusEventData {
 		readonly endedBy: "us" | "peer" | "neither";
 		/** Of the last one: `host:port` of the endpoint, or the address of the caller. */
 		readonly address: string;
-		/** SPIFFE IDs: ours, the one that was meant, and the one that the peer claims, which nothing has proven. */
+		/** SPIFFE IDs: ours, the one that was meant (a host name outside of the mesh), and the one that the peer claims, which nothing has proven. */
 		readonly self: string;
 		readonly expected: string;
 		readonly peer: string;

@@ -12,6 +12,7 @@ export interface MetricSpec {
 }
 
 const TRAFFIC = ["direction", "route", "upstream"] as const;
+const TLS = ["direction", "name"] as const;
 const ENDPOINT = ["upstream", "endpoint"] as const;
 
 export const METRICS = Object.freeze({
@@ -116,6 +117,31 @@ export const METRICS = Object.freeze({
 		labels: ["result"],
 		help: "OpenTelemetry spans: ended (given to the exporter) or dropped (exporter full or failing).",
 	},
+
+	nexus_tls_connections_total: {
+		type: "counter",
+		labels: [...TLS, "result"],
+		help: "Connections where TLS is possible: full (a whole handshake), resumed (an earlier session), plaintext (permissive) or failed.",
+	},
+	nexus_tls_failures_total: {
+		type: "counter",
+		labels: [...TLS, "reason"],
+		help: "Connections that were not made or not let in, by reason (see reasons.md).",
+	},
+	nexus_tls_connections_cut_total: {
+		type: "counter",
+		labels: ["reason"],
+		help: "Connections that stood and were cut because their peer is not trusted any more, by reason (see reasons.md).",
+	},
+	nexus_tls_handshakes_active: { type: "gauge", labels: [], help: "TLS handshakes of callers that have begun and not ended." },
+	nexus_tls_handshakes_waiting: { type: "gauge", labels: [], help: "Callers that wait for their turn to shake hands." },
+	nexus_certificate_not_after_seconds: {
+		type: "gauge",
+		labels: [],
+		help: "When the certificate that this sidecar shows ends, in seconds since 1970.",
+	},
+	nexus_certificate_renewals_total: { type: "counter", labels: ["result"], help: "Attempts to get a new certificate: renewed or failed." },
+	nexus_trust_bundle_version: { type: "gauge", labels: [], help: "Version of the trust bundle in use; grows with every change of whom is trusted." },
 
 	nexus_ready: { type: "gauge", labels: [], help: "1 where /readyz answers 200." },
 	nexus_policy_version: { type: "gauge", labels: [], help: "Version of the running policy; counts up with each one applied by this process." },

@@ -11,6 +11,7 @@ import { LOG_LEVELS } from "../../telemetry/log.ts";
 import { redact } from "../../telemetry/redact.ts";
 import { badQuery, isoTime } from "./answers.ts";
 import { faultEndpoints, listed } from "./fault-calls.ts";
+import { identityEndpoints } from "./identity-calls.ts";
 import { type Call, Router } from "./router.ts";
 import { Streams } from "./streams.ts";
 import { traceEndpoints } from "./trace-calls.ts";
@@ -46,6 +47,7 @@ export class AdminApi {
 				run: (c) => this.#config(c),
 			},
 			...upstreamEndpoints(view),
+			...identityEndpoints(view),
 			{
 				method: "GET",
 				path: "/explain",

@@ -2,6 +2,7 @@
 import type { LogLevel } from "../../core/log.ts";
 import type { CloudEvent } from "../../events/cloud-event.ts";
 import type { LimiterView } from "../../limits/limited.ts";
+import type { HandshakeStats } from "../../net/tls-handshakes.ts";
 import type { DecisionTrace } from "../../policy/decision-trace.ts";
 import type { PolicyFault } from "../../policy/fault.ts";
 import type { Snapshot } from "../../policy/snapshot.ts";
@@ -12,6 +13,8 @@ import type { EndpointHealth } from "../../upstream/endpoint.ts";
 import type { RetryCounts } from "../../upstream/guards.ts";
 import type { PoolStats } from "../../upstream/pool.ts";
 import type { FaultBook } from "../faults.ts";
+import type { IdentityStatus } from "../identity/identity-status.ts";
+import type { TlsReport } from "../telling/tls-events.ts";
 
 export interface Readiness {
 	readonly ready: boolean;
@@ -88,6 +91,14 @@ export type BreakerMode = "open" | "closed" | "auto";
 
 export type FaultsView = Pick<FaultBook, "list" | "put" | "remove" | "collect">;
 
+export interface TlsView {
+	readonly report: TlsReport;
+	/** Of callers. */
+	readonly handshakes: HandshakeStats;
+	/** Connections of others that came in plain text and are open. */
+	readonly plaintextOpen: number;
+}
+
 export type ReloadResult =
 	| { readonly kind: "applied"; readonly version: number; readonly hash: string }
 	| { readonly kind: "unchanged"; readonly version: number; readonly hash: string }
@@ -101,6 +112,9 @@ export interface AdminView {
 	/** Until `auto`. Without a key: every breaker of the upstream, those to come as well. */
 	forceBreaker(upstream: string, mode: BreakerMode, key?: string): "done" | "no_upstream" | "no_breaker";
 	limits(): readonly LimiterView[];
+	/** Undefined where the policy has no identity. */
+	identity?(): IdentityStatus | undefined;
+	tls?(): TlsView;
 	readonly faults: FaultsView;
 	/** Undefined from `subscribe`: there are as many taps as there may be. */
 	readonly tap: Pick<TapHub, "subscribe">;

@@ -49,6 +49,7 @@ export class IdentityKeeper {
 	#rotation: Rotation | undefined;
 	#reconsidering: Timer | undefined;
 	#lastFault: IdentityFault | undefined;
+	readonly #renewals = { renewed: 0, failed: 0 };
 	#stopped = false;
 
 	/** Throws where service and trust domain make no SPIFFE ID; policies are checked for that. */
@@ -90,6 +91,7 @@ export class IdentityKeeper {
 			bundle: this.#bundle,
 			phase: this.#rotation?.phase,
 			lastFault: this.#lastFault,
+			renewals: this.#renewals,
 			nowMs: this.#options.clock.wallMs(),
 		});
 	}
@@ -177,6 +179,7 @@ export class IdentityKeeper {
 		const facts = { identity: this.#self.uri, issuer: nameText(leaf.issuer), notAfter: iso(leaf.notAfterMs) };
 		if (old === undefined) log.info("this service has its certificate", { ...facts, serial: leaf.serial });
 		else {
+			this.#renewals.renewed++;
 			log.info("the certificate was renewed", { ...facts, oldSerial: old.serial, newSerial: leaf.serial });
 			feed.emit("nexus.mesh.certificate.rotated", { ...facts, oldSerial: old.serial, newSerial: leaf.serial }, this.#self.uri);
 		}
@@ -199,7 +202,9 @@ export class IdentityKeeper {
 	async #renew(rotation: Rotation): Promise<void> {
 		const fault = await this.#source?.renew();
 		// Where it has worked, the new certificate was followed by now.
-		if (rotation === this.#rotation && rotation.phase === "renewing") rotation.failed(fault?.words ?? this.#lastFault?.words ?? "");
+		if (rotation !== this.#rotation || rotation.phase !== "renewing") return;
+		this.#renewals.failed++;
+		rotation.failed(fault?.words ?? this.#lastFault?.words ?? "");
 	}
 
 	#warn({ leftMs, failures, lastError }: RotationWarning): void {

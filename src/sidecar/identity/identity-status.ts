@@ -37,6 +37,8 @@ export interface IdentityStatus {
 				readonly deniedIdentities: number;
 		  }
 		| undefined;
+	/** Of certificates, since the start; the first one is none. */
+	readonly renewals: { readonly renewed: number; readonly failed: number };
 	/** Connections that rest on a certificate of their peer. */
 	readonly connections: number;
 }
@@ -48,11 +50,12 @@ export interface IdentityParts {
 	readonly bundle: TrustBundle | undefined;
 	readonly phase: Rotation["phase"] | undefined;
 	readonly lastFault: IdentityFault | undefined;
+	readonly renewals: IdentityStatus["renewals"];
 	/** Wall time. */
 	readonly nowMs: number;
 }
 
-export function identityStatus({ source, self, identity, bundle, phase, lastFault, nowMs }: IdentityParts): IdentityStatus {
+export function identityStatus({ source, self, identity, bundle, phase, lastFault, renewals, nowMs }: IdentityParts): IdentityStatus {
 	const leaf = identity?.keyed.chain[0];
 	return {
 		identity: self.uri,
@@ -72,6 +75,7 @@ export function identityStatus({ source, self, identity, bundle, phase, lastFaul
 			deniedSerials: bundle.deniedSerials.length,
 			deniedIdentities: bundle.deniedIdentities.length,
 		},
+		renewals: { ...renewals },
 		connections: identity?.watched ?? 0,
 	};
 }
