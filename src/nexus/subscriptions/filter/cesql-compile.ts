@@ -1,0 +1,361 @@
+/**
+ * Turns the tree of a CESQL expression into closures, one per node. Errors are made here, once: evaluation only collects them. An operand that the
+ * event does not have makes its operator answer the zero value of its type (section 3.2); any other error leaves a value to go on with (3.3).
+ */
+import type { CloudEvent } from "../../../events/cloud-event.ts";
+import { attributeReader } from "./attributes.ts";
+import { type CesqlFunction, findFunction } from "./cesql-functions.ts";
+import { compileLike } from "./cesql-like.ts";
+import type { CesqlError, CesqlErrorKind, CesqlNode, CesqlType, CesqlValue, ComparisonOperator, MathOperator } from "./cesql-syntax.ts";
+import { toBoolean, toInteger, toText, typeOf, within, zeroOf } from "./cesql-values.ts";
+
+/** Undefined is a missing attribute that nothing has answered for yet; its error is in `errors`. */
+export type Evaluator = (event: CloudEvent, errors: CesqlError[]) => CesqlValue | undefined;
+
+type Node<Kind extends CesqlNode["kind"]> = Extract<CesqlNode, { kind: Kind }>;
+/** As `Evaluator`, cast to one type. */
+type Text = (event: CloudEvent, errors: CesqlError[]) => string | undefined;
+type Integer = (event: CloudEvent, errors: CesqlError[]) => number | undefined;
+type Truth = (event: CloudEvent, errors: CesqlError[]) => boolean | undefined;
+
+export function compileNode(node: CesqlNode): Evaluator {
+	switch (node.kind) {
+		case "literal": {
+			const { value } = node;
+			return () => value;
+		}
+		case "attribute":
+			return compileAttribute(node);
+		case "exists": {
+			const read = attributeReader(node.name);
+			return (event) => read(event) !== undefined;
+		}
+		case "not": {
+			const operand = truthOf(node.operand);
+			return (event, errors) => operand(event, errors) === false;
+		}
+		case "minus":
+			return compileMinus(node);
+		case "logic":
+			return compileLogic(node);
+		case "comparison":
+			return node.operator === "=" || node.operator === "!=" ? compileEquality(node) : compileOrder(node);
+		case "math":
+			return compileMath(node);
+		case "like": {
+			const operand = textOf(node.operand);
+			const matches = compileLike(node.pattern);
+			const { negated } = node;
+			return (event, errors) => {
+				const text = operand(event, errors);
+				return text !== undefined && matches(text) !== negated;
+			};
+		}
+		case "in":
+			return compileIn(node);
+		case "call":
+			return compileCall(node);
+	}
+}
+
+function compileAttribute({ name, at }: Node<"attribute">): Evaluator {
+	const read = attributeReader(name);
+	const error = errorOf("missingAttribute", at, `the event has no attribute ${name}`);
+	return (event, errors) => {
+		const value = read(event);
+		if (value === undefined) errors.push(error);
+		return value;
+	};
+}
+
+function compileMinus({ operand, at }: Node<"minus">): Evaluator {
+	const evaluate = integerOf(operand);
+	const error = beyond(at);
+	return (event, errors) => {
+		const value = evaluate(event, errors);
+		return value === undefined ? 0 : checked(-value, errors, error);
+	};
+}
+
+/** AND and OR stop at the left where that decides. */
+function compileLogic(node: Node<"logic">): Evaluator {
+	const left = truthOf(node.left);
+	const right = truthOf(node.right);
+	switch (node.operator) {
+		case "AND":
+			return (event, errors) => left(event, errors) === true && right(event, errors) === true;
+		case "OR":
+			return (event, errors) => {
+				const first = left(event, errors);
+				if (first === true) return true;
+				const second = right(event, errors);
+				return first !== undefined && second === true;
+			};
+		case "XOR":
+			return (event, errors) => {
+				const first = left(event, errors);
+				const second = right(event, errors);
+				return first !== undefined && second !== undefined && first !== second;
+			};
+	}
+}
+
+/** The right side decides what both are compared as (section 3.7). */
+function compileEquality(node: Node<"comparison">): Evaluator {
+	const negated = node.operator === "!=";
+	const type = staticType(node.right);
+	if (type === undefined) {
+		const left = compileNode(node.left);
+		const right = compileNode(node.right);
+		const error = castError(node.left);
+		return (event, errors) => {
+			const x = left(event, errors);
+			const y = right(event, errors);
+			return x !== undefined && y !== undefined && isEqual(x, y, errors, error) !== negated;
+		};
+	}
+	const left = castOf(node.left, type);
+	if (node.right.kind === "literal") {
+		const y = node.right.value;
+		return (event, errors) => {
+			const x = left(event, errors);
+			return x !== undefined && (x === y) !== negated;
+		};
+	}
+	const right = compileNode(node.right);
+	return (event, errors) => {
+		const x = left(event, errors);
+		const y = right(event, errors);
+		return x !== undefined && y !== undefined && (x === y) !== negated;
+	};
+}
+
+function compileOrder(node: Node<"comparison">): Evaluator {
+	const left = integerOf(node.left);
+	const right = integerOf(node.right);
+	const holds = order(node.operator);
+	return (event, errors) => {
+		const x = left(event, errors);
+		const y = right(event, errors);
+		return x !== undefined && y !== undefined && holds(x, y);
+	};
+}
+
+function order(operator: ComparisonOperator): (x: number, y: number) => boolean {
+	switch (operator) {
+		case "<":
+			return (x, y) => x < y;
+		case "<=":
+			return (x, y) => x <= y;
+		case ">":
+			return (x, y) => x > y;
+		default:
+			return (x, y) => x >= y;
+	}
+}
+
+function compileMath(node: Node<"math">): Evaluator {
+	const left = integerOf(node.left);
+	const right = integerOf(node.right);
+	const compute = arithmetic(node.operator);
+	const divides = node.operator === "/" || node.operator === "%";
+	const overflow = beyond(node.at);
+	const byZero = errorOf("math", node.at, "a division by zero");
+	return (event, errors) => {
+		const x = left(event, errors);
+		const y = right(event, errors);
+		if (x === undefined || y === undefined) return 0;
+		if (divides && y === 0) {
+			errors.push(byZero);
+			return 0;
+		}
+		return checked(compute(x, y), errors, overflow);
+	};
+}
+
+function arithmetic(operator: MathOperator): (x: number, y: number) => number {
+	switch (operator) {
+		case "+":
+			return (x, y) => x + y;
+		case "-":
+			return (x, y) => x - y;
+		case "*":
+			// Beyond 2^53 it is inexact, and far beyond 32 bits all the same.
+			return (x, y) => x * y;
+		case "/":
+			return (x, y) => Math.trunc(x / y);
+		case "%":
+			return (x, y) => x % y;
+	}
+}
+
+/** The left side decides, element by element, up to the first that is equal. */
+function compileIn(node: Node<"in">): Evaluator {
+	const operand = compileNode(node.operand);
+	const { negated } = node;
+	const texts = node.set.map((element) => (element.kind === "literal" && typeof element.value === "string" ? element.value : undefined));
+	const elements = node.set.map((element) => ({ evaluate: compileNode(element), error: castError(element) }));
+	const isSlow = texts.includes(undefined);
+	const set = new Set(texts);
+	return (event, errors) => {
+		const x = operand(event, errors);
+		if (x === undefined) return false;
+		if (!isSlow && typeof x === "string") return set.has(x) !== negated;
+		for (const { evaluate, error } of elements) {
+			const y = evaluate(event, errors);
+			if (y === undefined) return false;
+			if (isEqual(y, x, errors, error)) return !negated;
+		}
+		return negated;
+	};
+}
+
+function compileCall(node: Node<"call">): Evaluator {
+	const found = findFunction(node.name, node.args.length);
+	if (found === undefined) {
+		const error = unknownFunction(node);
+		return (_event, errors) => {
+			errors.push(error);
+			return false;
+		};
+	}
+	const args = node.args.map((arg, i) => castOf(arg, parameterType(found, i)));
+	const zero = zeroOf(found.returns);
+	return (event, errors) => {
+		const values: CesqlValue[] = [];
+		for (const arg of args) {
+			const value = arg(event, errors);
+			if (value === undefined) return zero;
+			values.push(value);
+		}
+		const result = found.apply(values);
+		if (typeof result !== "object") return result;
+		errors.push(errorOf(result.kind, node.at, `${node.name} ${result.message}`));
+		return result.value;
+	};
+}
+
+/** Names and numbers of arguments that no function has, in the order of the expression. */
+export function unknownFunctions(node: CesqlNode): CesqlError[] {
+	switch (node.kind) {
+		case "not":
+		case "minus":
+		case "like":
+			return unknownFunctions(node.operand);
+		case "logic":
+		case "comparison":
+		case "math":
+			return [...unknownFunctions(node.left), ...unknownFunctions(node.right)];
+		case "in":
+			return [node.operand, ...node.set].flatMap(unknownFunctions);
+		case "call":
+			return [...(findFunction(node.name, node.args.length) === undefined ? [unknownFunction(node)] : []), ...node.args.flatMap(unknownFunctions)];
+		default:
+			return [];
+	}
+}
+
+function unknownFunction({ name, args, at }: Node<"call">): CesqlError {
+	return errorOf(
+		"missingFunction",
+		at,
+		`there is no function ${name.slice(0, 64)} of ${args.length} ${args.length === 1 ? "argument" : "arguments"}`,
+	);
+}
+
+function parameterType({ parameters, rest }: CesqlFunction, i: number): CesqlType | "any" {
+	return parameters[i] ?? rest ?? "any";
+}
+
+/** Undefined for attributes: what they hold is known with the event. */
+function staticType(node: CesqlNode): CesqlType | undefined {
+	switch (node.kind) {
+		case "literal":
+			return typeOf(node.value);
+		case "attribute":
+			return undefined;
+		case "minus":
+		case "math":
+			return "integer";
+		case "call":
+			return findFunction(node.name, node.args.length)?.returns ?? "boolean";
+		default:
+			return "boolean";
+	}
+}
+
+function castOf(node: CesqlNode, type: CesqlType | "any"): Evaluator {
+	switch (type) {
+		case "string":
+			return textOf(node);
+		case "integer":
+			return integerOf(node);
+		case "boolean":
+			return truthOf(node);
+		case "any":
+			return compileNode(node);
+	}
+}
+
+function textOf(node: CesqlNode): Text {
+	const evaluate = compileNode(node);
+	return (event, errors) => {
+		const value = evaluate(event, errors);
+		return value === undefined ? undefined : toText(value);
+	};
+}
+
+function integerOf(node: CesqlNode): Integer {
+	const evaluate = compileNode(node);
+	const error = castError(node);
+	return (event, errors) => {
+		const value = evaluate(event, errors);
+		return value === undefined ? undefined : checked(toInteger(value), errors, error);
+	};
+}
+
+function truthOf(node: CesqlNode): Truth {
+	const evaluate = compileNode(node);
+	const error = castError(node);
+	return (event, errors) => {
+		const value = evaluate(event, errors);
+		if (typeof value === "boolean" || value === undefined) return value;
+		const truth = toBoolean(value);
+		if (truth === undefined) errors.push(error);
+		return truth ?? false;
+	};
+}
+
+/** `x` is cast to the type of `y`. */
+function isEqual(x: CesqlValue, y: CesqlValue, errors: CesqlError[], error: CesqlError): boolean {
+	switch (typeof y) {
+		case "string":
+			return toText(x) === y;
+		case "number":
+			return checked(toInteger(x), errors, error) === y;
+		default: {
+			const truth = toBoolean(x);
+			if (truth === undefined) errors.push(error);
+			return (truth ?? false) === y;
+		}
+	}
+}
+
+function checked(integer: number, errors: CesqlError[], error: CesqlError): number {
+	const value = within(integer);
+	if (!Number.isNaN(value)) return value;
+	errors.push(error);
+	return 0;
+}
+
+function castError({ at }: CesqlNode): CesqlError {
+	return errorOf("cast", at, "the value that begins here is not of the type that stands against it");
+}
+
+function beyond(at: number): CesqlError {
+	return errorOf("math", at, "the result is beyond 32 bits");
+}
+
+function errorOf(kind: CesqlErrorKind, at: number, message: string): CesqlError {
+	return Object.freeze({ kind, at, message });
+}
