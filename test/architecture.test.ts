@@ -22,6 +22,8 @@ const RULES: ArchitectureRules = {
 		["http1/head-parser.ts", "one resumable machine over one position in one buffer: its states share every variable"],
 		["sidecar/exchange/exchange.ts", "the state that both sides of an exchange share; what can be decided apart from it stands in files beside it"],
 		["upstream/try.ts", "one state machine: whatever a try has taken is given back on each of its ways out"],
+		["sidecar/sidecar.ts", "the composition root: what is put together here, and what it shows of itself, is one list"],
+		["upstream/http1-connection.ts", "one state machine of a connection's life, from the dial to the close"],
 		["sidecar/exchange/tries.ts", "one state machine: first, further and hedged tries share what is under way; each decision stands elsewhere"],
 		["sidecar/exchange/client-connection.ts", "one state machine: each of its events reads and writes the same state"],
 	]),

@@ -38,6 +38,8 @@ export const X_NEXUS_TRACE = 28;
 /** In an answer: who gave it has tried again in vain already. */
 export const X_NEXUS_RETRIED = 29;
 export const RETRY_AFTER = 30;
+/** In which a proxy says whose certificate its client has shown. */
+export const X_FORWARDED_CLIENT_CERT = 31;
 
 const NAMES: readonly (readonly [string, number])[] = [
 	["host", HOST],
@@ -67,6 +69,7 @@ const NAMES: readonly (readonly [string, number])[] = [
 	["x-nexus-trace", X_NEXUS_TRACE],
 	["x-nexus-retried", X_NEXUS_RETRIED],
 	["retry-after", RETRY_AFTER],
+	["x-forwarded-client-cert", X_FORWARDED_CLIENT_CERT],
 ];
 
 interface Known {
@@ -83,7 +86,7 @@ const NEXUS_PREFIX = Buffer.from("x-nexus-", "latin1");
 /** What a name is that differs from the known one only by `_` for `-`. */
 const ALIASES: Uint8Array = new Uint8Array(32);
 for (const id of [CONTENT_LENGTH, TRANSFER_ENCODING]) ALIASES[id] = FRAMING_ALIAS;
-for (const id of [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP]) ALIASES[id] = FORWARDED_ALIAS;
+for (const id of [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP, X_FORWARDED_CLIENT_CERT]) ALIASES[id] = FORWARDED_ALIAS;
 for (const id of [X_NEXUS_DEADLINE, X_NEXUS_ATTEMPT, X_NEXUS_TRACE, X_NEXUS_RETRIED]) ALIASES[id] = X_NEXUS;
 
 const DIFFERENT = 0;
@@ -162,6 +165,7 @@ export const NOT_NOMINABLE: Uint8Array = flags([
 	X_NEXUS_TRACE,
 	X_NEXUS_RETRIED,
 	RETRY_AFTER,
+	X_FORWARDED_CLIENT_CERT,
 ]);
 
 /** Further fields that must not stand in a trailer section: authentication, controls, content. RFC 9110 section 6.5.1. */

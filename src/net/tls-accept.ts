@@ -5,7 +5,8 @@
 import type { Socket } from "node:net";
 import type { DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { LoopMemory } from "./loop-memory.ts";
-import { Arrival, type ArrivalOwner, type FailedPeer, type ReadyStream, type TlsAcceptOptions, type TlsMode } from "./tls-arrival.ts";
+import type { ReadyStream } from "./ready-stream.ts";
+import { Arrival, type ArrivalOwner, type FailedPeer, type TlsAcceptOptions, type TlsMode } from "./tls-arrival.ts";
 import type { TlsFailure } from "./tls-cause.ts";
 import type { Handshakes } from "./tls-handshakes.ts";
 import { alpnList, type Refused, type Verified } from "./tls-peer.ts";
@@ -49,8 +50,7 @@ export class TlsAcceptor<V extends Verified, R extends Refused> implements Arriv
 	accept(accepted: Socket): void {
 		const arrival = new Arrival(accepted, this);
 		this.#open.add(arrival);
-		if (this.mode === "strict") arrival.shake();
-		else arrival.sniff();
+		arrival.sniff();
 	}
 
 	/** Ends what is not ready yet; streams that are belong to others. */
@@ -65,7 +65,7 @@ export class TlsAcceptor<V extends Verified, R extends Refused> implements Arriv
 		if (stream.peer === undefined) this.#plaintext++;
 		else this.#tls++;
 		if (resumed) this.#resumed++;
-		this.options.onReady(stream);
+		this.options.onReady(stream, resumed);
 	}
 
 	failed(failure: TlsFailure | R, peer: FailedPeer): void {

@@ -4,28 +4,17 @@ import type { TLSSocket } from "node:tls";
 import type { Deadline, DeadlineWheel } from "../core/deadline-wheel.ts";
 import { adopt, type ByteReader } from "./byte-socket.ts";
 import type { LoopMemory } from "./loop-memory.ts";
+import { HANDSHAKE_RECORD, type ReadyStream } from "./ready-stream.ts";
 import type { SecureContexts } from "./secure-contexts.ts";
 import { failureOf, type TlsFailure, tlsFailure } from "./tls-cause.ts";
 import type { Handshake, Handshakes } from "./tls-handshakes.ts";
 import { closeOnTlsErrors, type Refused, type ShownPeer, shownBy, type Verified } from "./tls-peer.ts";
 import { overAccepted, TlsStream } from "./tls-stream.ts";
 
-/** The first byte of every TLS connection: a handshake record (RFC 8446 5.1). No method of HTTP begins with it. */
-const HANDSHAKE_RECORD = 0x16;
-
 /** Who was refused may read the close in peace: what it had sent already would otherwise answer with a reset. */
 const LINGER_MS = 1000;
 
-export type TlsMode = "strict" | "permissive" | "off";
-
-/** A stream of bytes as `adopt` gives it, but that it reads already: name the reader at once, in `onReady`. */
-export interface ReadyStream<V extends Verified> {
-	readonly socket: Socket;
-	/** `undefined`: plain text, of which nobody knows where it comes from. */
-	readonly peer: V | undefined;
-	/** Once: who gets the bytes, first of all those that have come. */
-	readonly readTo: (reader: ByteReader) => void;
-}
+export type TlsMode = "strict" | "permissive";
 
 export interface FailedPeer {
 	readonly remoteAddress: string;
@@ -39,15 +28,16 @@ export interface TlsAcceptOptions<V extends Verified, R extends Refused> {
 	readonly alpn: readonly string[];
 	/** Covers the wait for a place, too. */
 	readonly handshakeTimeoutMs: number;
-	/** Where plain text is taken: how long a connection may be silent before it has said what it speaks. */
+	/** Where plain text is taken: how long a connection may be silent before it has said what it speaks. Else it is the handshake's limit. */
 	readonly firstByteTimeoutMs: number;
-	/** In mode `off`, what those are told in plain text who speak TLS, so that they see what they have met. */
-	readonly answerToTls: string;
+	/** In mode `strict`, what those are told in plain text who speak it, so that they see what they have met. */
+	readonly answerToPlaintext: string;
 	/** What a peer is told over TLS that `verify` has refused, for lack of an alert: Node cannot send one of ours. "" says nothing. */
 	readonly answerToRefused: (refusal: R) => string;
 	/** Runs inside the handshake: at once, and without closing anything. On a resumed session it checks again what may have changed. */
 	readonly verify: (shown: ShownPeer) => V | R;
-	readonly onReady: (stream: ReadyStream<V>) => void;
+	/** It reads already: name the reader at once. */
+	readonly onReady: (stream: ReadyStream<V>, resumed: boolean) => void;
 	/** Instead of `onReady`, once; the connection closes by itself. */
 	readonly onFailed: (failure: TlsFailure | R, peer: FailedPeer) => void;
 	/** A connection that never became ready is closed; once for each. */
@@ -98,7 +88,8 @@ export class Arrival<V extends Verified, R extends Refused> implements ByteReade
 
 	/** Looks at the first byte without taking it from whom it is for. */
 	sniff(): void {
-		this.#deadline.arm(this.#acceptor.options.firstByteTimeoutMs);
+		const { mode, options } = this.#acceptor;
+		this.#deadline.arm(mode === "strict" ? options.handshakeTimeoutMs : options.firstByteTimeoutMs);
 		const socket = adopt(this.#socket, this.#acceptor.shared, this);
 		this.#socket = socket;
 		socket.on("error", ignore); // a reset; `close` follows
@@ -119,19 +110,22 @@ export class Arrival<V extends Verified, R extends Refused> implements ByteReade
 	}
 
 	#tell(buffer: Buffer, from: number, to: number): void {
-		if (buffer[from] !== HANDSHAKE_RECORD) this.#plaintextReady(buffer, from, to);
-		else if (this.#acceptor.mode === "off") {
-			this.#fail(tlsFailure("tls_on_plaintext_port", "the caller speaks TLS to a port that takes plain text", "us"));
-			this.#socket.write(this.#acceptor.options.answerToTls, "latin1");
-			this.#closeInPeace();
-		} else {
+		if (buffer[from] !== HANDSHAKE_RECORD) this.#plaintext(buffer, from, to);
+		else {
 			this.#socket.pause();
 			this.#early = Buffer.from(buffer.subarray(from, to));
-			this.shake();
+			this.#shake();
 		}
 	}
 
-	#plaintextReady(buffer: Buffer, from: number, to: number): void {
+	#plaintext(buffer: Buffer, from: number, to: number): void {
+		const { mode, options } = this.#acceptor;
+		if (mode === "strict") {
+			this.#fail(tlsFailure("tls_plaintext_on_tls_port", "what came first is not TLS", "us"));
+			this.#socket.write(options.answerToPlaintext, "latin1");
+			this.#closeInPeace();
+			return;
+		}
 		this.#over();
 		const readTo = (reader: ByteReader): void => {
 			this.#reader = reader;
@@ -142,7 +136,7 @@ export class Arrival<V extends Verified, R extends Refused> implements ByteReade
 
 	// --- TLS
 
-	shake(): void {
+	#shake(): void {
 		this.#state = "waiting";
 		this.#deadline.arm(this.#acceptor.options.handshakeTimeoutMs);
 		this.#acceptor.handshakes.enter(this);

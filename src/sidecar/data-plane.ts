@@ -12,25 +12,33 @@ import { OutboundRouting, type Routed } from "../policy/outbound-routing.ts";
 import type { Address, InboundPolicy, ListenerLimits, OutboundPolicy, Place, Snapshot, UpstreamPolicy } from "../policy/snapshot.ts";
 import { Upstream, type UpstreamOptions } from "../upstream/upstream.ts";
 import type { Stack } from "./exchange/stack.ts";
+import type { MeshIdentity } from "./identity/mesh-identity.ts";
 import { InboundStack } from "./inbound/stack.ts";
 import { LimitPlaces } from "./limits/limit-places.ts";
 import { Passthrough } from "./outbound/passthrough.ts";
 import { type OutboundOptions, OutboundStack } from "./outbound/stack.ts";
 import { Port, type PortDeps } from "./port.ts";
 import { Targets } from "./targets.ts";
+import type { PlaneTls } from "./tls/plane-tls.ts";
 import { UpstreamSet, type UpstreamSetDeps } from "./upstream-set.ts";
 
-export interface DataPlaneDeps extends PortDeps, UpstreamSetDeps {
+export interface DataPlaneDeps extends PortDeps, Omit<UpstreamSetDeps, "encryptionOf"> {
 	readonly traffic: TrafficRegistry;
 	readonly limits: LimiterRegistry;
 	readonly ids: IdSource;
 	readonly isAdminPort: (port: number) => boolean;
+	/** Undefined where the policy has none. */
+	readonly identity: () => MeshIdentity | undefined;
 }
 
-/** A port that could not be bound. */
+/** What a policy asks for and the system does not give: a port, a file. */
 export interface BindFault {
 	readonly place: Place;
 	readonly message: string;
+	/** Of the key; `listen` where nothing is said. */
+	readonly path?: string;
+	/** About ports where nothing is said. */
+	readonly hint?: string;
 }
 
 interface LivePort {
@@ -60,10 +68,12 @@ export class DataPlane {
 	readonly #retired = new Set<Port>();
 	#application: Upstream | undefined;
 	#passthrough: Passthrough | undefined;
+	/** Until a policy speaks of TLS there is none. */
+	#tls: PlaneTls | undefined;
 
 	constructor(deps: DataPlaneDeps) {
 		this.#deps = deps;
-		this.upstreams = new UpstreamSet(deps);
+		this.upstreams = new UpstreamSet({ ...deps, encryptionOf: (policy) => this.#tls?.encryptionOf(policy) });
 		this.targets = new Targets({ ...deps, upstream: (name) => this.upstreams.get(name) });
 	}
 
@@ -84,6 +94,8 @@ export class DataPlane {
 
 	/** All or nothing: with faults, nothing has changed. */
 	async apply(next: Snapshot, diff: SnapshotDiff | undefined): Promise<readonly BindFault[]> {
+		const unusable = await this.#prepareTls(next);
+		if (unusable.length > 0) return unusable;
 		const limits = new LimitPlaces();
 		const wanted = this.#wantedPorts(next, limits);
 		const bound = new Map<string, LivePort>();
@@ -92,6 +104,8 @@ export class DataPlane {
 			const address = `${listen.host}:${listen.port}`;
 			if (this.#ports.get(name)?.address === address) continue;
 			const port = new Port(name, listen, stack, this.#deps);
+			// Before it listens: no connection may slip in as plain text.
+			if (name === INBOUND) port.setTls(this.#tls?.inbound(next));
 			try {
 				await port.start();
 				bound.set(name, { port, address, boundPort: port.port });
@@ -140,10 +154,18 @@ export class DataPlane {
 			const live = bound.get(name) ?? this.#ports.get(name);
 			if (live === undefined) continue;
 			live.port.setStack(stack);
+			if (name === INBOUND) live.port.setTls(this.#tls?.inbound(next));
 			ports.set(name, live);
 		}
 		for (const [name, { port }] of this.#ports) if (ports.get(name)?.port !== port) this.#retire(port, next.drainTimeoutMs);
 		this.#ports = ports;
+	}
+
+	async #prepareTls(next: Snapshot): Promise<readonly BindFault[]> {
+		const identity = this.#deps.identity();
+		const needed = identity !== undefined || [...next.upstreams.values()].some(({ tls }) => tls.kind !== "off");
+		if (needed && this.#tls === undefined) this.#tls = new (await import("./tls/plane-tls.ts")).PlaneTls(this.#deps.tlsObserver, identity);
+		return this.#tls?.prepare(next) ?? [];
 	}
 
 	#retire(port: Port, timeoutMs: number): void {
@@ -173,6 +195,7 @@ export class DataPlane {
 		this.#application = upstream;
 		return new InboundStack({
 			service: next.service,
+			self: this.#deps.identity()?.self.uri ?? "",
 			limits: inbound.limits,
 			trustedProxies: inbound.trustedProxies,
 			refused: traffic.counters("inbound", "", ""),

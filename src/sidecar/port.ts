@@ -1,44 +1,64 @@
 /** A listener together with the stack that its connections run: swapped on a reload, drained at the end. */
 import type { Socket } from "node:net";
-import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
+import type { VerifiedPeer } from "../identity/verify-chain.ts";
 import { Listener, type ListenerStats } from "../net/listener.ts";
 import type { LoopMemory } from "../net/loop-memory.ts";
+import { PlainStream } from "../net/plain-stream.ts";
+import type { ReadyStream } from "../net/ready-stream.ts";
+import type { TlsAcceptStats } from "../net/tls-accept.ts";
+import { tlsFailure } from "../net/tls-cause.ts";
+import type { Handshakes } from "../net/tls-handshakes.ts";
 import { addressText } from "../policy/address-text.ts";
 import type { Address } from "../policy/snapshot.ts";
 import { ClientConnection } from "./exchange/client-connection.ts";
 import { ClientContext } from "./exchange/client-context.ts";
-import type { Downstream, ExchangeDeps } from "./exchange/downstream.ts";
+import type { ExchangeDeps } from "./exchange/downstream.ts";
 import { localAnswer } from "./exchange/local-answer.ts";
 import type { Stack } from "./exchange/stack.ts";
+import type { TlsObserver, TlsPlace } from "./identity/tls-observer.ts";
+import type { Acceptor, AcceptorMaker } from "./tls/port-acceptor.ts";
 
 /** What all ports of one event loop share. */
 export interface PortDeps extends ExchangeDeps {
 	readonly shared: LoopMemory;
 	readonly log: Logger;
+	readonly handshakes: Handshakes;
+	readonly tlsObserver: TlsObserver;
 }
 
 export class Port {
 	readonly #listener: Listener;
 	readonly #context: ClientContext;
 	readonly #connections = new Set<ClientConnection>();
-	readonly #clock: Clock;
+	readonly #deps: PortDeps;
 	readonly #listen: Address & { kind: "tcp" };
+	/** Undefined: plain text alone. */
+	#tls: AcceptorMaker["tls"] | undefined;
+	#acceptor: Acceptor | undefined;
 	#drained: (() => void) | undefined;
 
 	constructor(name: string, listen: Address & { kind: "tcp" }, stack: Stack, deps: PortDeps) {
-		this.#clock = deps.clock;
+		this.#deps = deps;
 		this.#listen = listen;
 		this.#context = new ClientContext({
 			...deps,
 			stack,
-			onClosed: (connection) => this.#onClosed(connection),
+			onClosed: (connection) => this.#onClosed(connection as ClientConnection),
+			onTlsOnPlaintext: (address) =>
+				deps.tlsObserver.onFailed(
+					this.#place(address),
+					tlsFailure("tls_on_plaintext_port", "the caller speaks TLS to a port that takes plain text", "us"),
+				),
 		});
 		this.#listener = new Listener({
 			name,
 			listen,
 			connectionsMax: stack.limits.connectionsMax,
-			onConnection: (socket) => void this.#connections.add(new ClientConnection(socket, this.#context)),
+			onConnection: (socket) => {
+				if (this.#acceptor === undefined) this.#begin(new PlainStream(socket, deps.shared));
+				else this.#acceptor.accept(socket);
+			},
 			onRefused: (socket) => this.#refuse(socket),
 			onFault: (message) => deps.log.error("listener", { listener: name, error: message }),
 		});
@@ -80,10 +100,32 @@ export class Port {
 		this.#listener.setConnectionsMax(stack.limits.connectionsMax);
 	}
 
+	/** For the next connection; those that are open keep what they met. Undefined: plain text alone. */
+	setTls(maker: AcceptorMaker | undefined): void {
+		const before = this.#tls;
+		const tls = maker?.tls;
+		this.#tls = tls;
+		const goesOn = tls !== undefined && tls.minVersion === before?.minVersion && tls.identity === before.identity;
+		if (goesOn && this.#acceptor !== undefined) this.#acceptor.mode = tls.mode;
+		else {
+			this.#acceptor = maker?.make(this.#deps, {
+				place: (address) => this.#place(address),
+				onReady: (stream) => this.#begin(stream),
+				onGone: () => this.#listener.release(),
+			});
+		}
+	}
+
+	/** Counts of the acceptor that is in use; undefined in plain text. */
+	get tls(): { readonly mode: "strict" | "permissive"; readonly stats: TlsAcceptStats } | undefined {
+		return this.#acceptor && { mode: this.#acceptor.mode, stats: this.#acceptor.stats };
+	}
+
 	/** Accepts no more, closes idle connections, lets running answers end with `connection: close`. */
 	drain(): void {
 		this.#listener.stop();
 		this.#context.draining = true;
+		this.#acceptor?.destroy();
 		for (const connection of [...this.#connections]) connection.drain();
 	}
 
@@ -92,7 +134,7 @@ export class Port {
 		this.drain();
 		if (this.#connections.size > 0) {
 			await new Promise<void>((resolve) => {
-				const timer = this.#clock.setTimer(timeoutMs, resolve);
+				const timer = this.#deps.clock.setTimer(timeoutMs, resolve);
 				this.#drained = () => {
 					timer.cancel();
 					resolve();
@@ -100,12 +142,23 @@ export class Port {
 			});
 		}
 		const cut = this.inFlight;
-		for (const connection of [...this.#connections]) connection.destroy();
+		for (const connection of [...this.#connections]) connection.cut();
 		return cut;
 	}
 
-	#onClosed(connection: Downstream): void {
-		this.#connections.delete(connection as ClientConnection);
+	#begin(stream: ReadyStream<VerifiedPeer>): void {
+		const connection = new ClientConnection(stream, this.#context);
+		this.#connections.add(connection);
+		this.#tls?.identity.watchCaller(connection);
+	}
+
+	#place(address: string): TlsPlace {
+		return { direction: this.#context.stack.direction, name: this.name, address };
+	}
+
+	#onClosed(connection: ClientConnection): void {
+		this.#connections.delete(connection);
+		this.#tls?.identity.unwatch(connection);
 		this.#listener.release();
 		if (this.#connections.size === 0) this.#drained?.();
 	}

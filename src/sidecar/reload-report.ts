@@ -6,9 +6,9 @@ import type { BindFault } from "./data-plane.ts";
 
 /** Faults for settings that hold for the life of the process. */
 export function notReloadable(diff: SnapshotDiff, next: Snapshot): PolicyFault[] {
-	const fixed = diff.settings.filter((part) => part === "service" || part === "trustDomain" || part === "admin");
+	const fixed = diff.settings.filter((part) => part === "service" || part === "trustDomain" || part === "admin" || part === "identity");
 	return fixed.map((part) => ({
-		place: part === "admin" ? next.admin.place : { file: next.file, line: 1, column: 1 },
+		place: (part === "admin" || part === "identity" ? next[part]?.place : undefined) ?? { file: next.file, line: 1, column: 1 },
 		width: 1,
 		path: part,
 		message: `${part} cannot change while the sidecar runs`,
@@ -16,9 +16,10 @@ export function notReloadable(diff: SnapshotDiff, next: Snapshot): PolicyFault[]
 	}));
 }
 
-/** Ports that could not be bound, as faults of the policy that asks for them. */
+/** What could not be had, as faults of the policy that asks for it. */
 export function bindFaults(faults: readonly BindFault[]): PolicyFault[] {
-	return faults.map(({ place, message }) => ({ place, width: 1, path: "listen", message, hint: "choose another port, or stop what listens there" }));
+	const port = "choose another port, or stop what listens there";
+	return faults.map(({ place, message, path = "listen", hint = port }) => ({ place, width: 1, path, message, hint }));
 }
 
 /** Names by section that were added, changed or removed; sections without any are left out. */

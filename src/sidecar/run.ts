@@ -32,8 +32,9 @@ async function run(configFile: string, changes: FileChanges, stopped: StopSignal
 	const log = createLogger({ level: "info", fields: { service } });
 	const sidecar = new Sidecar(service, { configFile, env: process.env, clock: systemClock, rng: systemRng, log, version });
 	try {
-		const faults = await sidecar.start(result.snapshot);
-		if (faults.length > 0) return refuse(formatFaults(faults, text));
+		// A start may wait for its first certificate, and be told to stop meanwhile.
+		const faults = await Promise.race([sidecar.start(result.snapshot), stopped.first]);
+		if (faults !== undefined && faults.length > 0) return refuse(formatFaults(faults, text));
 	} catch (error) {
 		return refuse(`the admin API cannot listen: ${messageOf(error)}`);
 	}

@@ -12,6 +12,7 @@ import type { LimiterRegistry } from "../limits/limiter-registry.ts";
 import { TrafficRegistry } from "../metrics/traffic.ts";
 import { trafficSource } from "../metrics/traffic-source.ts";
 import { LoopMemory } from "../net/loop-memory.ts";
+import { Handshakes } from "../net/tls-handshakes.ts";
 import type { DecisionTrace } from "../policy/decision-trace.ts";
 import type { SnapshotDiff } from "../policy/diff.ts";
 import type { Env } from "../policy/env.ts";
@@ -29,12 +30,15 @@ import { ExchangeTracing, type SpanMaker } from "./exchange/exchange-tracing.ts"
 import type { Tries } from "./exchange/tries.ts";
 import { VainRetries } from "./exchange/vain-retries.ts";
 import { FaultBook } from "./faults.ts";
+import type { IdentityKeeper } from "./identity/identity-keeper.ts";
+import type { MeshIdentity } from "./identity/mesh-identity.ts";
 import { openLimits } from "./limits/open-limits.ts";
 import { PolicyKeeper } from "./policy-keeper.ts";
 import { bindFaults } from "./reload-report.ts";
 import { EventFeed } from "./telling/event-feed.ts";
 import { GuardEvents } from "./telling/guard-events.ts";
 import { tellingSource } from "./telling/metrics.ts";
+import { TlsEvents } from "./telling/tls-events.ts";
 import { Telling } from "./telling.ts";
 import { copiesSource } from "./traffic-copies.ts";
 
@@ -68,7 +72,10 @@ export class Sidecar implements AdminView {
 	readonly #tracing: ExchangeTracing;
 	readonly #limits: LimiterRegistry;
 	readonly faults: FaultBook;
+	readonly #tlsEvents: TlsEvents;
 	readonly #plane: DataPlane;
+	#keeper: IdentityKeeper | undefined;
+	#identity: MeshIdentity | undefined;
 	readonly #api: AdminApi;
 	#admin: HttpServer | undefined;
 	readonly #policy: PolicyKeeper;
@@ -95,12 +102,14 @@ export class Sidecar implements AdminView {
 			...options,
 			feed: this.#feed,
 			apply: (next, diff) => this.#apply(next, diff),
-			isClosing: () => this.#phase === "closing",
+			isClosing: () => this.#isClosing(),
 		});
 		this.faults = new FaultBook({ clock, rng, feed: this.#feed });
 		this.#limits = openLimits({ service, clock, rng, log, feed: this.#feed });
 		const hedges = new DueQueue<Tries>(clock, (tries, token) => tries.hedge(token));
 		this.#lifecycle.onClose("hedges", () => hedges.stop());
+		const identities = { self: () => this.#identity?.self.uri ?? "", expected: (upstream: string) => this.#expected(upstream) };
+		this.#tlsEvents = new TlsEvents({ clock, log, feed: this.#feed, identities });
 		this.#plane = new DataPlane({
 			clock,
 			rng,
@@ -118,6 +127,9 @@ export class Sidecar implements AdminView {
 			vain: new VainRetries(),
 			guardObserver: new GuardEvents({ service, clock, log, feed: this.#feed }),
 			isAdminPort: (port) => port === this.#admin?.address.port,
+			identity: () => this.#identity,
+			handshakes: new Handshakes(clock),
+			tlsObserver: this.#tlsEvents,
 		});
 		this.#api = new AdminApi({ view: this, clock });
 		this.#exposition = new Exposition([
@@ -141,6 +153,8 @@ export class Sidecar implements AdminView {
 			wheel: this.#wheel,
 			shared: this.#shared,
 		});
+		await this.#takeIdentity(snapshot);
+		if (this.#isClosing()) return [];
 		const faults = await this.#apply(snapshot, undefined);
 		if (faults.length > 0) {
 			this.#phase = "closing";
@@ -162,6 +176,26 @@ export class Sidecar implements AdminView {
 			log.info("ready", { policy: snapshot.hash, readyMs, ...listeners });
 		});
 		return [];
+	}
+
+	/** Waits for the first certificate as long as it takes: without one there is nobody to be. */
+	async #takeIdentity({ identity: policy, service, trustDomain, nexus }: Snapshot): Promise<void> {
+		if (policy === undefined) return;
+		const { clock, rng, log } = this.#options;
+		const onCut: TlsEvents["onCut"] = (refusal) => this.#tlsEvents.onCut(refusal);
+		const { IdentityKeeper } = await import("./identity/identity-keeper.ts");
+		this.#keeper = new IdentityKeeper({ policy, service, trustDomain, nexusUrl: nexus?.url, clock, rng, log, feed: this.#feed, onCut });
+		this.#identity = await this.#keeper.start();
+	}
+
+	/** Whom an upstream is meant to be; "" where nobody knows. */
+	#expected(name: string): string {
+		const tls = this.policy().snapshot.upstreams.get(name)?.tls;
+		return tls?.kind === "mesh" ? tls.expected : tls?.kind === "external" ? tls.serverName : "";
+	}
+
+	#isClosing(): boolean {
+		return this.#phase === "closing";
 	}
 
 	/** Reads the policy file again. One reload at a time; those asked for meanwhile follow. */
@@ -187,6 +221,8 @@ export class Sidecar implements AdminView {
 		const cut = await this.#plane.close(drainTimeoutMs);
 		this.faults.stop();
 		this.#limits.stop();
+		this.#keeper?.stop();
+		this.#tlsEvents.stop();
 		this.#feed.emit("nexus.mesh.sidecar.stopped", { uptimeMs: Math.round(clock.wallMs() - performance.timeOrigin), cut });
 		await Promise.all([this.#telling.close(), this.#tracing.close()]);
 		this.#api.closeStreams();
@@ -264,8 +300,13 @@ export class Sidecar implements AdminView {
 
 	/** Makes a policy live; with faults nothing has changed. */
 	async #apply(next: Snapshot, diff: SnapshotDiff | undefined): Promise<readonly BindFault[]> {
+		const unusable = await this.#telling.prepare(next);
+		if (unusable.length > 0) return unusable;
 		const faults = await this.#plane.apply(next, diff);
-		if (faults.length > 0) return faults;
+		if (faults.length > 0) {
+			await this.#telling.abandon();
+			return faults;
+		}
 		await Promise.all([this.#telling.apply(next), this.#tracing.apply(next.tracing, this.#spanMaker), this.#limits.ready()]);
 		this.faults.applyPolicy(next);
 		return [];
@@ -275,8 +316,10 @@ export class Sidecar implements AdminView {
 
 	#reasonsNotReady(): string[] {
 		switch (this.#phase) {
-			case "starting":
-				return ["listeners are not bound yet"];
+			case "starting": {
+				const waiting = this.#keeper?.notReady() ?? [];
+				return waiting.length > 0 ? waiting : ["listeners are not bound yet"];
+			}
 			case "inbound-drained":
 			case "closing":
 				return ["draining"];

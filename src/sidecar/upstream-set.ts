@@ -7,6 +7,7 @@ import { addressText } from "../policy/address-text.ts";
 import type { SnapshotDiff, UpstreamPart } from "../policy/diff.ts";
 import type { EndpointPolicy, Snapshot, UpstreamPolicy } from "../policy/snapshot.ts";
 import { createEndpointSource } from "../upstream/discovery/create-source.ts";
+import type { Encryption } from "../upstream/encryption.ts";
 import type { EndpointSource } from "../upstream/endpoint-source.ts";
 import { Upstream, type UpstreamDeps, type UpstreamOptions } from "../upstream/upstream.ts";
 import type { FaultBook } from "./faults.ts";
@@ -18,6 +19,8 @@ export interface UpstreamSetDeps extends UpstreamDeps {
 	readonly log: Logger;
 	readonly feed: EventFeed;
 	readonly faults: FaultBook;
+	/** Undefined: plain text. */
+	readonly encryptionOf: (policy: UpstreamPolicy) => Encryption | undefined;
 }
 
 /** One upstream with what feeds it. */
@@ -69,7 +72,7 @@ export class UpstreamSet {
 			else {
 				const change = diff?.upstreams.get(name);
 				if (change?.kind === "changed") this.#change(member, policy, change.parts);
-				else if (moved) member.upstream.configure(upstreamOptions(policy, next.zone));
+				else if (moved) member.upstream.configure({ ...member.upstream.options, zone: next.zone });
 			}
 		}
 		for (const name of [...this.#members.keys()]) if (!next.upstreams.has(name)) this.#remove(name);
@@ -85,7 +88,7 @@ export class UpstreamSet {
 	}
 
 	#add(policy: UpstreamPolicy): void {
-		const upstream = new Upstream(upstreamOptions(policy, this.#zone), this.#deps);
+		const upstream = new Upstream(upstreamOptions(policy, this.#zone, this.#deps.encryptionOf(policy)), this.#deps);
 		upstream.faults = this.#deps.faults.injector(policy.name);
 		const member: Member = { policy, upstream, source: this.#createSource(policy), checker: undefined, endpoints: [], fault: undefined };
 		this.#members.set(policy.name, member);
@@ -109,7 +112,8 @@ export class UpstreamSet {
 			member.checker?.stop();
 			member.checker = undefined;
 		}
-		member.upstream.configure(upstreamOptions(policy, this.#zone));
+		const encryption = parts.includes("tls") ? this.#deps.encryptionOf(policy) : member.upstream.options.encryption;
+		member.upstream.configure(upstreamOptions(policy, this.#zone, encryption));
 		if (checks) {
 			member.checker = this.#createChecker(member);
 			this.#checkEndpoints(member);
@@ -179,7 +183,7 @@ export class UpstreamSet {
 	}
 }
 
-function upstreamOptions(policy: UpstreamPolicy, zone: string | undefined): UpstreamOptions {
+function upstreamOptions(policy: UpstreamPolicy, zone: string | undefined, encryption: Encryption | undefined): UpstreamOptions {
 	const { name, loadBalancing, balancing, timeout, pool, circuitBreaker, concurrency, outlierDetection, retryBudget } = policy;
 	return {
 		name,
@@ -191,5 +195,6 @@ function upstreamOptions(policy: UpstreamPolicy, zone: string | undefined): Upst
 		checked: policy.healthCheck !== undefined,
 		holdWhileRefused: false,
 		zone,
+		encryption,
 	};
 }

@@ -8,9 +8,13 @@ import type { CodecFault } from "../http1/fault.ts";
 import { INTERIM_RESPONSES_MAX } from "../http1/limits.ts";
 import { BAD, MORE } from "../http1/request-parser.ts";
 import { ResponseParser } from "../http1/response-parser.ts";
+import type { VerifiedPeer } from "../identity/verify-chain.ts";
 import { type ByteReader, dial, UNSENT_BYTES_MAX } from "../net/byte-socket.ts";
 import type { LoopMemory, Room } from "../net/loop-memory.ts";
+import { failureOf } from "../net/tls-cause.ts";
+import type { TlsSessions } from "../net/tls-sessions.ts";
 import type { Address } from "../policy/snapshot.ts";
+import type { Encryption } from "./encryption.ts";
 import type { ResponseHandler } from "./response-handler.ts";
 
 /** The pool's side of a connection's life. */
@@ -27,12 +31,16 @@ export interface ConnectionOptions {
 	readonly connectTimeoutMs: number;
 	readonly idleTimeoutMs: number;
 	readonly lookup?: LookupFunction;
+	/** Undefined: plain text. */
+	readonly encryption?: Encryption;
 }
 
 type Phase = "connecting" | "idle" | "busy" | "tunnel" | "closed";
 
 export class Http1Connection implements ByteReader, Room {
 	readonly socket: Socket;
+	/** Once it is known; undefined in plain text and outside of the mesh. */
+	peer: VerifiedPeer | undefined;
 	readonly #owner: ConnectionOwner;
 	readonly #options: ConnectionOptions;
 	readonly #shared: LoopMemory;
@@ -53,15 +61,21 @@ export class Http1Connection implements ByteReader, Room {
 	#retiring = false;
 	#error: unknown;
 
-	constructor(options: ConnectionOptions, owner: ConnectionOwner, wheel: DeadlineWheel, shared: LoopMemory) {
+	/** `sessions`: of the endpoint. */
+	constructor(options: ConnectionOptions, owner: ConnectionOwner, wheel: DeadlineWheel, shared: LoopMemory, sessions?: TlsSessions) {
 		this.#options = options;
 		this.#shared = shared;
 		this.#owner = owner;
 		this.#deadline = wheel.deadline(() => this.#onDeadline());
 		this.#deadline.arm(options.connectTimeoutMs);
-		const socket = dial(options.address, shared, this, options.lookup);
+		const { encryption } = options;
+		const socket =
+			encryption === undefined || sessions === undefined
+				? dial(options.address, shared, this, options.lookup)
+				: this.#dialEncrypted(encryption, sessions, wheel);
 		this.socket = socket;
-		socket.on("connect", () => this.#onConnect());
+		// With TLS the handshake has a limit of its own from here on.
+		socket.on("connect", () => (encryption === undefined ? this.#onConnect() : this.#deadline.disarm()));
 		socket.on("drain", () => this.#handler?.onWritable());
 		socket.on("error", (error) => {
 			this.#error = error;
@@ -152,6 +166,12 @@ export class Http1Connection implements ByteReader, Room {
 		if (this.#phase === "idle" || this.#phase === "connecting") this.close();
 	}
 
+	/** Closed at once, as if the endpoint had reset it. */
+	cut(): void {
+		this.#error ??= new Error("the endpoint's certificate is not trusted any more, or over");
+		this.socket.destroy();
+	}
+
 	/** From now on its bytes go to `reader`. */
 	tunnelTo(reader: ByteReader): void {
 		this.#phase = "tunnel";
@@ -237,6 +257,28 @@ export class Http1Connection implements ByteReader, Room {
 		handler?.onBroken(reason, detail);
 	}
 
+	#dialEncrypted(encryption: Encryption, sessions: TlsSessions, wheel: DeadlineWheel): Socket {
+		const { address, lookup } = this.#options;
+		return encryption.dial({
+			address,
+			sessions,
+			lookup,
+			reader: this,
+			wheel,
+			shared: this.#shared,
+			onReady: (peer, resumed) => {
+				this.peer = peer;
+				encryption.onSecured(this, address, resumed);
+				this.#onConnect();
+			},
+			onFailed: (failure) => {
+				encryption.onFailed(address, failure);
+				this.#error = new Error(failure.words);
+				this.#failConnect(failure.reason);
+			},
+		});
+	}
+
 	#onConnect(): void {
 		this.#phase = "idle";
 		this.#deadline.arm(this.#options.idleTimeoutMs);
@@ -277,6 +319,7 @@ export class Http1Connection implements ByteReader, Room {
 		}
 		this.#phase = "closed";
 		this.#deadline.disarm();
+		this.#options.encryption?.onClosed(this);
 		this.#owner.onClosed(this);
 		if (this.#handler !== undefined) this.#breakUnfinished();
 	}
@@ -288,6 +331,14 @@ export class Http1Connection implements ByteReader, Room {
 	}
 
 	#breakUnfinished(): void {
+		const { encryption, address } = this.#options;
+		// A callee that speaks TLS 1.3 refuses our certificate after it has let us begin; it has read nothing of the request then.
+		if (encryption !== undefined && !this.answerBegun && codeOf(this.#error)?.startsWith("ERR_SSL_") === true) {
+			const failure = failureOf(this.#error, "client");
+			encryption.onFailed(address, failure);
+			this.#breakWith(failure.reason, failure.words);
+			return;
+		}
 		const raced = this.reused && !this.answerBegun;
 		const detail = this.#error === undefined ? "the endpoint closed the connection" : messageOf(this.#error);
 		this.#breakWith(raced ? "upstream_idle_race" : "upstream_reset", detail);

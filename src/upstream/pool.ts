@@ -3,7 +3,9 @@ import type { LookupFunction } from "node:net";
 import type { Deadline, DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { Reason } from "../core/reasons.ts";
 import type { LoopMemory } from "../net/loop-memory.ts";
+import { TlsSessions } from "../net/tls-sessions.ts";
 import type { Address } from "../policy/snapshot.ts";
+import type { Encryption } from "./encryption.ts";
 import { type ConnectionOwner, Http1Connection } from "./http1-connection.ts";
 
 /** Between two attempts to reach an application that is not up. */
@@ -19,6 +21,8 @@ export interface PoolOptions {
 	/** The endpoint is our own application: while it refuses connections, requests are held back up to `pendingTimeoutMs`. */
 	readonly holdWhileRefused: boolean;
 	readonly lookup?: LookupFunction;
+	/** Undefined: plain text. */
+	readonly encryption?: Encryption;
 }
 
 /** Somebody who wants a connection. One object per attempt; it stands in one queue at a time. */
@@ -51,6 +55,8 @@ export class Pool implements ConnectionOwner {
 	#retired = false;
 	#refusal: { reason: Reason; detail: string } | undefined;
 	readonly #redial: Deadline;
+	/** Of this endpoint alone: another instance could not resume them. */
+	#sessions = new TlsSessions();
 	connects = 0;
 	connectFailures = 0;
 	overflows = 0;
@@ -73,8 +79,12 @@ export class Pool implements ConnectionOwner {
 		};
 	}
 
-	/** New limits and timeouts; connections that exist keep theirs. */
+	/** New limits and timeouts; connections that exist keep theirs, unless they are encrypted in another way now. */
 	configure(options: PoolOptions): void {
+		if (options.encryption !== this.#options.encryption) {
+			this.#sessions = new TlsSessions();
+			this.drain();
+		}
 		this.#options = options;
 	}
 
@@ -189,7 +199,7 @@ export class Pool implements ConnectionOwner {
 		while (this.#connecting < this.#waiters.size && this.#all.size < connectionsMax) {
 			this.#connecting++;
 			this.connects++;
-			this.#all.add(new Http1Connection(this.#options, this, this.#wheel, this.#shared));
+			this.#all.add(new Http1Connection(this.#options, this, this.#wheel, this.#shared, this.#sessions));
 			// While the application refuses, one attempt at a time is enough to see it come up.
 			if (this.#refusal !== undefined) return;
 		}

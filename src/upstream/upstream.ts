@@ -11,6 +11,7 @@ import type { LoopMemory } from "../net/loop-memory.ts";
 import { addressText } from "../policy/address-text.ts";
 import type { BalancingKind, BalancingPolicy, EndpointPolicy, PoolLimits, Timeouts } from "../policy/snapshot.ts";
 import type { FaultInjector } from "../resilience/fault/fault-injector.ts";
+import type { Encryption } from "./encryption.ts";
 import { Endpoint, type EndpointHealth } from "./endpoint.ts";
 import { type GuardObserver, type GuardPolicies, Guards } from "./guards.ts";
 import { Pool, type PoolOptions } from "./pool.ts";
@@ -29,6 +30,8 @@ export interface UpstreamOptions {
 	readonly zone: string | undefined;
 	/** Resolves host names of endpoints; the system's where absent. */
 	readonly lookup?: LookupFunction;
+	/** Undefined: plain text. The same object as before where nothing has changed. */
+	readonly encryption?: Encryption | undefined;
 }
 
 export interface UpstreamDeps {
@@ -241,7 +244,7 @@ export class Upstream {
 	}
 
 	#poolOptions(policy: EndpointPolicy): PoolOptions {
-		const { timeout, pool, holdWhileRefused, lookup } = this.#options;
+		const { timeout, pool, holdWhileRefused, lookup, encryption } = this.#options;
 		return {
 			address: policy.address,
 			connectTimeoutMs: timeout.connectMs,
@@ -251,6 +254,7 @@ export class Upstream {
 			pendingTimeoutMs: pool.pendingTimeoutMs,
 			holdWhileRefused,
 			...(lookup === undefined ? {} : { lookup }),
+			...(encryption === undefined ? {} : { encryption }),
 		};
 	}
 }

@@ -40,7 +40,8 @@ const IDS = new ZeroIds();
 const HEAD_OPTIONS = {
 	rewriteHost: undefined,
 	defaultHost: DEFAULT_HOST,
-	dropForwarded: true,
+	dropClientCert: false,
+			dropForwarded: true,
 	addedLines: fieldLine("via", "1.1 relay"),
 	target: undefined,
 	changes: undefined,

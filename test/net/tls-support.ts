@@ -18,9 +18,10 @@ import { type Clock, systemClock } from "../../src/core/clock.ts";
 import { DeadlineWheel } from "../../src/core/deadline-wheel.ts";
 import { Listener } from "../../src/net/listener.ts";
 import { LoopMemory } from "../../src/net/loop-memory.ts";
+import type { ReadyStream } from "../../src/net/ready-stream.ts";
 import { makeSecureContext, type SecureContextOptions, SecureContexts } from "../../src/net/secure-contexts.ts";
 import { TlsAcceptor } from "../../src/net/tls-accept.ts";
-import type { FailedPeer, ReadyStream, TlsAcceptOptions, TlsMode } from "../../src/net/tls-arrival.ts";
+import type { FailedPeer, TlsAcceptOptions, TlsMode } from "../../src/net/tls-arrival.ts";
 import type { TlsFailure } from "../../src/net/tls-cause.ts";
 import { HANDSHAKE_LIMITS, type HandshakeLimits, Handshakes } from "../../src/net/tls-handshakes.ts";
 import type { ShownPeer } from "../../src/net/tls-peer.ts";
@@ -210,7 +211,7 @@ export async function acceptance(t: TestContext, options: AcceptanceOptions = {}
 			alpn: [],
 			handshakeTimeoutMs: 20_000,
 			firstByteTimeoutMs: 20_000,
-			answerToTls: "HTTP/1.1 400 Bad Request\r\n\r\n",
+			answerToPlaintext: "HTTP/1.1 400 Bad Request\r\n\r\n",
 			answerToRefused: () => "",
 			verify: (shown) => {
 				made?.shown.push(shown);

@@ -2,7 +2,7 @@
  * Whether a request whose try has failed may be tried again, when and where: a pure function of why it failed and what is known of it.
  * Who gets a yes asks the budget, last, so that it is never charged for a try that is not made.
  */
-import type { Reason } from "../../core/reasons.ts";
+import { REASON_CODES, type Reason } from "../../core/reasons.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { RetryPolicy, StatusRange } from "../../policy/resilience-policy.ts";
 import { atLeastMs, backoffMs } from "./backoff.ts";
@@ -10,8 +10,14 @@ import { atLeastMs, backoffMs } from "./backoff.ts";
 /** The first one, one elsewhere for a dead connection, and one more for an endpoint that is just restarting (docs/decisions/0006). */
 export const RESCUED_TRIES_MAX = 3;
 
-/** No byte of the request has left: the endpoint cannot have acted on it (as HAProxy's redispatch). */
-const UNSENT: ReadonlySet<Reason> = new Set(["connect_refused", "connect_failed", "connect_timeout", "no_healthy_endpoint"]);
+/** No byte of the request has left, or none could be read: the endpoint cannot have acted on it (as HAProxy's redispatch). */
+const UNSENT: ReadonlySet<Reason> = new Set([
+	"connect_refused",
+	"connect_failed",
+	"connect_timeout",
+	"no_healthy_endpoint",
+	...REASON_CODES.filter((reason) => reason.startsWith("tls_")),
+]);
 
 /** RFC 9110 9.2.2: these may be sent again when nobody knows whether the first one was acted on. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);

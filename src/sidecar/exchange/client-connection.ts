@@ -5,7 +5,9 @@
 import type { Socket } from "node:net";
 import type { Deadline } from "../../core/deadline-wheel.ts";
 import { BAD, MORE, type RequestParser } from "../../http1/request-parser.ts";
-import { adopt, type ByteReader, UNSENT_BYTES_MAX } from "../../net/byte-socket.ts";
+import type { VerifiedPeer } from "../../identity/verify-chain.ts";
+import { type ByteReader, UNSENT_BYTES_MAX } from "../../net/byte-socket.ts";
+import { HANDSHAKE_RECORD, type ReadyStream } from "../../net/ready-stream.ts";
 import { openTunnel, type Tunnel } from "../../net/tunnel.ts";
 import type { Http1Connection } from "../../upstream/http1-connection.ts";
 import type { ClientContext } from "./client-context.ts";
@@ -27,6 +29,8 @@ type State = "head" | "body" | "busy" | "tunnel" | "closing" | "closed";
 
 export class ClientConnection implements ByteReader, Downstream {
 	readonly socket: Socket;
+	/** Undefined without TLS. */
+	readonly peer: VerifiedPeer | undefined;
 	readonly #context: ClientContext;
 	/** Only while a request is on its way. */
 	#exchange: Exchange | undefined;
@@ -43,22 +47,26 @@ export class ClientConnection implements ByteReader, Downstream {
 	#reading = false;
 	#halfClosed = false;
 	#tunnel: Tunnel | undefined;
+	#retiring = false;
 
-	constructor(accepted: Socket, context: ClientContext) {
+	constructor(stream: ReadyStream<VerifiedPeer>, context: ClientContext) {
+		const { socket } = stream;
 		this.#context = context;
+		this.socket = socket;
+		this.peer = stream.peer;
 		this.#deadline = context.deps.wheel.deadline(() => this.#onDeadline());
 		this.#deadline.arm(context.stack.limits.keepAliveIdleTimeoutMs);
-		const socket = adopt(accepted, context.shared, this);
-		this.socket = socket;
 		socket.on("drain", () => this.#exchange?.onDownstreamWritable());
 		socket.on("error", () => {}); // a reset; `close` follows and does the rest
 		socket.on("end", () => this.#onEnd());
 		socket.on("close", () => this.#onClose());
+		// Bytes that have come already are read at once.
+		stream.readTo(this);
 		socket.resume();
 	}
 
 	get draining(): boolean {
-		return this.#context.draining;
+		return this.#context.draining || this.#retiring;
 	}
 
 	/** Whether a request is on its way. */
@@ -71,7 +79,12 @@ export class ClientConnection implements ByteReader, Downstream {
 		if (this.#state === "head" && this.#parser === undefined && this.#held === undefined) this.#close();
 	}
 
-	destroy(): void {
+	/** No further request; the next answer says so, lest a close cross a request. What never sends one is cut by whoever asked for this. */
+	retire(): void {
+		this.#retiring = true;
+	}
+
+	cut(): void {
 		this.socket.destroy();
 	}
 
@@ -120,8 +133,13 @@ export class ClientConnection implements ByteReader, Downstream {
 		if (progress === BAD) {
 			const fault = parser.fault;
 			this.#state = "busy";
-			const detail = fault === undefined ? "" : `${fault.detail}, at byte ${fault.offset}`;
-			this.#takeExchange().refuse(stack, client, fault?.reason ?? "bad_request", detail);
+			if (!begun && this.peer === undefined && buffer[from] === HANDSHAKE_RECORD) {
+				context.onTlsOnPlaintext(client.address);
+				this.#takeExchange().refuse(stack, client, "tls_on_plaintext_port", "the caller speaks TLS to a port that takes plain text");
+			} else {
+				const detail = fault === undefined ? "" : `${fault.detail}, at byte ${fault.offset}`;
+				this.#takeExchange().refuse(stack, client, fault?.reason ?? "bad_request", detail);
+			}
 		} else at = this.#startExchange(parser, stack, client, buffer, to);
 		context.giveBackParser(parser);
 		return at;
@@ -202,7 +220,7 @@ export class ClientConnection implements ByteReader, Downstream {
 	exchangeEnded(close: boolean): void {
 		this.#giveBackExchange();
 		if (this.#state === "closed") return;
-		if (close || this.#halfClosed || this.#context.draining) {
+		if (close || this.#halfClosed || this.draining) {
 			this.#close();
 			return;
 		}
@@ -246,7 +264,7 @@ export class ClientConnection implements ByteReader, Downstream {
 	#meet(stack: Stack): Client {
 		if (this.#client === undefined || this.#metStack !== stack) {
 			this.#metStack = stack;
-			this.#client = stack.meet(this.socket.remoteAddress ?? "");
+			this.#client = stack.meet(this.socket.remoteAddress ?? "", this.peer);
 		}
 		return this.#client;
 	}

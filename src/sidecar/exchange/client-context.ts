@@ -11,12 +11,15 @@ export interface ClientContextOptions extends ExchangeDeps {
 	readonly stack: Stack;
 	/** A connection of this listener has closed. */
 	readonly onClosed: (connection: Downstream) => void;
+	/** Somebody speaks TLS where plain text is spoken. */
+	readonly onTlsOnPlaintext: (address: string) => void;
 }
 
 export class ClientContext {
 	readonly deps: ExchangeDeps;
 	readonly shared: LoopMemory;
 	readonly onClosed: (connection: Downstream) => void;
+	readonly onTlsOnPlaintext: (address: string) => void;
 	/** Replaced by a reload. */
 	stack: Stack;
 	draining = false;
@@ -29,6 +32,7 @@ export class ClientContext {
 		this.shared = options.shared;
 		this.stack = options.stack;
 		this.onClosed = options.onClosed;
+		this.onTlsOnPlaintext = options.onTlsOnPlaintext;
 	}
 
 	takeParser(): RequestParser {

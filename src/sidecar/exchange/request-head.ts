@@ -7,6 +7,7 @@ import {
 	MAX_FORWARDS,
 	TRACEPARENT,
 	TRAILER,
+	X_FORWARDED_CLIENT_CERT,
 	X_FORWARDED_FOR,
 	X_FORWARDED_HOST,
 	X_FORWARDED_PROTO,
@@ -29,14 +30,16 @@ const traceparentLine = fieldWriter("traceparent");
 const CHUNKED_LINE = fieldLine("transfer-encoding", "chunked");
 const CONNECTION_UPGRADE_LINE = fieldLine("connection", "upgrade");
 
-// Which fields do not pass, by what is known of the request: bit 1 forwarding fields, 2 Host, 4 Expect, 8 Trailer, 16 Max-Forwards, 32 traceparent.
+// Which fields do not pass, by what is known of the request: bit 1 forwarding fields, 2 Host, 4 Expect, 8 Trailer, 16 Max-Forwards, 32 traceparent,
+// 64 x-forwarded-client-cert.
 const DROP_FORWARDED = 1;
 const DROP_HOST = 2;
 const DROP_EXPECT = 4;
 const DROP_TRAILER = 8;
 const DROP_MAX_FORWARDS = 16;
 const DROP_TRACEPARENT = 32;
-const DROPPED: readonly Uint8Array[] = Array.from({ length: 64 }, (_, bits) => {
+const DROP_CLIENT_CERT = 64;
+const DROPPED: readonly Uint8Array[] = Array.from({ length: 128 }, (_, bits) => {
 	const table = new Uint8Array(32);
 	// The mesh's own fields are never the client's to set; deadline and attempt are said anew with each try.
 	for (const id of [X_NEXUS, X_NEXUS_DEADLINE, X_NEXUS_ATTEMPT, X_NEXUS_TRACE, X_NEXUS_RETRIED]) table[id] = 1;
@@ -46,6 +49,7 @@ const DROPPED: readonly Uint8Array[] = Array.from({ length: 64 }, (_, bits) => {
 	if (bits & DROP_TRAILER) table[TRAILER] = 1;
 	if (bits & DROP_MAX_FORWARDS) table[MAX_FORWARDS] = 1;
 	if (bits & DROP_TRACEPARENT) table[TRACEPARENT] = 1;
+	if (bits & DROP_CLIENT_CERT) table[X_FORWARDED_CLIENT_CERT] = 1;
 	return table;
 });
 
@@ -56,6 +60,8 @@ export interface RequestHeadOptions {
 	readonly defaultHost: string;
 	/** Whether the forwarding fields that came along are dropped. */
 	readonly dropForwarded: boolean;
+	/** Whether `x-forwarded-client-cert` is dropped: at the edge of a service nobody says it but us. */
+	readonly dropClientCert: boolean;
 	/** Lines to add to each request: via, x-forwarded-*. */
 	readonly addedLines: string;
 	/** Replaces the target; undefined keeps it as it came. */
@@ -74,7 +80,8 @@ export function requestHead(request: RequestParser, options: RequestHeadOptions,
 		(request.minorVersion === 0 ? DROP_EXPECT : 0) |
 		(request.framing.kind !== "chunked" ? DROP_TRAILER : 0) |
 		(forwards !== undefined ? DROP_MAX_FORWARDS : 0) |
-		(correlation.spanned ? DROP_TRACEPARENT : 0);
+		(correlation.spanned ? DROP_TRACEPARENT : 0) |
+		(options.dropClientCert ? DROP_CLIENT_CERT : 0);
 	const { changes } = options;
 	const removed = changes?.removed;
 	// The start line is copied with the first run of fields, unless something of it or the Host behind it must change.

@@ -34,9 +34,9 @@ export class RequestView implements LimitSubject {
 		return this;
 	}
 
-	/** Without mutual TLS nobody has proved who it is: the address is all that is known. */
+	/** Its identity. Without mutual TLS nobody has proved who it is: the address is all that is known. */
 	caller(): string {
-		return this.ip();
+		return this.#client?.caller || this.ip();
 	}
 
 	ip(): string {

@@ -1,6 +1,7 @@
 /** What an exchange asks of the direction that it runs in: decide where the request goes, and write its head for there. */
 import type { Reason } from "../../core/reasons.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
+import type { VerifiedPeer } from "../../identity/verify-chain.ts";
 import type { LimitSet } from "../../limits/limit-set.ts";
 import type { Direction, TrafficCounters } from "../../metrics/traffic.ts";
 import type { DecisionLog } from "../../policy/decision-trace.ts";
@@ -67,8 +68,12 @@ export interface Client {
 	readonly trusted: boolean;
 	/** Whether it may ask for a decision trace. */
 	readonly mayTrace: boolean;
+	/** Its verified SPIFFE ID, "" where it has none. */
+	readonly caller: string;
 	/** Lines that go with each of its requests. */
 	readonly forwardedLines: string;
+	/** `x-forwarded-proto` of what does not bring one that is believed. */
+	readonly protoLine: string;
 }
 
 /** Ids of one exchange; taken from the request where it has them, else made. */
@@ -86,8 +91,8 @@ export interface Stack {
 	readonly policyVersion: number;
 	/** Counts what was refused before a target was known. */
 	readonly refused: TrafficCounters;
-	/** How the client of a new connection is to be treated. */
-	meet(address: string): Client;
+	/** How the client of a new connection is to be treated. `peer`: as its certificate has proven; undefined in plain text. */
+	meet(address: string, peer: VerifiedPeer | undefined): Client;
 	decide(request: RequestParser, client: Client, trace: DecisionLog | undefined): Verdict;
 	/** Head of the request to the upstream, latin1, without the empty line that ends it; fills `correlation`. */
 	requestHead(request: RequestParser, target: Target, client: Client, correlation: Correlation): string;

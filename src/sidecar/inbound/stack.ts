@@ -15,6 +15,8 @@ import type { IdSource } from "../../core/ids.ts";
 import { X_FORWARDED_PROTO } from "../../http1/fields.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import { fieldLine } from "../../http1/serializer.ts";
+import type { VerifiedPeer } from "../../identity/verify-chain.ts";
+import { xfccValue } from "../../identity/xfcc.ts";
 import type { TrafficCounters } from "../../metrics/traffic.ts";
 import type { DecisionLog } from "../../policy/decision-trace.ts";
 import type { ListenerLimits } from "../../policy/snapshot.ts";
@@ -23,10 +25,13 @@ import { lastHop, viaName } from "../exchange/hops.ts";
 import { requestHead } from "../exchange/request-head.ts";
 import type { Client, Correlation, Refusal, Stack, Target } from "../exchange/stack.ts";
 
-const PROTO_LINE = fieldLine("x-forwarded-proto", "http");
+const HTTP_LINE = fieldLine("x-forwarded-proto", "http");
+const HTTPS_LINE = fieldLine("x-forwarded-proto", "https");
 
 export interface InboundOptions {
 	readonly service: string;
+	/** Our SPIFFE ID, "" without an identity. */
+	readonly self: string;
 	readonly limits: ListenerLimits;
 	readonly trustedProxies: readonly string[];
 	readonly refused: TrafficCounters;
@@ -59,14 +64,17 @@ export class InboundStack implements Stack {
 		this.#tracers = new TrustedProxies(options.traceAllowed);
 	}
 
-	meet(address: string): Client {
+	meet(address: string, peer: VerifiedPeer | undefined): Client {
 		// An IPv4 client of a dual-stack listener.
 		const plain = address.startsWith("::ffff:") ? address.slice(7) : address;
+		const forwardedFor = plain === "" ? "" : fieldLine("x-forwarded-for", plain);
 		return {
 			address: plain,
 			trusted: this.#trusted.trusts(address),
 			mayTrace: this.#tracers.trusts(address),
-			forwardedLines: plain === "" ? "" : fieldLine("x-forwarded-for", plain),
+			caller: peer?.id.uri ?? "",
+			forwardedLines: peer === undefined ? forwardedFor : forwardedFor + this.#callerLines(peer),
+			protoLine: peer === undefined ? HTTP_LINE : HTTPS_LINE,
 		};
 	}
 
@@ -79,13 +87,19 @@ export class InboundStack implements Stack {
 		return application;
 	}
 
+	/** Who calls, for an application that does not see the handshake. */
+	#callerLines(peer: VerifiedPeer): string {
+		return fieldLine("x-forwarded-client-cert", xfccValue(peer, this.#options.self)) + fieldLine("x-nexus-caller", peer.id.uri);
+	}
+
 	requestHead(request: RequestParser, target: Target, client: Client, correlation: Correlation): string {
 		// From a known proxy the list grows by our line; from anybody else it begins with it.
-		const proto = client.trusted && request.meaning.has(X_FORWARDED_PROTO) ? "" : PROTO_LINE;
+		const proto = client.trusted && request.meaning.has(X_FORWARDED_PROTO) ? "" : client.protoLine;
 		const options = {
 			rewriteHost: undefined,
 			defaultHost: this.#options.service,
 			dropForwarded: !client.trusted,
+			dropClientCert: true,
 			addedLines: client.forwardedLines + proto + this.#viaLine,
 			target: undefined,
 			changes: target.requestChanges,

@@ -78,7 +78,7 @@ export class OutboundStack implements Stack {
 
 	/** The application beside us: what it says about forwarding is its own to say. */
 	meet(address: string): Client {
-		return { address, trusted: true, mayTrace: this.#tracers.trusts(address), forwardedLines: "" };
+		return { address, trusted: true, mayTrace: this.#tracers.trusts(address), caller: "", forwardedLines: "", protoLine: "" };
 	}
 
 	decide(request: RequestParser, client: Client, trace: DecisionLog | undefined): Verdict {
@@ -100,6 +100,7 @@ export class OutboundStack implements Stack {
 			rewriteHost: target.rewriteHost,
 			defaultHost: target.upstream.name,
 			dropForwarded: false,
+			dropClientCert: false,
 			addedLines: this.#viaLine,
 			target: target.rewriteTarget?.(request.target),
 			changes: target.requestChanges,

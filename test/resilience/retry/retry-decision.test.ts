@@ -192,7 +192,9 @@ test("nothing is tried for a client that has gone", () => {
 });
 
 test("of all reasons only these are ever tried again", () => {
-	const retried = REASON_CODES.filter((reason) => failure(reason, { resetUnanswered: true }).again);
+	// Whatever goes wrong with TLS, nothing of the request has been read.
+	const retried = REASON_CODES.filter((reason) => failure(reason, { resetUnanswered: true }).again && !reason.startsWith("tls_"));
+	assert.ok(REASON_CODES.filter((reason) => reason.startsWith("tls_")).every((reason) => failure(reason, {}).again));
 	assert.deepEqual(retried.sort(), [
 		"connect_failed",
 		"connect_refused",
@@ -244,7 +246,7 @@ test("over 100,000 random failures no yes breaks a rule: tries, time, what may b
 			assert.ok(tried.status >= 502 && tried.status <= 504 && !tried.calleeRetried && tried.callerAttempt === 1, says);
 			assert.ok(tried.replayable && (tried.idempotencyKey || isIdempotent(tried.method)), says);
 			assert.ok((tried.retryAfterMs ?? 0) <= policy.retryAfterMaxMs && decision.delayMs >= (tried.retryAfterMs ?? 0), says);
-		} else if (!tried.unsent && !/^connect_|^no_healthy/.test(tried.reason ?? "")) {
+		} else if (!tried.unsent && !/^connect_|^no_healthy|^tls_/.test(tried.reason ?? "")) {
 			assert.ok(tried.replayable && (tried.idempotencyKey || isIdempotent(tried.method)), says);
 		}
 		if (decision.kind === "anywhere") assert.ok(tried.callerAttempt === 1 && policy !== NONE, says);
