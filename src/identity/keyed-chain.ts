@@ -1,6 +1,7 @@
 /** Certificates with the key of the first one, as PEM and back: a service's, or an authority's that can issue. */
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { codeOf } from "../core/errors.ts";
+import { secretBytes } from "../core/secret-bytes.ts";
 import { type Certificate, readCertificate } from "./certificate.ts";
 import { pemOf, readPem } from "./pem.ts";
 
@@ -27,19 +28,16 @@ export type KeyedChainReading = { readonly ok: true; readonly keyed: KeyedChain 
 
 /** PEM files as any tool writes them. The fault is one sentence, and never quotes the key. */
 export function readKeyedChain(chainPem: string, keyPem: string): KeyedChainReading {
-	const blocks = readPem(chainPem, "CERTIFICATE", CHAIN_MAX);
-	if (!blocks.ok) return refuse(blocks.fault);
-	const chain: Certificate[] = [];
-	for (const block of blocks.blocks) {
-		const reading = readCertificate(block);
-		if (!reading.ok) return refuse(`certificate ${chain.length + 1} is refused: ${reading.fault.words}`);
-		chain.push(reading.certificate);
-	}
+	const chain = readChain(chainPem);
+	if (typeof chain === "string") return refuse(chain);
 	const key = privateKeyOf(keyPem);
-	if (key === undefined) return refuse("the private key cannot be read; it must be PEM without a passphrase");
-	if (chain[0] === undefined || !new X509Certificate(chain[0].der).checkPrivateKey(key))
-		return refuse("the private key does not belong to the first certificate");
-	return { ok: true, keyed: { chain, key } };
+	return key === undefined ? refuse("the private key cannot be read; it must be PEM without a passphrase") : paired(chain, key);
+}
+
+/** Certificates as PEM, for the key that their owner has kept. */
+export function keyedChainOf(chainPem: string, key: KeyObject): KeyedChainReading {
+	const chain = readChain(chainPem);
+	return typeof chain === "string" ? refuse(chain) : paired(chain, key);
 }
 
 /** What can issue must be an authority, and sign with P-256. */
@@ -54,9 +52,28 @@ export function chainPem(chain: readonly Certificate[]): string {
 	return chain.map(({ der }) => pemOf(der, "CERTIFICATE")).join("");
 }
 
+/** Or what is wrong with it. */
+function readChain(chainPem: string): readonly Certificate[] | string {
+	const blocks = readPem(chainPem, "CERTIFICATE", CHAIN_MAX);
+	if (!blocks.ok) return blocks.fault;
+	const chain: Certificate[] = [];
+	for (const block of blocks.blocks) {
+		const reading = readCertificate(block);
+		if (!reading.ok) return `certificate ${chain.length + 1} is refused: ${reading.fault.words}`;
+		chain.push(reading.certificate);
+	}
+	return chain;
+}
+
+function paired(chain: readonly Certificate[], key: KeyObject): KeyedChainReading {
+	if (chain[0] === undefined || !new X509Certificate(chain[0].der).checkPrivateKey(key))
+		return refuse("the private key does not belong to the first certificate");
+	return { ok: true, keyed: { chain, key } };
+}
+
 function privateKeyOf(pem: string): KeyObject | undefined {
 	try {
-		return createPrivateKey(pem);
+		return createPrivateKey(secretBytes(pem));
 	} catch (thrown) {
 		if (codeOf(thrown) === undefined) throw thrown;
 		return undefined;

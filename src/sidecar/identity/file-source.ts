@@ -92,6 +92,7 @@ export class FileSource implements IdentitySource {
 		if (words === "" || settled) this.#settling?.cancel();
 		if (words === "") {
 			this.#settling = undefined;
+			if (this.#told !== "") this.#events?.onRecovered();
 			this.#told = "";
 		} else if (settled) {
 			if (words !== this.#told) for (const fault of faults) this.#events?.onFault(fault);

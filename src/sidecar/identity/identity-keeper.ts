@@ -12,15 +12,18 @@ import { Rotation, type RotationWarning } from "../../identity/rotation.ts";
 import { type SpiffeId, spiffeIdOf } from "../../identity/spiffe-id.ts";
 import { roughly, type TlsRefusal } from "../../identity/tls-refusal.ts";
 import type { TrustBundle } from "../../identity/trust-bundle.ts";
-import { verifyChain } from "../../identity/verify-chain.ts";
 import type { IdentityPolicy } from "../../policy/identity-policy.ts";
 import type { EventFeed } from "../telling/event-feed.ts";
 import type { IdentityFault, IdentitySource } from "./identity-source.ts";
 import { type IdentityStatus, identityStatus } from "./identity-status.ts";
 import { MeshIdentity } from "./mesh-identity.ts";
+import { ownCertificateFault } from "./own-certificate.ts";
 
 /** How late it is seen that a certificate which was refused is of use now: clocks are set, and what was not valid yet becomes so. */
 const RECONSIDER_MS = 5_000;
+
+/** A source has fewer different troubles at once. */
+const TOLD_MAX = 16;
 
 export interface IdentityKeeperOptions {
 	readonly policy: IdentityPolicy;
@@ -49,12 +52,16 @@ export class IdentityKeeper {
 	#rotation: Rotation | undefined;
 	#reconsidering: Timer | undefined;
 	#lastFault: IdentityFault | undefined;
+	/** Words that stand in the log already. */
+	readonly #told = new Set<string>();
 	readonly #renewals = { renewed: 0, failed: 0 };
 	#stopped = false;
 
-	/** Throws where service and trust domain make no SPIFFE ID; policies are checked for that. */
+	/** Throws where service and trust domain make no SPIFFE ID, or the URL is needed and not of https; policies are checked for that. */
 	constructor(options: IdentityKeeperOptions) {
 		this.#options = options;
+		const { policy, nexusUrl } = options;
+		if (policy.kind === "nexus" && nexusUrl?.startsWith("https://") !== true) throw new TypeError(`not an https: URL: ${nexusUrl}`);
 		const self = spiffeIdOf(options.trustDomain, options.service);
 		if (!self.ok) throw new TypeError(`no identity can be made of ${options.trustDomain} and ${options.service}: ${self.fault}`);
 		this.#self = self.id;
@@ -68,7 +75,8 @@ export class IdentityKeeper {
 			source.start({
 				onCertificate: (keyed) => this.#onCertificate(keyed),
 				onBundle: (bundle) => this.#onBundle(bundle),
-				onFault: (fault) => this.#onFault(fault),
+				onFault: (fault) => this.#tell(fault),
+				onRecovered: () => this.#onRecovered(),
 			});
 		}
 		return this.#ready.promise;
@@ -107,8 +115,12 @@ export class IdentityKeeper {
 
 	/** Each source is loaded where it is configured, and only there. */
 	async #open(): Promise<IdentitySource> {
-		const { policy, trustDomain, clock } = this.#options;
-		if (policy.kind === "nexus") throw new TypeError("the source of Nexus is not there yet");
+		const { policy, trustDomain, nexusUrl, clock, rng } = this.#options;
+		if (policy.kind === "nexus") {
+			const { NexusSource } = await import("./nexus-source.ts");
+			const { tokenFile, cacheDir } = policy;
+			return new NexusSource({ url: nexusUrl ?? "", tokenFile, cacheDir, self: this.#self, clock, rng });
+		}
 		const { FileSource } = await import("./file-source.ts");
 		return new FileSource({ files: policy, trustDomain, clock });
 	}
@@ -122,12 +134,14 @@ export class IdentityKeeper {
 		this.#bundle = bundle;
 		this.#identity?.trustFromNowOn(bundle);
 		this.#consider();
-		const refusal = this.#identity === undefined ? undefined : this.#refusalOf(this.#identity.keyed, bundle);
-		if (refusal !== undefined) this.#tell({ reason: "material_refused", words: `our own certificate is not trusted any more: ${refusal}` });
+		const words = this.#identity && this.#faultOf(this.#identity.keyed, bundle);
+		if (words !== undefined) this.#tell({ reason: "material_refused", words: `our own certificate is of no use any more: ${words}` });
 	}
 
-	#onFault(fault: IdentityFault): void {
-		this.#tell(fault);
+	#onRecovered(): void {
+		if (this.#told.size > 0) this.#options.log.info("the source of the identity works again", { source: this.#source?.name });
+		this.#told.clear();
+		this.#lastFault = undefined;
 	}
 
 	/** What others would refuse is not shown to them: the old certificate stays, and this one is looked at again. */
@@ -135,7 +149,7 @@ export class IdentityKeeper {
 		this.#reconsidering?.cancel();
 		const [offered, bundle] = [this.#offered, this.#bundle];
 		if (offered === undefined || bundle === undefined || this.#stopped) return;
-		const words = this.#refusalOf(offered, bundle) ?? this.#show(offered, bundle);
+		const words = this.#faultOf(offered, bundle) ?? this.#show(offered, bundle);
 		if (words === undefined) {
 			this.#offered = undefined;
 			return;
@@ -144,14 +158,8 @@ export class IdentityKeeper {
 		this.#reconsidering = this.#options.clock.setTimer(RECONSIDER_MS, () => this.#consider());
 	}
 
-	#refusalOf({ chain }: KeyedChain, bundle: TrustBundle): string | undefined {
-		const presented = chain.map(({ der }) => der);
-		const nowMs = this.#options.clock.wallMs();
-		for (const purpose of ["server", "client"] as const) {
-			const verdict = verifyChain(presented, { bundle, nowMs, purpose, self: this.#self.uri, memo: this.#memo });
-			if (!verdict.ok) return verdict.words;
-		}
-		return undefined;
+	#faultOf(keyed: KeyedChain, bundle: TrustBundle): string | undefined {
+		return ownCertificateFault(keyed, { self: this.#self, bundle, nowMs: this.#options.clock.wallMs(), memo: this.#memo });
 	}
 
 	/** A sentence where it is of no use. */
@@ -167,6 +175,7 @@ export class IdentityKeeper {
 			if (fault !== undefined) return fault;
 		}
 		this.#lastFault = undefined;
+		this.#told.clear();
 		this.#follow(keyed, before);
 		this.#ready.resolve(this.#identity);
 		return undefined;
@@ -219,8 +228,10 @@ export class IdentityKeeper {
 
 	/** The same once, until something has worked in between. */
 	#tell(fault: IdentityFault): void {
-		if (fault.words === this.#lastFault?.words) return;
 		this.#lastFault = fault;
+		if (this.#told.has(fault.words)) return;
+		if (this.#told.size >= TOLD_MAX) this.#told.clear();
+		this.#told.add(fault.words);
 		this.#options.log.warn(fault.words, { reason: fault.reason });
 	}
 }

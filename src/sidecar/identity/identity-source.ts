@@ -27,6 +27,8 @@ export interface IdentityFault {
 	readonly reason: IdentityFaultReason;
 	/** One sentence without its full stop, for logs and readiness; never a key or a token. */
 	readonly words: string;
+	/** How much patience was asked for. */
+	readonly retryAfterMs?: number | undefined;
 }
 
 /** Called in any order and any number of times, from `start` to `stop`. */
@@ -36,6 +38,8 @@ export interface IdentityEvents {
 	onBundle(bundle: TrustBundle): void;
 	/** Something does not work. The source goes on trying; what it gave before stays. */
 	onFault(fault: IdentityFault): void;
+	/** All that was told by `onFault` is over. */
+	onRecovered(): void;
 }
 
 export interface IdentitySource {
