@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { secretBytes } from "./secret-bytes.ts";
 
 const OWNER_ONLY = 0o600;
 
@@ -10,7 +11,7 @@ const OWNER_ONLY = 0o600;
  * what the system says.
  */
 export async function writeSecretFile(path: string, text: string): Promise<void> {
-	await replaceFile(path, text, OWNER_ONLY);
+	await replaceFile(path, secretBytes(text), OWNER_ONLY);
 }
 
 /** As `writeSecretFile`, for what everybody may read. */
@@ -28,12 +29,12 @@ export async function syncDirectory(path: string): Promise<void> {
 	}
 }
 
-async function replaceFile(path: string, text: string, mode: number): Promise<void> {
+async function replaceFile(path: string, content: string | Buffer, mode: number): Promise<void> {
 	const beside = `${path}.${randomBytes(6).toString("hex")}`;
 	// "wx": a file or link that somebody else has put there is not written through.
 	const file = await open(beside, "wx", mode);
 	try {
-		await file.writeFile(text);
+		await file.writeFile(content);
 		await file.sync();
 		await file.close();
 		await rename(beside, path);

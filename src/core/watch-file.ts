@@ -3,7 +3,7 @@
  * again, or one of the symbolic links on its way swapped, as Kubernetes does with mounted ConfigMaps.
  */
 import { createHash } from "node:crypto";
-import { type BigIntStats, type FSWatcher, readFileSync, statSync, watch } from "node:fs";
+import { type BigIntStats, closeSync, type FSWatcher, openSync, readSync, statSync, watch } from "node:fs";
 import { readFile, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Clock, Timer } from "./clock.ts";
@@ -18,6 +18,8 @@ const SETTLE_MS = 100;
 const UNSETTLED_LOOKS_MAX = 10;
 // Larger files are told apart by size and times alone; no file of ours may be as large.
 const DIGEST_BYTES_MAX = 8n * 1024n * 1024n;
+// Most files of ours are done in one read.
+const PART_BYTES = 64 * 1024;
 
 export interface WatchFileOptions {
 	readonly clock: Clock;
@@ -165,7 +167,7 @@ async function directoryId(directory: string): Promise<string | undefined> {
 
 function firstLook(path: string): Look {
 	const stamp = attemptSync(() => stampFrom(statSync(path, { bigint: true })));
-	const content = isDigestible(stamp) ? attemptSync(() => digestOf(readFileSync(path))) : stamp;
+	const content = isDigestible(stamp) ? attemptSync(() => digestSync(path)) : stamp;
 	return { stamp, content };
 }
 
@@ -208,6 +210,19 @@ function isDigestible(stamp: string): boolean {
 
 function digestOf(content: Buffer): string {
 	return createHash("sha256").update(content).digest("base64");
+}
+
+/** `readFileSync` would copy a small file into the pool of Buffers; of a key, all that stands beside it there could then show it. */
+function digestSync(path: string): string {
+	const file = openSync(path, "r");
+	try {
+		const part = Buffer.alloc(PART_BYTES);
+		const digest = createHash("sha256");
+		for (let length = readSync(file, part); length > 0; length = readSync(file, part)) digest.update(part.subarray(0, length));
+		return digest.digest("base64");
+	} finally {
+		closeSync(file);
+	}
 }
 
 /** Missing and unreadable are contents too, each told once. */

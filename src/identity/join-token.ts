@@ -2,6 +2,7 @@
 import { hash, randomBytes, timingSafeEqual } from "node:crypto";
 import { inspect } from "node:util";
 import * as z from "zod/mini";
+import { secretBytes } from "../core/secret-bytes.ts";
 import { spiffeIdOf } from "./spiffe-id.ts";
 
 export const JOIN_TOKEN_PREFIX = "nxj_";
@@ -47,7 +48,7 @@ export class JoinToken implements JoinTokenFacts {
 	text(): string {
 		const { service, id, root } = this;
 		const content = { service, id, secret: this.#secret.toString("base64url"), root };
-		return `${JOIN_TOKEN_PREFIX}${Buffer.from(JSON.stringify(content)).toString("base64url")}`;
+		return `${JOIN_TOKEN_PREFIX}${secretBytes(JSON.stringify(content)).toString("base64url")}`;
 	}
 
 	/** What Nexus stores in its place. A fast hash will do: there are 256 random bits to guess. */
@@ -73,10 +74,10 @@ export function readJoinToken(text: string): JoinTokenReading {
 	if (!token.startsWith(JOIN_TOKEN_PREFIX)) return { ok: false, fault: `a join token begins with ${JOIN_TOKEN_PREFIX}` };
 	const encoded = token.slice(JOIN_TOKEN_PREFIX.length);
 	if (!/^[A-Za-z0-9_-]+$/.test(encoded)) return { ok: false, fault: "the join token has characters that are not base64url" };
-	const content = CONTENT.safeParse(parsed(Buffer.from(encoded, "base64url").toString()));
+	const content = CONTENT.safeParse(parsed(secretBytes(encoded, "base64url").toString()));
 	if (!content.success) return { ok: false, fault: "the join token is damaged: was all of it copied?" };
 	const { secret, ...facts } = content.data;
-	return { ok: true, token: new JoinToken(facts, Buffer.from(secret, "base64url")) };
+	return { ok: true, token: new JoinToken(facts, secretBytes(secret, "base64url")) };
 }
 
 /** SHA-256, lower-case hexadecimal. */
