@@ -86,6 +86,11 @@ export class DataPlane {
 		return this.#application;
 	}
 
+	/** Callers that are connected in plain text. */
+	get plaintextOpen(): number {
+		return this.#ports.get(INBOUND)?.port.plaintextOpen ?? 0;
+	}
+
 	get inFlight(): number {
 		let count = 0;
 		for (const port of this.ports()) count += port.inFlight;

@@ -6,7 +6,6 @@ import { Listener, type ListenerStats } from "../net/listener.ts";
 import type { LoopMemory } from "../net/loop-memory.ts";
 import { PlainStream } from "../net/plain-stream.ts";
 import type { ReadyStream } from "../net/ready-stream.ts";
-import type { TlsAcceptStats } from "../net/tls-accept.ts";
 import { tlsFailure } from "../net/tls-cause.ts";
 import type { Handshakes } from "../net/tls-handshakes.ts";
 import { addressText } from "../policy/address-text.ts";
@@ -89,6 +88,19 @@ export class Port {
 		return count;
 	}
 
+	get plaintextOpen(): number {
+		let count = 0;
+		for (const { peer } of this.#connections) if (peer === undefined) count++;
+		return count;
+	}
+
+	/** Connections that are open and came in plain text. */
+	get plaintextOpen(): number {
+		let count = 0;
+		for (const { peer } of this.#connections) if (peer === undefined) count++;
+		return count;
+	}
+
 	/** Rejects with an Error that names the address. */
 	start(): Promise<void> {
 		return this.#listener.start();
@@ -114,11 +126,6 @@ export class Port {
 				onGone: () => this.#listener.release(),
 			});
 		}
-	}
-
-	/** Counts of the acceptor that is in use; undefined in plain text. */
-	get tls(): { readonly mode: "strict" | "permissive"; readonly stats: TlsAcceptStats } | undefined {
-		return this.#acceptor && { mode: this.#acceptor.mode, stats: this.#acceptor.stats };
 	}
 
 	/** Accepts no more, closes idle connections, lets running answers end with `connection: close`. */

@@ -24,13 +24,14 @@ import type { Log } from "../telemetry/log.ts";
 import { processSource } from "../telemetry/process-metrics.ts";
 import { AdminApi } from "./admin/admin-api.ts";
 import { meshSource, upstreamView } from "./admin/mesh-source.ts";
-import type { AdminView, BreakerMode, ListenerView, Readiness, ReloadResult, RunningPolicy, UpstreamView } from "./admin/view.ts";
+import type { AdminView, BreakerMode, ListenerView, Readiness, ReloadResult, RunningPolicy, TlsView, UpstreamView } from "./admin/view.ts";
 import { type BindFault, DataPlane } from "./data-plane.ts";
 import { ExchangeTracing, type SpanMaker } from "./exchange/exchange-tracing.ts";
 import type { Tries } from "./exchange/tries.ts";
 import { VainRetries } from "./exchange/vain-retries.ts";
 import { FaultBook } from "./faults.ts";
 import type { IdentityKeeper } from "./identity/identity-keeper.ts";
+import type { IdentityStatus, IdentityStatus } from "./identity/identity-status.ts";
 import type { MeshIdentity } from "./identity/mesh-identity.ts";
 import { openLimits } from "./limits/open-limits.ts";
 import { PolicyKeeper } from "./policy-keeper.ts";
@@ -39,6 +40,7 @@ import { EventFeed } from "./telling/event-feed.ts";
 import { GuardEvents } from "./telling/guard-events.ts";
 import { tellingSource } from "./telling/metrics.ts";
 import { TlsEvents } from "./telling/tls-events.ts";
+import { tlsSource, tlsSource } from "./telling/tls-metrics.ts";
 import { Telling } from "./telling.ts";
 import { copiesSource } from "./traffic-copies.ts";
 
@@ -72,7 +74,9 @@ export class Sidecar implements AdminView {
 	readonly #tracing: ExchangeTracing;
 	readonly #limits: LimiterRegistry;
 	readonly faults: FaultBook;
+	readonly #handshakes: Handshakes;
 	readonly #tlsEvents: TlsEvents;
+	readonly #handshakes: Handshakes;
 	readonly #plane: DataPlane;
 	#keeper: IdentityKeeper | undefined;
 	#identity: MeshIdentity | undefined;
@@ -109,7 +113,9 @@ export class Sidecar implements AdminView {
 		const hedges = new DueQueue<Tries>(clock, (tries, token) => tries.hedge(token));
 		this.#lifecycle.onClose("hedges", () => hedges.stop());
 		const identities = { self: () => this.#identity?.self.uri ?? "", expected: (upstream: string) => this.#expected(upstream) };
+		this.#handshakes = new Handshakes(clock);
 		this.#tlsEvents = new TlsEvents({ clock, log, feed: this.#feed, identities });
+		this.#handshakes = new Handshakes(clock);
 		this.#plane = new DataPlane({
 			clock,
 			rng,
@@ -128,7 +134,7 @@ export class Sidecar implements AdminView {
 			guardObserver: new GuardEvents({ service, clock, log, feed: this.#feed }),
 			isAdminPort: (port) => port === this.#admin?.address.port,
 			identity: () => this.#identity,
-			handshakes: new Handshakes(clock),
+			handshakes: this.#handshakes,
 			tlsObserver: this.#tlsEvents,
 		});
 		this.#api = new AdminApi({ view: this, clock });
@@ -136,7 +142,9 @@ export class Sidecar implements AdminView {
 			trafficSource(this.#traffic),
 			processSource(version),
 			meshSource(this),
+			tlsSource(this),
 			tellingSource(() => this.#telling.parts),
+			tlsSource(this),
 			copiesSource(this.#plane.targets, this.#tracing),
 		]);
 	}
@@ -260,8 +268,25 @@ export class Sidecar implements AdminView {
 		return upstream.guards.breakers?.force(mode, key) === true ? "done" : "no_breaker";
 	}
 
+	identity(): IdentityStatus | undefined {
+		return this.#keeper?.status();
+	}
+
+	tls(): TlsView {
+		return { report: this.#tlsEvents.report(), handshakes: this.#handshakes.stats, plaintextOpen: this.#plane.plaintextOpen };
+	}
+
 	limits(): readonly LimiterView[] {
 		return this.#limits.views();
+	}
+
+	identity(): IdentityStatus | undefined {
+		return this.#keeper?.status();
+	}
+
+	tls(): TlsView {
+		const inbound = Array.from(this.#plane.ports()).find(({ name }) => name === "inbound");
+		return { report: this.#tlsEvents.report(), handshakes: this.#handshakes.stats, plaintextOpen: inbound?.plaintextOpen ?? 0 };
 	}
 
 	get tap(): ExchangeTracing["tap"] {
