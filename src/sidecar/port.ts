@@ -94,13 +94,6 @@ export class Port {
 		return count;
 	}
 
-	/** Connections that are open and came in plain text. */
-	get plaintextOpen(): number {
-		let count = 0;
-		for (const { peer } of this.#connections) if (peer === undefined) count++;
-		return count;
-	}
-
 	/** Rejects with an Error that names the address. */
 	start(): Promise<void> {
 		return this.#listener.start();

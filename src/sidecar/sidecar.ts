@@ -31,7 +31,7 @@ import type { Tries } from "./exchange/tries.ts";
 import { VainRetries } from "./exchange/vain-retries.ts";
 import { FaultBook } from "./faults.ts";
 import type { IdentityKeeper } from "./identity/identity-keeper.ts";
-import type { IdentityStatus, IdentityStatus } from "./identity/identity-status.ts";
+import type { IdentityStatus } from "./identity/identity-status.ts";
 import type { MeshIdentity } from "./identity/mesh-identity.ts";
 import { openLimits } from "./limits/open-limits.ts";
 import { PolicyKeeper } from "./policy-keeper.ts";
@@ -40,7 +40,7 @@ import { EventFeed } from "./telling/event-feed.ts";
 import { GuardEvents } from "./telling/guard-events.ts";
 import { tellingSource } from "./telling/metrics.ts";
 import { TlsEvents } from "./telling/tls-events.ts";
-import { tlsSource, tlsSource } from "./telling/tls-metrics.ts";
+import { tlsSource } from "./telling/tls-metrics.ts";
 import { Telling } from "./telling.ts";
 import { copiesSource } from "./traffic-copies.ts";
 
@@ -74,7 +74,6 @@ export class Sidecar implements AdminView {
 	readonly #tracing: ExchangeTracing;
 	readonly #limits: LimiterRegistry;
 	readonly faults: FaultBook;
-	readonly #handshakes: Handshakes;
 	readonly #tlsEvents: TlsEvents;
 	readonly #handshakes: Handshakes;
 	readonly #plane: DataPlane;
@@ -113,7 +112,6 @@ export class Sidecar implements AdminView {
 		const hedges = new DueQueue<Tries>(clock, (tries, token) => tries.hedge(token));
 		this.#lifecycle.onClose("hedges", () => hedges.stop());
 		const identities = { self: () => this.#identity?.self.uri ?? "", expected: (upstream: string) => this.#expected(upstream) };
-		this.#handshakes = new Handshakes(clock);
 		this.#tlsEvents = new TlsEvents({ clock, log, feed: this.#feed, identities });
 		this.#handshakes = new Handshakes(clock);
 		this.#plane = new DataPlane({
@@ -142,7 +140,6 @@ export class Sidecar implements AdminView {
 			trafficSource(this.#traffic),
 			processSource(version),
 			meshSource(this),
-			tlsSource(this),
 			tellingSource(() => this.#telling.parts),
 			tlsSource(this),
 			copiesSource(this.#plane.targets, this.#tracing),
@@ -268,10 +265,6 @@ export class Sidecar implements AdminView {
 		return upstream.guards.breakers?.force(mode, key) === true ? "done" : "no_breaker";
 	}
 
-	identity(): IdentityStatus | undefined {
-		return this.#keeper?.status();
-	}
-
 	tls(): TlsView {
 		return { report: this.#tlsEvents.report(), handshakes: this.#handshakes.stats, plaintextOpen: this.#plane.plaintextOpen };
 	}
@@ -282,11 +275,6 @@ export class Sidecar implements AdminView {
 
 	identity(): IdentityStatus | undefined {
 		return this.#keeper?.status();
-	}
-
-	tls(): TlsView {
-		const inbound = Array.from(this.#plane.ports()).find(({ name }) => name === "inbound");
-		return { report: this.#tlsEvents.report(), handshakes: this.#handshakes.stats, plaintextOpen: inbound?.plaintextOpen ?? 0 };
 	}
 
 	get tap(): ExchangeTracing["tap"] {
