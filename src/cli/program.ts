@@ -1,8 +1,10 @@
 /** The commands, their options and their help. Which code stands behind `sidecar` and `serve` is handed in: cli/ knows neither. */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { systemClock } from "../core/clock.ts";
+import { examples } from "./examples.ts";
 import type { ExplainOptions } from "./explain.ts";
 import type { CliIo } from "./io.ts";
+import { addMtls } from "./mtls-command.ts";
 import { listenForStop } from "./stop-signals.ts";
 import type { TapCommandOptions } from "./tap.ts";
 
@@ -63,6 +65,7 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addPolicy(program, io, done);
 	addEvents(program, io, done);
 	addTap(program, io, done);
+	addMtls(program, io, done);
 	return program;
 }
 
@@ -265,10 +268,6 @@ interface EventsFlags {
 	limit?: number;
 	order?: "asc" | "desc";
 	json?: boolean;
-}
-
-function examples(...lines: [command: string, meaning: string][]): string {
-	return `\nExamples:\n${lines.map(([command, meaning]) => `  ${command}\n      ${meaning}`).join("\n")}`;
 }
 
 function collect(value: string, before: string[]): string[] {

@@ -47,7 +47,7 @@ export class AdminApi {
 				run: (c) => this.#config(c),
 			},
 			...upstreamEndpoints(view),
-			...identityEndpoints(view),
+			...identityEndpoints(view, clock),
 			{
 				method: "GET",
 				path: "/explain",

@@ -1,4 +1,5 @@
 /** `/identity` of the admin API: who this service is to others, how its connections are encrypted, and whose were not. Nothing that is secret. */
+import type { Clock } from "../../core/clock.ts";
 import type { TlsReason } from "../../identity/tls-refusal.ts";
 import type { UpstreamTls } from "../../policy/identity-policy.ts";
 import type { InboundPolicy, UpstreamPolicy } from "../../policy/snapshot.ts";
@@ -11,33 +12,34 @@ import { isoTime } from "./answers.ts";
 import type { AdminEndpoint } from "./router.ts";
 import type { AdminView, TlsView } from "./view.ts";
 
-export function identityEndpoints(view: AdminView): readonly AdminEndpoint[] {
+export function identityEndpoints(view: AdminView, clock: Clock): readonly AdminEndpoint[] {
 	return [
 		{
 			method: "GET",
 			path: "/identity",
 			summary: "certificate and trust bundle; how callers and upstreams are encrypted; who still comes in plain text; the last failures of TLS",
-			run: ({ res }) => sendJson(res, 200, identityJson(view)),
+			run: ({ res }) => sendJson(res, 200, identityJson(view, clock.wallMs())),
 		},
 	];
 }
 
-function identityJson(view: AdminView): Record<string, unknown> {
-	const { snapshot } = view.policy();
+function identityJson(view: AdminView, nowMs: number): Record<string, unknown> {
+	const { snapshot, appliedAtMs } = view.policy();
 	const tls = view.tls?.();
 	return {
 		service: snapshot.service,
+		now: isoTime(nowMs),
 		identity: view.identity?.() ?? null,
 		/** Since when connections are counted. */
 		since: tls === undefined ? null : isoTime(tls.report.sinceMs),
-		inbound: snapshot.inbound === undefined ? null : inboundJson(snapshot.inbound, tls),
+		inbound: snapshot.inbound === undefined ? null : inboundJson(snapshot.inbound, tls, appliedAtMs),
 		upstreams: Array.from(snapshot.upstreams.values(), (upstream) => upstreamJson(upstream, tls?.report)),
 		cut: tls === undefined ? {} : Object.fromEntries(tls.report.cut),
 		failures: tls?.report.failures.map(failureJson) ?? [],
 	};
 }
 
-function inboundJson({ tls: { mode, minVersion } }: InboundPolicy, tls: TlsView | undefined): Record<string, unknown> {
+function inboundJson({ tls: { mode, minVersion } }: InboundPolicy, tls: TlsView | undefined, appliedAtMs: number): Record<string, unknown> {
 	const { report, handshakes, plaintextOpen } = tls ?? {};
 	const last = report?.lastPlaintextMs;
 	return {
@@ -46,6 +48,8 @@ function inboundJson({ tls: { mode, minVersion } }: InboundPolicy, tls: TlsView 
 		connections: connectionsJson(report, "inbound", "inbound"),
 		handshakes: handshakes ?? null,
 		plaintext: {
+			/** Another policy may have closed the port to plain text until this one was applied. */
+			watchedSince: isoTime(Math.max(appliedAtMs, report?.sinceMs ?? 0)),
 			open: plaintextOpen ?? 0,
 			last: last === undefined ? null : isoTime(last),
 			callers: report?.plaintextCallers.map(callerJson) ?? [],
