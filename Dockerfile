@@ -1,7 +1,8 @@
 # Nexus Mesh: sidecar and Nexus in one image. Runs as a user without rights, also on a read-only root.
 #   docker run --read-only -v ./policy.yaml:/etc/nexus/policy.yaml:ro IMAGE sidecar --config /etc/nexus/policy.yaml
-#   docker run --read-only -v nexus-data:/var/lib/nexus -e NEXUS_HEALTH_URL=http://127.0.0.1:7400/livez \
-#     IMAGE serve --listen 0.0.0.0:7400 --data /var/lib/nexus
+#   docker run --read-only -v nexus-data:/var/lib/nexus -v ./nexus.yaml:/etc/nexus/nexus.yaml:ro -v ./certs:/etc/nexus/certs \
+#     -e NEXUS_HEALTH_URL=http://127.0.0.1:7400/livez IMAGE serve --config /etc/nexus/nexus.yaml --listen 0.0.0.0:7400 --data /var/lib/nexus
+# (nexus.yaml with `authority: { dir: ./certs }`: nothing is served beyond the container to callers that are not known)
 
 FROM node:26-alpine AS packages
 WORKDIR /app

@@ -1,12 +1,15 @@
 /** The configuration file of Nexus: text -> checked values, or all of its faults with their places. Pure. */
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
+import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { Env } from "../policy/env.ts";
 import { isRefusal, LineIndex, type PolicyFault, type Refusal } from "../policy/fault.ts";
 import { pathText, type TreeFault, toPlain } from "../policy/tree.ts";
 import { validate } from "../policy/validate.ts";
 import { parseDuration, parseTcpAddress } from "../policy/values.ts";
 import { readYaml } from "../policy/yaml-reader.ts";
+import { isLoopback, type RolesOfIdentities } from "./access/access.ts";
+import { ROLES, type Role } from "./authority/identity-state.ts";
 import { RETENTION_AGE_MS, RETENTION_BYTES } from "./log/limits.ts";
 
 export interface NexusConfig {
@@ -15,6 +18,16 @@ export interface NexusConfig {
 	readonly dataDir: string;
 	readonly allowedHosts: readonly string[];
 	readonly retention: { readonly bytesMax: number; readonly ageMsMax: number };
+	/** Undefined: Nexus issues nothing, and speaks plain text. */
+	readonly authority: { readonly dir: string; readonly certificateTtlMs: number } | undefined;
+	readonly access: {
+		/** Of callers on loopback that show neither certificate nor token. */
+		readonly anonymous: readonly Role[];
+		/** Names of services, or SPIFFE IDs. */
+		readonly identities: RolesOfIdentities;
+		/** Whether somebody has thought about it: without that, nothing is served beyond this machine. */
+		readonly isStated: boolean;
+	};
 }
 
 export type ConfigResult = { readonly ok: true; readonly config: NexusConfig } | { readonly ok: false; readonly faults: readonly PolicyFault[] };
@@ -24,7 +37,14 @@ export const DEFAULT_CONFIG: NexusConfig = Object.freeze({
 	dataDir: ".nexus/data",
 	allowedHosts: Object.freeze([]),
 	retention: Object.freeze({ bytesMax: RETENTION_BYTES, ageMsMax: RETENTION_AGE_MS }),
+	authority: undefined,
+	access: Object.freeze({ anonymous: ROLES, identities: Object.freeze({}), isStated: false }),
 });
+
+/** For sidecars that renew at 70 % it leaves seven hours for an authority that is away. */
+const CERTIFICATE_TTL_MS = 24 * 3_600_000;
+const CERTIFICATE_TTL_MIN_MS = 1_000;
+const IDENTITIES_MAX = 1_000;
 
 // Fewer would remove what was acknowledged a moment ago; more need more descriptors than a process has.
 const RETENTION_BYTES_MIN = 16 * 1024 * 1024;
@@ -48,12 +68,20 @@ function text<T extends NonNullable<unknown>>(parse: (text: string) => T | Refus
 	});
 }
 
+/** Made a SPIFFE ID once the trust domain is known. */
+function parseIdentity(given: string): string | Refusal {
+	const isId = parseSpiffeId(given.includes("://") ? given : `spiffe://any/${given}`).ok;
+	return isId ? given : { refused: "is no service", hint: "write the name of a service, or spiffe://DOMAIN/SERVICE" };
+}
+
 function within(parse: (text: string) => number | Refusal, min: number, max: number, range: string) {
 	return text((given) => {
 		const value = parse(given);
 		return typeof value === "number" && (value < min || value > max) ? { refused: "is out of range", hint: range } : value;
 	});
 }
+
+const identityList = z.array(text(parseIdentity)).max(IDENTITIES_MAX);
 
 const schema = z.strictObject({
 	listen: text((given) => parseTcpAddress(given, 0)).optional(),
@@ -65,6 +93,18 @@ const schema = z.strictObject({
 			maxAge: within(parseDuration, RETENTION_AGE_MIN_MS, Number.MAX_SAFE_INTEGER, "at least 1m").optional(),
 		})
 		.optional(),
+	authority: z
+		.strictObject({
+			dir: z.string().min(1).max(4096),
+			certificateTtl: within(parseDuration, CERTIFICATE_TTL_MIN_MS, CERTIFICATE_TTL_MS, "from 1s to 24h").optional(),
+		})
+		.optional(),
+	access: z
+		.strictObject({
+			anonymous: z.array(z.enum(ROLES)).max(ROLES.length).optional(),
+			identities: z.strictObject({ read: identityList, ingest: identityList, operate: identityList }).partial().optional(),
+		})
+		.optional(),
 });
 
 /** Paths in the text are relative to `file`, which also stands in every place. */
@@ -74,7 +114,8 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 	const root = readYaml(yaml, faults);
 	const given = root === undefined ? undefined : validate(schema, toPlain(root, env, faults), root, yaml, faults);
 	if (given === undefined || faults.length > 0) return { ok: false, faults: faults.map((fault) => placed(fault, lines)) };
-	const { listen, dataDir, allowedHosts, retention } = DEFAULT_CONFIG;
+	const { listen, dataDir, allowedHosts, retention, access } = DEFAULT_CONFIG;
+	const { authority } = given;
 	return {
 		ok: true,
 		config: {
@@ -82,8 +123,24 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 			dataDir: given.data === undefined ? dataDir : resolve(dirname(file), given.data),
 			allowedHosts: given.allowedHosts ?? allowedHosts,
 			retention: { bytesMax: given.retention?.maxBytes ?? retention.bytesMax, ageMsMax: given.retention?.maxAge ?? retention.ageMsMax },
+			authority:
+				authority === undefined
+					? undefined
+					: { dir: resolve(dirname(file), authority.dir), certificateTtlMs: authority.certificateTtl ?? CERTIFICATE_TTL_MS },
+			access: {
+				// Who has an authority wants callers that are known.
+				anonymous: given.access?.anonymous ?? (authority === undefined && given.access === undefined ? access.anonymous : []),
+				identities: given.access?.identities ?? access.identities,
+				isStated: given.access !== undefined,
+			},
 		},
 	};
+}
+
+/** Why Nexus must not listen there, undefined where it may. `hasTokens`: callers from elsewhere can show who they are. */
+export function exposureFault({ listen, authority, access }: NexusConfig, hasTokens: boolean): string | undefined {
+	if (isLoopback(listen.host) || listen.host === "localhost" || authority !== undefined || access.isStated || hasTokens) return undefined;
+	return `${listen.host}:${listen.port} can be reached from other machines, and nothing says who may do what: configure \`authority: { dir: ... }\` (\`nexus ca init\` makes one) for TLS and identities, or \`access: { anonymous: [] }\` for tokens over plain text, or listen on 127.0.0.1`;
 }
 
 function placed({ span, path, message, hint }: TreeFault, lines: LineIndex): PolicyFault {

@@ -1,5 +1,6 @@
 /** The Prometheus page of Nexus: plain counters of the other parts, read when someone scrapes. */
 import type { HttpServer } from "../server/http-server.ts";
+import type { Authority } from "./authority/authority.ts";
 import type { Ingest } from "./ingest.ts";
 import type { EventLog } from "./log/event-log.ts";
 
@@ -9,6 +10,8 @@ export interface MetricsSources {
 	/** Undefined until the server listens. */
 	readonly refused: HttpServer["refused"] | undefined;
 	readonly followers: number;
+	readonly authority: Authority | undefined;
+	readonly tlsFailures: number;
 }
 
 interface Reading {
@@ -30,7 +33,7 @@ export async function renderMetrics(sources: MetricsSources): Promise<{ contentT
 	return { contentType: registry.contentType, text: await registry.metrics() };
 }
 
-function readings({ log, ingest, refused, followers }: MetricsSources): Reading[] {
+function readings({ log, ingest, refused, followers, authority, tlsFailures }: MetricsSources): Reading[] {
 	const stats = log.stats();
 	const counts = ingest.counts;
 	const cpu = process.cpuUsage();
@@ -52,8 +55,19 @@ function readings({ log, ingest, refused, followers }: MetricsSources): Reading[
 		gauge("nexus_followers", "Open event streams.", followers),
 		counter("nexus_http_connections_refused_total", "Connections dropped at the limit.", refused?.connections ?? 0),
 		counter("nexus_http_requests_refused_total", "Requests with an unexpected Host or from a web page.", refused?.requests ?? 0),
+		...(authority === undefined ? [] : authorityReadings(authority, tlsFailures)),
 		counter("process_cpu_seconds_total", "CPU time of the process, in seconds.", (cpu.user + cpu.system) / 1e6),
 		gauge("process_resident_memory_bytes", "Memory of the process, in bytes.", process.memoryUsage.rss()),
+	];
+}
+
+function authorityReadings({ counts, polls, trust }: Authority, tlsFailures: number): Reading[] {
+	return [
+		counter("nexus_certificates_issued_total", "Certificates issued to services.", counts.issued),
+		counter("nexus_certificates_refused_total", "Requests for certificates that were refused.", counts.refused),
+		gauge("nexus_trust_bundle_version", "Version of the trust bundle.", trust.now.bundle.version),
+		gauge("nexus_trust_bundle_waiters", "Callers that wait for the next trust bundle.", polls.size),
+		counter("nexus_tls_handshakes_failed_total", "TLS handshakes that failed.", tlsFailures),
 	];
 }
 

@@ -2,21 +2,30 @@
 import type { Clock } from "../core/clock.ts";
 import { Lifecycle } from "../core/lifecycle.ts";
 import type { Logger } from "../core/log.ts";
+import { type Rng, systemRng } from "../core/rng.ts";
+import type { StartFront } from "../server/front.ts";
 import { type HttpServer, startHttpServer } from "../server/http-server.ts";
+import { sendProblem } from "../server/problem.ts";
 import type { ServerRequest } from "../server/server-request.ts";
+import type { ServerResponse } from "../server/server-response.ts";
 import type { SseStream } from "../server/sse.ts";
+import { OpenStreams } from "./access/open-streams.ts";
 import { createApp } from "./api/app.ts";
 import { webHandler } from "./api/web-handler.ts";
 import type { NexusConfig } from "./config.ts";
+import { type IdentityParts, openIdentity } from "./identity-parts.ts";
 import { Ingest } from "./ingest.ts";
 import { CONNECTIONS_MAX } from "./limits.ts";
 import { openEmbeddedLog } from "./log/embedded-log.ts";
 import type { EventLog } from "./log/event-log.ts";
 import { renderMetrics } from "./metrics.ts";
+import { TlsFailures } from "./tls-failures.ts";
 
 export interface Nexus {
 	readonly address: { readonly host: string; readonly port: number };
 	readonly log: EventLog;
+	/** Whether it speaks TLS. */
+	readonly isSecure: boolean;
 	/** Refuses new requests, ends the streams, finishes what is in hand, lets go of the data. Resolves with what went wrong. Idempotent. */
 	close(): Promise<Error[]>;
 }
@@ -26,6 +35,7 @@ export interface NexusOptions extends NexusConfig {
 	readonly logger: Logger;
 	/** Of the program. */
 	readonly version: string;
+	readonly rng?: Rng;
 }
 
 /** Rejects with a readable error where the data directory or the address cannot be had. */
@@ -35,34 +45,63 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 	const { log, recovery } = openEmbeddedLog({ dir: dataDir, clock, log: logger, retention });
 	lifecycle.onClose("the event log", () => log.close());
 	for (const { kind, ...fields } of recovery) logger.warn(`recovered the event log: ${kind}`, fields);
-	const ingest = new Ingest(log);
-	const streams = new Set<SseStream>();
-	let isDraining = false;
-	let server: HttpServer | undefined;
-	const metrics = () => renderMetrics({ log, ingest, refused: server?.refused, followers: streams.size });
-	const app = createApp({ log, logger, clock, version, streams, metrics, isDraining: () => isDraining });
-	const behind = webHandler(app);
 	try {
+		const parts = await openIdentity({ ...options, rng: options.rng ?? systemRng });
+		const { authority, access } = parts;
+		lifecycle.onClose("the authority", () => authority?.close());
+		const openStreams = new OpenStreams(clock);
+		lifecycle.onClose("the open streams", () => openStreams.close());
+		authority?.trust.onChange(() => openStreams.look());
+		const tlsFailures = new TlsFailures(clock, logger);
+		const ingest = new Ingest(log);
+		const streams = new Set<SseStream>();
+		let isDraining = false;
+		let server: HttpServer | undefined;
+		const metrics = () =>
+			renderMetrics({ log, ingest, refused: server?.refused, followers: streams.size, authority, tlsFailures: tlsFailures.count });
+		const app = createApp({ ...parts, log, logger, clock, version, streams, openStreams, metrics, isDraining: () => isDraining });
+		const behind = webHandler(app);
+		const ingested = (req: ServerRequest, res: ServerResponse): void | Promise<void> => {
+			const admission = access.admit(req, "ingest");
+			if (admission.ok) return ingest.handle(req, res);
+			sendProblem(res, admission.problem, admission.problem.status === 401 ? AUTHENTICATE : {});
+		};
+		const front = await frontOf(parts, tlsFailures);
 		const started = await startHttpServer({
 			listen,
 			allowedHosts,
 			clock,
 			log: logger,
 			connectionsMax: CONNECTIONS_MAX,
-			handler: (req, res) => (isIngest(req) ? ingest.handle(req, res) : behind(req, res)),
+			...(front === undefined ? {} : { front }),
+			handler: (req, res) => (isIngest(req) ? ingested(req, res) : behind(req, res)),
 		});
 		server = started;
 		lifecycle.onClose("the HTTP server", () => {
 			isDraining = true;
-			// A stream never ends by itself.
+			// Neither streams nor polls end by themselves.
 			for (const stream of streams) stream.close();
+			authority?.endPolls();
 			return started.close();
 		});
-		return { address: started.address, log, close: () => lifecycle.close() };
+		return { address: started.address, log, isSecure: front !== undefined, close: () => lifecycle.close() };
 	} catch (thrown) {
 		await lifecycle.close();
 		throw thrown;
 	}
+}
+
+const AUTHENTICATE = { "www-authenticate": "Bearer" };
+
+/** TLS on the one port, where there is an authority. */
+async function frontOf({ authority }: IdentityParts, failures: TlsFailures): Promise<StartFront | undefined> {
+	if (authority === undefined) return undefined;
+	const { tlsFront } = await import("../server/tls-front.ts");
+	return tlsFront({
+		contexts: authority.own.contexts,
+		verify: (chain, resumed) => authority.trust.verify(chain, resumed),
+		onFailed: (failure, peer) => failures.add(failure, peer),
+	});
 }
 
 function isIngest({ method, url }: ServerRequest): boolean {

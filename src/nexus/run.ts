@@ -34,11 +34,7 @@ export async function runNexus(options: RunNexusOptions): Promise<number> {
 		stop.ignore();
 		return refuse(messageOf(thrown));
 	}
-	const { host, port } = nexus.address;
-	const { lastSequence } = nexus.log.stats();
-	process.stdout.write(
-		`nexus ready at http://${host.includes(":") ? `[${host}]` : host}:${port}, data in ${config.dataDir}, last sequence ${lastSequence}\n`,
-	);
+	process.stdout.write(`${readyLine(nexus, config, options.configFile !== undefined)}\n`);
 
 	const signal = await stop.first;
 	logger.info("draining", { signal });
@@ -70,6 +66,17 @@ function readConfig({ configFile, listen, dataDir }: RunNexusOptions): NexusConf
 		config = { ...config, listen: address };
 	}
 	return dataDir === undefined ? config : { ...config, dataDir };
+}
+
+function readyLine(
+	{ address: { host, port }, isSecure, log }: Nexus,
+	{ dataDir, access: { anonymous } }: NexusConfig,
+	isConfigured: boolean,
+): string {
+	const where = `${isSecure ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+	const local = anonymous.length === 0 ? "nothing" : anonymous.join(", ");
+	const rights = `anonymous on loopback: ${local}${isConfigured ? "" : " (default, as there is no configuration file)"}`;
+	return `nexus ready at ${where}, data in ${dataDir}, last sequence ${log.stats().lastSequence}, ${rights}`;
 }
 
 function stopSignals(): { first: Promise<string>; second: Promise<Error[]>; ignore(): void } {

@@ -1,10 +1,14 @@
 /** The small HTTP server of the local APIs (a sidecar's admin, Nexus): bounded, guarded, closes in good order. Knows no routes. */
+import type { Socket } from "node:net";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { DeadlineWheel } from "../core/deadline-wheel.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
+import { adopt, type ByteReader } from "../net/byte-socket.ts";
 import { Listener } from "../net/listener.ts";
 import { LoopMemory } from "../net/loop-memory.ts";
+import { type Caller, PLAIN_CALLER } from "./caller.ts";
+import type { Front, StartFront } from "./front.ts";
 import { compileGuard } from "./guard.ts";
 import { sendProblem } from "./problem.ts";
 import { ServerConnection } from "./server-connection.ts";
@@ -25,6 +29,8 @@ export interface HttpServerOptions {
 	/** How long `close` waits for running requests. Default 10 s. */
 	readonly drainTimeoutMs?: number;
 	readonly clock?: Clock;
+	/** What stands between the listener and HTTP; without it every connection is plain text. */
+	readonly front?: StartFront;
 	/** Of the event loop, where others have them already. */
 	readonly shared?: LoopMemory;
 	readonly wheel?: DeadlineWheel;
@@ -51,11 +57,12 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 	let refusedRequests = 0;
 	let onEmpty: (() => void) | undefined;
 	let closing: Promise<void> | undefined;
+	const shared = options.shared ?? new LoopMemory();
 
 	const context = new ServerContext({
 		clock,
 		wheel,
-		shared: options.shared ?? new LoopMemory(),
+		shared,
 		serve(req, res, fields) {
 			const verdict = guard(fields);
 			if (!verdict.ok) {
@@ -77,11 +84,29 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 			if (connections.size === 0) onEmpty?.();
 		},
 	});
+	const opened = (open: (reader: ByteReader) => Socket, caller: Caller): ServerConnection => {
+		const connection = new ServerConnection(open, caller, context);
+		connections.add(connection);
+		return connection;
+	};
+	const front: Front | undefined = options.front?.({
+		wheel,
+		shared,
+		clock,
+		onReady({ socket, caller, readTo }) {
+			readTo(opened(() => socket, caller));
+			socket.resume();
+		},
+		onGone: () => listener.release(),
+	});
 	const listener = new Listener({
 		name: "the local HTTP server",
 		listen: { kind: "tcp", host, port },
 		connectionsMax: options.connectionsMax ?? CONNECTIONS_MAX,
-		onConnection: (socket) => void connections.add(new ServerConnection(socket, context)),
+		onConnection: (accepted) => {
+			if (front !== undefined) front.accept(accepted);
+			else opened((reader) => adopt(accepted, shared, reader), PLAIN_CALLER).socket.resume();
+		},
 		onFault: (error) => log.error("the local HTTP server reported an error", { error }),
 	});
 	try {
@@ -94,6 +119,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 
 	const close = async (): Promise<void> => {
 		listener.stop();
+		front?.destroy();
 		context.draining = true;
 		for (const connection of [...connections]) connection.drain();
 		if (connections.size > 0) {

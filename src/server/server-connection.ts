@@ -7,7 +7,8 @@ import type { Deadline } from "../core/deadline-wheel.ts";
 import { REASONS, type Reason } from "../core/reasons.ts";
 import { BodyDecoder } from "../http1/body-decoder.ts";
 import { BAD, MORE, type RequestParser } from "../http1/request-parser.ts";
-import { adopt, type ByteReader } from "../net/byte-socket.ts";
+import type { ByteReader } from "../net/byte-socket.ts";
+import type { Caller } from "./caller.ts";
 import { type Problem, sendProblem } from "./problem.ts";
 import type { ServerContext } from "./server-context.ts";
 import { ENDED_EARLY, type RequestSource, ServerRequest } from "./server-request.ts";
@@ -33,6 +34,7 @@ type State = "head" | "exchange" | "closing" | "closed";
 
 export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 	readonly socket: Socket;
+	readonly caller: Caller;
 	readonly #context: ServerContext;
 	readonly #deadline: Deadline;
 	readonly #body = new BodyDecoder();
@@ -52,17 +54,18 @@ export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 	/** On the stack of `onBytes`: its loop goes on by itself. */
 	#reading = false;
 
-	constructor(accepted: Socket, context: ServerContext) {
+	/** `open` gives the socket that this connection is to read from. It reads once the socket is resumed. */
+	constructor(open: (reader: ByteReader) => Socket, caller: Caller, context: ServerContext) {
 		this.#context = context;
+		this.caller = caller;
 		this.#deadline = context.wheel.deadline(() => this.#onDeadline());
 		this.#deadline.arm(HEAD_TIMEOUT_MS);
-		const socket = adopt(accepted, context.shared, this);
+		const socket = open(this);
 		this.socket = socket;
 		socket.on("drain", () => this.#onDrain());
 		socket.on("error", () => {}); // a reset; `close` follows and does the rest
 		socket.on("end", () => this.#onEnd());
 		socket.on("close", () => this.#onClose());
-		socket.resume();
 	}
 
 	get remoteAddress(): string {

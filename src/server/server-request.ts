@@ -1,6 +1,7 @@
 /** A request to a local API: its head, and its body once somebody asks for it. Knows no sockets. */
 import { latin1 } from "../core/latin1.ts";
 import type { RequestParser } from "../http1/request-parser.ts";
+import type { Caller } from "./caller.ts";
 import type { Problem } from "./problem.ts";
 
 export type BodyResult = { readonly ok: true; readonly body: Buffer } | { readonly ok: false; readonly problem: Problem };
@@ -9,6 +10,7 @@ export type BodyResult = { readonly ok: true; readonly body: Buffer } | { readon
 export interface RequestSource {
 	/** Address of the client; "" once the connection is closed. */
 	readonly remoteAddress: string;
+	readonly caller: Caller;
 	/** Its body may arrive from now on: by `takeBody`, until that is told that it was the last of it, or by `failBody`. */
 	wantBody(): void;
 }
@@ -50,6 +52,10 @@ export class ServerRequest {
 
 	get remoteAddress(): string {
 		return this.#source.remoteAddress;
+	}
+
+	get caller(): Caller {
+		return this.#source.caller;
 	}
 
 	/** All values of a field, joined as RFC 9110 section 5.3 allows; undefined when it is absent. `name` in lower case. */

@@ -45,6 +45,7 @@ export class ServerResponse {
 	#framing: BodyFraming = "none";
 	#written = 0;
 	#close = false;
+	#isLast = false;
 	#state: "unsent" | "streaming" | "ended" | "lost" = "unsent";
 	readonly #closers: (() => void)[] = [];
 	readonly #drainers: (() => void)[] = [];
@@ -93,6 +94,12 @@ export class ServerResponse {
 		this.#status = status;
 		this.#head = head;
 		this.#length = length;
+		return this;
+	}
+
+	/** The connection ends with this answer. */
+	endConnection(): this {
+		this.#isLast = true;
 		return this;
 	}
 
@@ -203,7 +210,7 @@ export class ServerResponse {
 			this.#framing = "chunked";
 			head += CHUNKED_LINE;
 		}
-		this.#close = this.#framing === "close" || this.#wire.mustClose;
+		this.#close = this.#framing === "close" || this.#isLast || this.#wire.mustClose;
 		if (this.#close) head += CLOSE_LINE;
 		else if (minorVersion === 0 && keepAlive) head += KEEP_ALIVE_LINE;
 		this.#state = "streaming";

@@ -201,8 +201,35 @@ test("health, metrics and the OpenAPI document answer", async (t: TestContext) =
 	};
 	assert.equal(document.openapi, "3.1.0");
 	const operations = Object.entries(document.paths).flatMap(([path, item]) => Object.keys(item).map((method) => `${method} ${path}`));
-	assert.deepEqual(operations.sort(), ["get /livez", "get /metrics", "get /readyz", "get /v1/events", "get /v1/events/stream", "post /v1/events"]);
-	assert.deepEqual(Object.keys(document.paths["/v1/events"]?.post?.responses ?? {}), ["200", "400", "413", "415", "429", "500", "503", "507"]);
+	assert.deepEqual(operations.sort(), [
+		"delete /v1/authority/revocations",
+		"delete /v1/tokens/{id}",
+		"get /livez",
+		"get /metrics",
+		"get /readyz",
+		"get /v1/authority",
+		"get /v1/events",
+		"get /v1/events/stream",
+		"get /v1/tokens",
+		"get /v1/trust-bundle",
+		"post /v1/authority/revocations",
+		"post /v1/authority/rotate",
+		"post /v1/certificates",
+		"post /v1/events",
+		"post /v1/tokens",
+	]);
+	assert.deepEqual(Object.keys(document.paths["/v1/events"]?.post?.responses ?? {}), [
+		"200",
+		"400",
+		"401",
+		"403",
+		"413",
+		"415",
+		"429",
+		"500",
+		"503",
+		"507",
+	]);
 });
 
 test("closing ends the streams in order and lets go of the directory", async (t) => {
@@ -225,7 +252,7 @@ test("requests that the web's Request cannot express are answered like others", 
 		return text;
 	};
 	const last = "host: localhost\r\nconnection: close\r\n";
-	assert.match(await send(`TRACE /livez HTTP/1.1\r\n${last}\r\n`), /^HTTP\/1\.1 405 .*\r\nallow: GET, HEAD, POST\r\n/s);
+	assert.match(await send(`TRACE /livez HTTP/1.1\r\n${last}\r\n`), /^HTTP\/1\.1 405 .*\r\nallow: GET, HEAD, POST, PUT, DELETE\r\n/s);
 	assert.match(await send(`OPTIONS * HTTP/1.1\r\n${last}\r\n`), /^HTTP\/1\.1 404 /);
 	assert.match(await send("GET /livez HTTP/1.0\r\n\r\n"), /^HTTP\/1\.1 200 .*\{"status":"live"\}$/s);
 	// The body is not read: it must not be taken for a request.

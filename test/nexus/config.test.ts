@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { DEFAULT_CONFIG, loadNexusConfig, parseSize } from "../../src/nexus/config.ts";
+import { DEFAULT_CONFIG, exposureFault, loadNexusConfig, parseSize } from "../../src/nexus/config.ts";
 
 function load(text: string) {
 	return loadNexusConfig(text, "/etc/nexus/nexus.yaml", { PORT: "7500" });
@@ -20,12 +20,12 @@ test("the sample says what the defaults are", () => {
 	assert.ok(result.ok);
 	const { kind: _kind, ...listen } = result.config.listen as { kind?: string; host: string; port: number };
 	const dataDir = fileURLToPath(new URL("../../.nexus/data", import.meta.url));
-	assert.deepEqual({ ...result.config, listen }, { ...DEFAULT_CONFIG, dataDir });
+	assert.deepEqual({ ...result.config, listen }, { ...DEFAULT_CONFIG, dataDir, access: { ...DEFAULT_CONFIG.access, isStated: true } });
 });
 
 test("every key acts; paths are relative to the file; the environment is put in", () => {
 	const result = load(
-		'listen: "0.0.0.0:$\u007bPORT}"\ndata: ./events\nallowedHosts: [nexus.internal]\nretention: { maxBytes: 1.5GiB, maxAge: 2h }\n',
+		'listen: "0.0.0.0:$\u007bPORT}"\ndata: ./events\nallowedHosts: [nexus.internal]\nretention: { maxBytes: 1.5GiB, maxAge: 2h }\nauthority: { dir: ../certs, certificateTtl: 30s }\naccess: { anonymous: [read], identities: { operate: [ops, "spiffe://mesh.local/ci"] } }\n',
 	);
 	assert.ok(result.ok);
 	const { listen, ...rest } = result.config;
@@ -34,6 +34,8 @@ test("every key acts; paths are relative to the file; the environment is put in"
 		dataDir: "/etc/nexus/events",
 		allowedHosts: ["nexus.internal"],
 		retention: { bytesMax: 1.5 * 1024 ** 3, ageMsMax: 7_200_000 },
+		authority: { dir: "/etc/certs", certificateTtlMs: 30_000 },
+		access: { anonymous: ["read"], identities: { operate: ["ops", "spiffe://mesh.local/ci"] }, isStated: true },
 	});
 });
 
@@ -46,6 +48,37 @@ test("all faults are told at once, each with its place and a hint", () => {
 	]);
 	assert.equal(faults("listen: [").length > 0, true);
 	assert.match(faults("data: $\u007bNOPE}")[0] ?? "", /^1:7 .*NOPE/);
+});
+
+test("who may do what without a word: everything on loopback, nothing once there is an authority or a rule", () => {
+	const accessOf = (text: string) => {
+		const result = load(text);
+		assert.ok(result.ok);
+		return result.config.access;
+	};
+	assert.deepEqual(accessOf("data: x"), { anonymous: ["read", "ingest", "operate"], identities: {}, isStated: false });
+	assert.deepEqual(accessOf("authority: { dir: x }"), { anonymous: [], identities: {}, isStated: false });
+	assert.deepEqual(accessOf("access: {}"), { anonymous: [], identities: {}, isStated: true });
+	assert.deepEqual(faults("access: { anonymous: [all], identities: { operate: ['a b'] } }\nauthority: { certificateTtl: 25h }\n").length, 4);
+});
+
+test("an address that other machines reach needs a word on who may do what", () => {
+	const config = (text: string) => {
+		const result = load(text);
+		assert.ok(result.ok);
+		return result.config;
+	};
+	for (const host of ["0.0.0.0", "[::]", "10.1.2.3"]) {
+		assert.match(
+			exposureFault(config(`listen: "${host}:7400"`), false) ?? "",
+			/can be reached from other machines.*nexus ca init.*listen on 127\.0\.0\.1/,
+		);
+		assert.equal(exposureFault(config(`listen: "${host}:7400"`), true), undefined);
+		assert.equal(exposureFault(config(`listen: "${host}:7400"\nauthority: { dir: x }`), false), undefined);
+		assert.equal(exposureFault(config(`listen: "${host}:7400"\naccess: {}`), false), undefined);
+	}
+	for (const host of ["127.0.0.1", "[::1]", "127.1.2.3", "localhost"])
+		assert.equal(exposureFault(config(`listen: "${host}:7400"`), false), undefined, host);
 });
 
 test("sizes have units", () => {

@@ -1,16 +1,22 @@
 /** The HTTP API behind the ingest path: queries, streams, health, metrics, and the OpenAPI document made from the same schemas that check. */
 import { OpenAPIHono, type RouteConfig, z } from "@hono/zod-openapi";
-import type { Context } from "hono";
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { BATCH_TYPE, STRUCTURED_TYPE } from "../../events/http-binding.ts";
-import { type Problem, problemText } from "../../server/problem.ts";
+import type { Problem } from "../../server/problem.ts";
 import { SseStream } from "../../server/sse.ts";
+import type { Access } from "../access/access.ts";
+import type { OpenStreams } from "../access/open-streams.ts";
+import type { Tokens } from "../access/tokens.ts";
+import type { Authority } from "../authority/authority.ts";
 import { storedEventJson } from "../event-json.ts";
 import { follow } from "../follower.ts";
 import type { EventFilter, EventLog } from "../log/event-log.ts";
-import { cloudEvent, ingestAnswer, noQuery, problem, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
+import { addAuthorityRoutes } from "./authority-routes.ts";
+import { describeSecurity, failure, json, type NexusApp, noQuery, problemResponse, Routes } from "./route.ts";
+import { cloudEvent, ingestAnswer, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
+import { addTokenRoutes } from "./token-routes.ts";
 import type { WebBindings } from "./web-handler.ts";
 
 export interface AppOptions {
@@ -23,17 +29,19 @@ export interface AppOptions {
 	/** Open streams; the app adds to it and removes from it. */
 	readonly streams: Set<SseStream>;
 	readonly metrics: () => Promise<{ contentType: string; text: string }>;
+	readonly access: Access;
+	readonly openStreams: OpenStreams;
+	readonly tokens: Tokens;
+	/** Undefined where none is configured. */
+	readonly authority: Authority | undefined;
 }
 
-export type NexusApp = OpenAPIHono<{ Bindings: WebBindings }>;
-
-const problemContent = { "application/problem+json": { schema: problem } };
-const failure = (description: string) => ({ description, content: problemContent });
 const badQuery = failure("The query is not valid.");
 
 export function createApp(options: AppOptions): NexusApp {
-	const { log, logger, clock, streams, isDraining } = options;
+	const { log, logger, clock, streams, isDraining, access, openStreams } = options;
 	const app: NexusApp = new OpenAPIHono<{ Bindings: WebBindings }>();
+	const routes = new Routes(app, access);
 	app.notFound((c) =>
 		problemResponse({ status: 404, title: "There is nothing here.", detail: c.req.path, reason: "not_found", hint: "See /openapi.json." }),
 	);
@@ -42,9 +50,10 @@ export function createApp(options: AppOptions): NexusApp {
 		return problemResponse({ status: 500, title: "The request failed in a way that is a fault of ours.", reason: "internal" });
 	});
 
-	describeIngest(app);
+	describeSecurity(app);
+	describeIngest(routes);
 
-	serve(app, readRoute, readQuery, async (_c, { after, limit, order, until, ...rest }) => {
+	routes.query(readRoute, "read", readQuery, async (_c, { after, limit, order, until, ...rest }) => {
 		const page = await log.read({
 			...filterOf(rest),
 			...(until === undefined ? {} : { untilMs: Date.parse(until) }),
@@ -57,7 +66,7 @@ export function createApp(options: AppOptions): NexusApp {
 		return json(`{"events":[${page.events.map(storedEventJson).join(",")}],"next":${next}${damaged}}`);
 	});
 
-	serve(app, streamRoute, streamQuery, (c, { after, ...rest }) => {
+	routes.query(streamRoute, "read", streamQuery, (c, { after, ...rest }) => {
 		if (isDraining()) return problemResponse(DRAINING);
 		const resume = c.req.header("last-event-id");
 		if (resume !== undefined && !SEQUENCE_DIGITS.test(resume)) {
@@ -69,43 +78,36 @@ export function createApp(options: AppOptions): NexusApp {
 		const start = resume ?? after ?? (rest.since === undefined ? lastSequence : 0);
 		const stream = SseStream.open(c.env.res, { clock });
 		streams.add(stream);
-		stream.onClose(() => streams.delete(stream));
+		const { req } = c.env;
+		const forget = openStreams.add({ mayGoOn: () => access.admit(req, "read").ok, end: () => stream.close() });
+		stream.onClose(() => {
+			streams.delete(stream);
+			forget();
+		});
 		// A sequence of the future is of another log: its events will never come, ours will.
 		follow(stream, { log, logger, filter: filterOf(rest), after: Math.min(Number(start), lastSequence) });
 		return new Response(null); // the stream is the answer
 	});
 
-	serve(app, liveRoute, noQuery, () => json('{"status":"live"}'));
-	serve(app, readyRoute, noQuery, () => {
+	routes.query(liveRoute, "none", noQuery, () => json('{"status":"live"}'));
+	routes.query(readyRoute, "none", noQuery, () => {
 		if (isDraining()) return problemResponse(DRAINING);
 		if (log.stats().isFailing) return problemResponse({ status: 503, title: "The event log cannot write.", reason: "log_failed" });
 		return json('{"status":"ready"}');
 	});
-	serve(app, metricsRoute, noQuery, async () => {
+	routes.query(metricsRoute, "read", noQuery, async () => {
 		const { contentType, text } = await options.metrics();
 		return new Response(text, { headers: { "content-type": contentType } });
 	});
+
+	addAuthorityRoutes(routes, options);
+	addTokenRoutes(routes, { ...options, onRemoved: () => openStreams.look() });
 
 	app.doc31("/openapi.json", { openapi: "3.1.0", info: { title: "Nexus", version: options.version, description: "The event log of a Nexus mesh." } });
 	return app;
 }
 
 const DRAINING: Problem = { status: 503, title: "Nexus is shutting down.", reason: "draining" };
-
-/** Describes the route and serves it with a checked query. Answers are bytes made by hand, as events are never parsed on their way out. */
-function serve<Q extends z.ZodType>(
-	app: NexusApp,
-	route: RouteConfig,
-	query: Q,
-	handler: (c: Context<{ Bindings: WebBindings }>, query: z.output<Q>) => Response | Promise<Response>,
-): void {
-	app.openAPIRegistry.registerPath(route);
-	app.on(route.method, route.path, (c) => {
-		const checked = query.safeParse(c.req.query());
-		if (checked.success) return handler(c, checked.data);
-		return problemResponse({ status: 400, title: "The query is not valid.", detail: issuesText(checked.error.issues), reason: "bad_query" });
-	});
-}
 
 const readRoute: RouteConfig = {
 	method: "get",
@@ -152,8 +154,8 @@ const metricsRoute: RouteConfig = {
 };
 
 /** Ingest is served before this app (see ingest.ts); here it is only described. */
-function describeIngest(app: NexusApp): void {
-	app.openAPIRegistry.registerPath({
+function describeIngest(routes: Routes): void {
+	const route: RouteConfig = {
 		method: "post",
 		path: "/v1/events",
 		summary: "Send events",
@@ -174,7 +176,8 @@ function describeIngest(app: NexusApp): void {
 			503: failure("Shutting down."),
 			507: failure("The disk is full; nothing was kept."),
 		},
-	});
+	};
+	routes.describe(route, "ingest");
 }
 
 function filterOf(query: {
@@ -189,16 +192,4 @@ function filterOf(query: {
 		...(query.subject === undefined ? {} : { subject: query.subject }),
 		...(query.since === undefined ? {} : { sinceMs: Date.parse(query.since) }),
 	};
-}
-
-function issuesText(issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[]): string {
-	return issues.map(({ path, message }) => (path.length === 0 ? message : `${path.join(".")} ${message}`)).join("; ");
-}
-
-function json(text: string): Response {
-	return new Response(text, { headers: { "content-type": "application/json" } });
-}
-
-function problemResponse(document: Problem): Response {
-	return new Response(problemText(document), { status: document.status, headers: { "content-type": "application/problem+json" } });
 }

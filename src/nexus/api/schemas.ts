@@ -47,9 +47,6 @@ export const readQuery = z.strictObject({
 
 export const streamQuery = z.strictObject(filter);
 
-/** Probes may add what they like. */
-export const noQuery = z.object({});
-
 export const cloudEvent = z
 	.looseObject({
 		specversion: z.literal("1.0"),

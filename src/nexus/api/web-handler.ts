@@ -3,10 +3,12 @@ import { sendProblem } from "../../server/problem.ts";
 import type { ServerRequest } from "../../server/server-request.ts";
 import type { ServerResponse } from "../../server/server-response.ts";
 
-/** What a route finds in its environment, to answer by itself where a Response cannot: with a stream that knows its reader. */
+/** What a route finds in its environment: the body of the request, and the answer where a Response cannot be one. */
 export interface WebBindings {
 	readonly req: ServerRequest;
 	readonly res: ServerResponse;
+	/** Set by a route that answers by itself, now or later: what it returns is dropped. */
+	isTaken: boolean;
 }
 
 export interface WebApp {
@@ -17,17 +19,19 @@ export interface WebApp {
 // The Fetch standard lets no Request have them.
 const NO_WEB_METHODS: ReadonlySet<string> = new Set(["TRACE", "TRACK", "CONNECT"]);
 
-/** Bodies of requests are not handed on, as no route takes one: a connection that brings one ends with the answer. */
+/** Bodies are read by the routes that want one, with a limit (route.ts); a connection that brings another one ends with the answer. */
 export function webHandler(app: WebApp): (req: ServerRequest, res: ServerResponse) => Promise<void> {
 	return async (req, res) => {
 		if (NO_WEB_METHODS.has(req.method)) {
-			sendProblem(res, { status: 405, title: `${req.method} is not served here.`, reason: "method_not_allowed" }, { allow: "GET, HEAD, POST" });
+			const allow = { allow: "GET, HEAD, POST, PUT, DELETE" };
+			sendProblem(res, { status: 405, title: `${req.method} is not served here.`, reason: "method_not_allowed" }, allow);
 			return;
 		}
 		// `OPTIONS *` asks about the server as a whole, which no route does.
 		const url = `http://${req.authority === "" ? "localhost" : req.authority}${req.url === "*" ? "/*" : req.url}`;
-		const response = await app.fetch(new Request(url, { method: req.method, headers: [...req.headers()] }), { req, res });
-		if (res.headersSent) return;
+		const bindings: WebBindings = { req, res, isTaken: false };
+		const response = await app.fetch(new Request(url, { method: req.method, headers: [...req.headers()] }), bindings);
+		if (bindings.isTaken || res.headersSent) return;
 		const body = response.body === null ? "" : Buffer.from(await response.arrayBuffer());
 		res.writeHead(response.status, Object.fromEntries(response.headers)).end(body);
 	};

@@ -1,0 +1,70 @@
+/** Opens what Nexus knows of identities, in order: their state, the tokens, the authority, who may do what; and makes the first operator. */
+import { isIP } from "node:net";
+import { join } from "node:path";
+import type { Clock } from "../core/clock.ts";
+import type { Logger } from "../core/log.ts";
+import type { Rng } from "../core/rng.ts";
+import { writeSecretFile } from "../core/secret-file.ts";
+import { Access, type RolesOfIdentities } from "./access/access.ts";
+import { Tokens } from "./access/tokens.ts";
+import type { Authority } from "./authority/authority.ts";
+import type { Role } from "./authority/identity-state.ts";
+import { StateFile } from "./authority/state-file.ts";
+import { exposureFault, type NexusConfig } from "./config.ts";
+
+export interface IdentityOptions extends NexusConfig {
+	readonly clock: Clock;
+	readonly rng: Rng;
+	readonly logger: Logger;
+}
+
+export interface IdentityParts {
+	readonly tokens: Tokens;
+	readonly access: Access;
+	/** Undefined where none is configured. */
+	readonly authority: Authority | undefined;
+}
+
+const STATE_FILE = "identity.json";
+const OPERATOR_FILE = "operator.token";
+
+/** The data directory is there, and ours alone. Rejects with a readable error. */
+export async function openIdentity(options: IdentityOptions): Promise<IdentityParts> {
+	const { dataDir, clock, allowedHosts, listen, access: rules } = options;
+	const state = await StateFile.open(join(dataDir, STATE_FILE));
+	const tokens = new Tokens(state, clock);
+	const exposure = exposureFault(options, tokens.hasApiTokens());
+	if (exposure !== undefined) throw new Error(exposure);
+	let authority: Authority | undefined;
+	if (options.authority !== undefined) {
+		// With the library that issues: 60 ms and 10 MB, for those who have an authority.
+		const { Authority } = await import("./authority/authority.ts");
+		const dnsNames = [...allowedHosts, listen.host].map((name) => name.toLowerCase()).filter((name) => isIP(name) === 0 && !name.includes(":"));
+		authority = await Authority.open({ ...options, ...options.authority, dnsNames, state, tokens });
+	}
+	const identities = withTrustDomain(rules.identities, authority?.trustDomain);
+	const recheck = authority === undefined ? undefined : (peer: Parameters<Authority["trust"]["recheck"]>[0]) => authority.trust.recheck(peer);
+	const access = new Access({ rules: { anonymous: rules.anonymous, identities }, tokens, recheck });
+	if (authority !== undefined || (rules.isStated && !rules.anonymous.includes("operate"))) await makeFirstOperator(tokens, options);
+	return { tokens, access, authority };
+}
+
+/** Somebody must be able to make the other tokens. */
+async function makeFirstOperator(tokens: Tokens, { dataDir, logger }: IdentityOptions): Promise<void> {
+	if (tokens.hasOperator()) return;
+	const path = join(dataDir, OPERATOR_FILE);
+	// In the file before it holds: cut off in between, the next start makes another one.
+	const made = await tokens.createApi({ role: "operate", name: "first operator" }, (text) => writeSecretFile(path, `${text}\n`));
+	if ("fault" in made) throw new Error(made.words);
+	logger.info("made the token of the first operator", { file: path });
+}
+
+function withTrustDomain(identities: RolesOfIdentities, trustDomain: string | undefined): RolesOfIdentities {
+	const entries = Object.entries(identities) as [Role, readonly string[] | undefined][];
+	if (trustDomain === undefined && entries.some(([, names = []]) => names.length > 0)) {
+		throw new Error("access.identities needs `authority`: without it nobody can show a certificate");
+	}
+	return Object.fromEntries(
+		entries.map(([role, names = []]) => [role, names.map((name) => (name.includes("://") ? name : `spiffe://${trustDomain}/${name}`))]),
+	);
+}
