@@ -2,21 +2,29 @@
  * Turns the tree of a CESQL expression into closures, one per node. Errors are made here, once: evaluation only collects them. An operand that the
  * event does not have makes its operator answer the zero value of its type (section 3.2); any other error leaves a value to go on with (3.3).
  */
-import type { CloudEvent } from "../../../events/cloud-event.ts";
 import { attributeReader } from "./attributes.ts";
+import {
+	asInteger,
+	asText,
+	asTruth,
+	castError,
+	checked,
+	type Evaluator,
+	errorOf,
+	type Integer,
+	isEqual,
+	type Text,
+	type Truth,
+} from "./cesql-casts.ts";
+import { staticType, unknownFunction } from "./cesql-check.ts";
 import { type CesqlFunction, findFunction } from "./cesql-functions.ts";
 import { compileLike } from "./cesql-like.ts";
-import type { CesqlError, CesqlErrorKind, CesqlNode, CesqlType, CesqlValue, ComparisonOperator, MathOperator } from "./cesql-syntax.ts";
-import { toBoolean, toInteger, toText, typeOf, within, zeroOf } from "./cesql-values.ts";
+import type { CesqlNode, CesqlType, CesqlValue, ComparisonOperator, MathOperator } from "./cesql-syntax.ts";
+import { zeroOf } from "./cesql-values.ts";
 
-/** Undefined is a missing attribute that nothing has answered for yet; its error is in `errors`. */
-export type Evaluator = (event: CloudEvent, errors: CesqlError[]) => CesqlValue | undefined;
+const BEYOND = "the result is beyond 32 bits";
 
 type Node<Kind extends CesqlNode["kind"]> = Extract<CesqlNode, { kind: Kind }>;
-/** As `Evaluator`, cast to one type. */
-type Text = (event: CloudEvent, errors: CesqlError[]) => string | undefined;
-type Integer = (event: CloudEvent, errors: CesqlError[]) => number | undefined;
-type Truth = (event: CloudEvent, errors: CesqlError[]) => boolean | undefined;
 
 export function compileNode(node: CesqlNode): Evaluator {
 	switch (node.kind) {
@@ -70,7 +78,7 @@ function compileAttribute({ name, at }: Node<"attribute">): Evaluator {
 
 function compileMinus({ operand, at }: Node<"minus">): Evaluator {
 	const evaluate = integerOf(operand);
-	const error = beyond(at);
+	const error = errorOf("math", at, BEYOND);
 	return (event, errors) => {
 		const value = evaluate(event, errors);
 		return value === undefined ? 0 : checked(-value, errors, error);
@@ -159,7 +167,7 @@ function compileMath(node: Node<"math">): Evaluator {
 	const right = integerOf(node.right);
 	const compute = arithmetic(node.operator);
 	const divides = node.operator === "/" || node.operator === "%";
-	const overflow = beyond(node.at);
+	const overflow = errorOf("math", node.at, BEYOND);
 	const byZero = errorOf("math", node.at, "a division by zero");
 	return (event, errors) => {
 		const x = left(event, errors);
@@ -235,53 +243,8 @@ function compileCall(node: Node<"call">): Evaluator {
 	};
 }
 
-/** Names and numbers of arguments that no function has, in the order of the expression. */
-export function unknownFunctions(node: CesqlNode): CesqlError[] {
-	switch (node.kind) {
-		case "not":
-		case "minus":
-		case "like":
-			return unknownFunctions(node.operand);
-		case "logic":
-		case "comparison":
-		case "math":
-			return [...unknownFunctions(node.left), ...unknownFunctions(node.right)];
-		case "in":
-			return [node.operand, ...node.set].flatMap(unknownFunctions);
-		case "call":
-			return [...(findFunction(node.name, node.args.length) === undefined ? [unknownFunction(node)] : []), ...node.args.flatMap(unknownFunctions)];
-		default:
-			return [];
-	}
-}
-
-function unknownFunction({ name, args, at }: Node<"call">): CesqlError {
-	return errorOf(
-		"missingFunction",
-		at,
-		`there is no function ${name.slice(0, 64)} of ${args.length} ${args.length === 1 ? "argument" : "arguments"}`,
-	);
-}
-
 function parameterType({ parameters, rest }: CesqlFunction, i: number): CesqlType | "any" {
 	return parameters[i] ?? rest ?? "any";
-}
-
-/** Undefined for attributes: what they hold is known with the event. */
-function staticType(node: CesqlNode): CesqlType | undefined {
-	switch (node.kind) {
-		case "literal":
-			return typeOf(node.value);
-		case "attribute":
-			return undefined;
-		case "minus":
-		case "math":
-			return "integer";
-		case "call":
-			return findFunction(node.name, node.args.length)?.returns ?? "boolean";
-		default:
-			return "boolean";
-	}
 }
 
 function castOf(node: CesqlNode, type: CesqlType | "any"): Evaluator {
@@ -298,64 +261,13 @@ function castOf(node: CesqlNode, type: CesqlType | "any"): Evaluator {
 }
 
 function textOf(node: CesqlNode): Text {
-	const evaluate = compileNode(node);
-	return (event, errors) => {
-		const value = evaluate(event, errors);
-		return value === undefined ? undefined : toText(value);
-	};
+	return asText(compileNode(node));
 }
 
 function integerOf(node: CesqlNode): Integer {
-	const evaluate = compileNode(node);
-	const error = castError(node);
-	return (event, errors) => {
-		const value = evaluate(event, errors);
-		return value === undefined ? undefined : checked(toInteger(value), errors, error);
-	};
+	return asInteger(compileNode(node), castError(node));
 }
 
 function truthOf(node: CesqlNode): Truth {
-	const evaluate = compileNode(node);
-	const error = castError(node);
-	return (event, errors) => {
-		const value = evaluate(event, errors);
-		if (typeof value === "boolean" || value === undefined) return value;
-		const truth = toBoolean(value);
-		if (truth === undefined) errors.push(error);
-		return truth ?? false;
-	};
-}
-
-/** `x` is cast to the type of `y`. */
-function isEqual(x: CesqlValue, y: CesqlValue, errors: CesqlError[], error: CesqlError): boolean {
-	switch (typeof y) {
-		case "string":
-			return toText(x) === y;
-		case "number":
-			return checked(toInteger(x), errors, error) === y;
-		default: {
-			const truth = toBoolean(x);
-			if (truth === undefined) errors.push(error);
-			return (truth ?? false) === y;
-		}
-	}
-}
-
-function checked(integer: number, errors: CesqlError[], error: CesqlError): number {
-	const value = within(integer);
-	if (!Number.isNaN(value)) return value;
-	errors.push(error);
-	return 0;
-}
-
-function castError({ at }: CesqlNode): CesqlError {
-	return errorOf("cast", at, "the value that begins here is not of the type that stands against it");
-}
-
-function beyond(at: number): CesqlError {
-	return errorOf("math", at, "the result is beyond 32 bits");
-}
-
-function errorOf(kind: CesqlErrorKind, at: number, message: string): CesqlError {
-	return Object.freeze({ kind, at, message });
+	return asTruth(compileNode(node), castError(node));
 }

@@ -1,6 +1,7 @@
 /** CESQL, the CloudEvents SQL Expression Language 1.0.0: text in, an expression to be evaluated on events out. */
 import type { CloudEvent } from "../../../events/cloud-event.ts";
-import { compileNode, unknownFunctions } from "./cesql-compile.ts";
+import { unknownFunctions } from "./cesql-check.ts";
+import { compileNode } from "./cesql-compile.ts";
 import { parseCesql } from "./cesql-parser.ts";
 import type { CesqlError, CesqlNode, CesqlValue } from "./cesql-syntax.ts";
 

@@ -15,9 +15,12 @@ const attributeName = z
 	.max(NAME_CHARS_MAX, `is longer than ${NAME_CHARS_MAX} characters`)
 	.refine(isAttributeName, "is not the name of an attribute: a-z and 0-9, and not `data`, which filters do not see");
 
+/** What is wrong with the name, instead of zod's "Invalid key". */
+const keyFault = { error: (issue: z.core.$ZodRawIssue) => (issue.code === "invalid_key" ? issue.issues[0]?.message : undefined) };
+
 const attributes = (how: string) =>
 	z
-		.record(attributeName, value)
+		.record(attributeName, value, keyFault)
 		.refine((map) => Object.keys(map).length > 0, "names no attribute")
 		.optional()
 		.openapi({ description: `Attributes that must ${how}; all of them, in capitals and small letters as written.` });
@@ -54,7 +57,11 @@ const dialect = z
 		},
 		{ error: (issue) => (issue.code === "unrecognized_keys" ? unknownKeys(issue.keys as string[], DIALECTS, "dialect") : undefined) },
 	)
-	.refine((filter) => Object.keys(filter).length === 1, `must have exactly one of ${DIALECTS.join(", ")}`)
+	.refine((filter) => Object.keys(filter).length === 1, {
+		error: `must have exactly one of ${DIALECTS.join(", ")}`,
+		// Of an unknown dialect one word is enough.
+		when: ({ issues }) => issues.length === 0,
+	})
 	.openapi("FilterDialect", { description: "One filter of the CloudEvents Subscriptions API: exactly one dialect." });
 
 const nested: z.ZodType<FilterDialect> = z.lazy(() => dialect as z.ZodType<FilterDialect>);
@@ -83,6 +90,7 @@ const shortForm = z
 				.record(
 					attributeName,
 					z.union([scalar, z.array(scalar).min(1, "holds no value")], { error: "must be text, true, false, an integer, or a list of these" }),
+					keyFault,
 				)
 				.optional()
 				.openapi({ description: "Further attributes, by name: a value, or a list of which one must be met.", example: { region: ["eu", "us"] } }),
