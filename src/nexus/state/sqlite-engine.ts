@@ -1,0 +1,91 @@
+/** State in a SQLite file, from the loop's side: hands calls to the thread that waits for the disk. */
+import { Worker } from "node:worker_threads";
+import { messageOf } from "../../core/errors.ts";
+import type { Outcome, StateEngine } from "./engine.ts";
+import { STATE_BYTES_MAX } from "./limits.ts";
+import type { OpenFailure } from "./sqlite-database.ts";
+import type { SqliteCall, SqliteWorkerData } from "./sqlite-worker.ts";
+import type { StateFailed } from "./state-store.ts";
+
+export interface SqliteOptions {
+	readonly file: string;
+	/** Default: 1 GiB. At the bound, writes are `full`. */
+	readonly bytesMax?: number;
+}
+
+/** One process at a time has the file; a second one is told so. The file is of mode 0600. */
+export async function openSqliteEngine({
+	file,
+	bytesMax = STATE_BYTES_MAX,
+}: SqliteOptions): Promise<{ readonly ok: true; readonly engine: StateEngine } | OpenFailure> {
+	const data: SqliteWorkerData = { file, bytesMax };
+	const thread = new WorkerThread(new Worker(new URL("./sqlite-worker.ts", import.meta.url), { workerData: data, name: "nexus-state" }));
+	const opened = await thread.opened;
+	if (!opened.ok) {
+		await thread.ended;
+		return opened;
+	}
+	return {
+		ok: true,
+		engine: {
+			name: "sqlite",
+			isShared: false,
+			durability: "disk",
+			write: (group) => thread.call({ call: "write", group }),
+			get: (table, key) => thread.call({ call: "get", table, key }),
+			list: (table, span) => thread.call({ call: "list", table, span }),
+			changes: (table, after, bytes) => thread.call({ call: "changes", table, after, bytes }),
+			cursors: (span) => thread.call({ call: "cursors", span }),
+			// The file is ours alone.
+			onChange() {},
+			async close() {
+				thread.close();
+				await thread.ended;
+			},
+		},
+	};
+}
+
+/** Answers come in the order of the calls. When the thread dies, every call is told: its writes may be on the disk. */
+class WorkerThread {
+	readonly opened: Promise<{ readonly ok: true } | OpenFailure>;
+	readonly ended: Promise<void>;
+	readonly #worker: Worker;
+	readonly #waiting: ((answer: unknown) => void)[] = [];
+	#died: StateFailed | undefined;
+
+	constructor(worker: Worker) {
+		this.#worker = worker;
+		const opened = Promise.withResolvers<{ readonly ok: true } | OpenFailure>();
+		this.opened = opened.promise;
+		this.#waiting.push((answer) => opened.resolve(answer as { readonly ok: true } | OpenFailure));
+		worker.on("message", (answer) => this.#waiting.shift()?.(answer));
+		worker.on("error", (thrown) => this.#die(messageOf(thrown)));
+		this.ended = new Promise((resolve) => {
+			worker.once("exit", () => {
+				this.#die("it has ended");
+				opened.resolve({ ok: false, reason: "io", detail: this.#died?.detail ?? "" });
+				resolve();
+			});
+		});
+	}
+
+	call<T>(call: SqliteCall): Promise<Outcome<T>> {
+		if (this.#died !== undefined) return Promise.resolve({ ...this.#died, failure: "io" });
+		const { promise, resolve } = Promise.withResolvers<Outcome<T>>();
+		this.#waiting.push((answer) => resolve(answer as Outcome<T>));
+		this.#worker.postMessage(call);
+		return promise;
+	}
+
+	close(): void {
+		if (this.#died !== undefined) return;
+		this.#waiting.push(() => {});
+		this.#worker.postMessage({ call: "close" } satisfies SqliteCall);
+	}
+
+	#die(why: string): void {
+		this.#died ??= { ok: false, failure: "unknown", detail: `the thread of the state is gone: ${why}` };
+		for (const answer of this.#waiting.splice(0)) answer(this.#died);
+	}
+}
