@@ -4,7 +4,7 @@ import type { Logger } from "../core/log.ts";
 import type { Rng } from "../core/rng.ts";
 import type { Address, HealthCheckPolicy } from "../policy/snapshot.ts";
 import { afterResult, type HealthState, type HealthStatus, PENDING, statusOf } from "./endpoint-health.ts";
-import { type ProbeResult, probe } from "./probe.ts";
+import { type ProbeOptions, type ProbeResult, probe } from "./probe.ts";
 
 // Sockets that one upstream's checks hold at a time: 10,000 endpoints must not open as many at once.
 const RUNNING_MAX = 128;
@@ -39,6 +39,8 @@ export interface HealthCheckerOptions {
 	readonly clock: Clock;
 	readonly rng: Rng;
 	readonly log: Logger;
+	/** Where the endpoints speak TLS. */
+	readonly connectorTo?: ProbeOptions["connectorTo"];
 	/** After each check of an endpoint that counts as healthy and has just passed. */
 	readonly onPassed?: (key: string) => void;
 	/** Each change of the verdict, `first` where there was none before: a pending endpoint's first result is always told. Never during `setEndpoints`. */
@@ -59,6 +61,7 @@ interface Check {
 export class HealthChecker {
 	readonly #options: HealthCheckerOptions;
 	readonly #probe: typeof probe;
+	readonly #probeOptions: ProbeOptions;
 	readonly #checks = new Map<string, Check>();
 	/** Due, in order, until one of the running ones ends. */
 	readonly #due = new Set<Check>();
@@ -67,6 +70,7 @@ export class HealthChecker {
 	constructor(options: HealthCheckerOptions) {
 		this.#options = options;
 		this.#probe = options.probe ?? probe;
+		this.#probeOptions = { ...options.policy, connectorTo: options.connectorTo };
 	}
 
 	/** The whole list: what stays keeps state and schedule, what is new is checked at once, what is gone is forgotten. */
@@ -121,7 +125,7 @@ export class HealthChecker {
 		const running = new AbortController();
 		check.running = running;
 		this.#running++;
-		void this.#probe(check.address, this.#options.policy, this.#options.clock, running.signal).then((result) => {
+		void this.#probe(check.address, this.#probeOptions, this.#options.clock, running.signal).then((result) => {
 			check.running = undefined;
 			this.#running--;
 			this.#beginNextDue();

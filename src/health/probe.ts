@@ -3,11 +3,15 @@ import { connect } from "node:net";
 import type { Client } from "undici";
 import type { Clock } from "../core/clock.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
+import type { TlsConnector } from "../net/tls-connector.ts";
 import type { Address, HealthCheckPolicy } from "../policy/snapshot.ts";
 
 export type ProbeResult = { readonly ok: true } | { readonly ok: false; readonly error: string };
 
-export type ProbeOptions = Pick<HealthCheckPolicy, "kind" | "path" | "host" | "headers" | "statuses" | "timeoutMs">;
+export interface ProbeOptions extends Pick<HealthCheckPolicy, "kind" | "path" | "host" | "headers" | "statuses" | "timeoutMs"> {
+	/** How an http check connects where the endpoint speaks TLS. A tcp check proves that something listens, and no more. */
+	readonly connectorTo?: ((address: Address) => TlsConnector) | undefined;
+}
 
 // A health page says little; what is longer is cut off, and the status has the word.
 const BODY_BYTES_MAX = 64 * 1024;
@@ -72,8 +76,8 @@ function probeTcp(address: Address, signal: AbortSignal): Promise<void> {
 }
 
 /** The status of the answer, once its body has ended or is longer than anyone reads. Redirects are answers like others. */
-async function probeHttp(address: Address, { path, host, headers }: ProbeOptions, signal: AbortSignal): Promise<number> {
-	const client = await createClient(address);
+async function probeHttp(address: Address, { path, host, headers, connectorTo }: ProbeOptions, signal: AbortSignal): Promise<number> {
+	const client = await createClient(address, connectorTo?.(address));
 	try {
 		const fields: Record<string, string> = { "user-agent": "nexus-health-check", ...Object.fromEntries(headers) };
 		if (host !== undefined) fields.host = host;
@@ -91,13 +95,19 @@ async function probeHttp(address: Address, { path, host, headers }: ProbeOptions
 }
 
 /** Undici comes with the first http check: it costs 62 ms and 25 MB, which a sidecar without such checks never spends. */
-async function createClient(address: Address): Promise<Client> {
+async function createClient(address: Address, connector: TlsConnector | undefined): Promise<Client> {
 	const { Client } = await import("undici");
 	// Its own timers are off, `timeoutMs` bounds everything.
 	const options = { pipelining: 1, connectTimeout: 0, headersTimeout: 0, bodyTimeout: 0, allowH2: false };
+	// It knows the way by itself; the name in the URL is what the Host field says.
+	if (connector !== undefined)
+		return new Client(`https://${address.kind === "unix" ? "localhost" : hostOf(address)}`, { ...options, connect: connector });
 	if (address.kind === "unix") return new Client("http://localhost", { ...options, socketPath: address.path });
-	const host = address.host.includes(":") ? `[${address.host}]` : address.host;
-	return new Client(`http://${host}:${address.port}`, options);
+	return new Client(`http://${hostOf(address)}`, options);
+}
+
+function hostOf({ host, port }: Address & { kind: "tcp" }): string {
+	return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 function wordsFor(thrown: unknown): string {

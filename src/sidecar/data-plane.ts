@@ -169,7 +169,8 @@ export class DataPlane {
 	async #prepareTls(next: Snapshot): Promise<readonly BindFault[]> {
 		const identity = this.#deps.identity();
 		const needed = identity !== undefined || [...next.upstreams.values()].some(({ tls }) => tls.kind !== "off");
-		if (needed && this.#tls === undefined) this.#tls = new (await import("./tls/plane-tls.ts")).PlaneTls(this.#deps.tlsObserver, identity);
+		if (needed && this.#tls === undefined)
+			this.#tls = new (await import("./tls/plane-tls.ts")).PlaneTls(this.#deps.tlsObserver, identity, this.#deps.clock);
 		return this.#tls?.prepare(next) ?? [];
 	}
 

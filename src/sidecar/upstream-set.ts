@@ -106,7 +106,7 @@ export class UpstreamSet {
 	}
 
 	#change(member: Member, policy: UpstreamPolicy, parts: readonly UpstreamPart[]): void {
-		const checks = parts.includes("healthCheck");
+		const checks = parts.includes("healthCheck") || parts.includes("tls");
 		member.policy = policy;
 		if (checks) {
 			member.checker?.stop();
@@ -163,7 +163,9 @@ export class UpstreamSet {
 		const check = policy.healthCheck;
 		if (check === undefined) return undefined;
 		const { clock, rng, log, feed } = this.#deps;
+		const { encryption } = upstream.options;
 		return new HealthChecker({
+			connectorTo: encryption && ((address) => encryption.connectorTo(address)),
 			policy: check,
 			upstream: policy.name,
 			clock,

@@ -6,6 +6,7 @@ import type { VerifiedPeer } from "../identity/verify-chain.ts";
 import type { ByteReader } from "../net/byte-socket.ts";
 import type { LoopMemory } from "../net/loop-memory.ts";
 import type { TlsFailure } from "../net/tls-cause.ts";
+import type { TlsConnector } from "../net/tls-connector.ts";
 import type { TlsSessions } from "../net/tls-sessions.ts";
 import type { Address } from "../policy/snapshot.ts";
 import type { Http1Connection } from "./http1-connection.ts";
@@ -27,6 +28,8 @@ export interface EncryptedDial {
 /** Of one upstream; shared by its connections. */
 export interface Encryption {
 	dial(options: EncryptedDial): Socket;
+	/** For the HTTP client of health checks. */
+	connectorTo(address: Address): TlsConnector;
 	onSecured(connection: Http1Connection, address: Address, resumed: boolean): void;
 	onFailed(address: Address, failure: TlsRefusal | TlsFailure): void;
 	/** A connection that was secured is closed. */

@@ -1,4 +1,5 @@
 /** TLS of a whole data plane. Loaded where a policy needs it, and only there: it costs every sidecar 3 MB and 10 ms of its start. */
+import type { Clock } from "../../core/clock.ts";
 import type { Snapshot, UpstreamPolicy } from "../../policy/snapshot.ts";
 import type { Encryption } from "../../upstream/encryption.ts";
 import type { BindFault } from "../data-plane.ts";
@@ -8,11 +9,13 @@ import { type AcceptorMaker, acceptorMaker } from "./port-acceptor.ts";
 import { type ExternalContexts, encryptionOf, externalContexts } from "./upstream-encryption.ts";
 
 export class PlaneTls {
+	readonly #clock: Clock;
 	readonly #observer: TlsObserver;
 	readonly #identity: MeshIdentity | undefined;
 	#externals: ExternalContexts = new Map();
 
-	constructor(observer: TlsObserver, identity: MeshIdentity | undefined) {
+	constructor(observer: TlsObserver, identity: MeshIdentity | undefined, clock: Clock) {
+		this.#clock = clock;
 		this.#observer = observer;
 		this.#identity = identity;
 	}
@@ -26,7 +29,7 @@ export class PlaneTls {
 
 	/** Undefined: plain text. */
 	encryptionOf(policy: UpstreamPolicy): Encryption | undefined {
-		return encryptionOf(policy, { observer: this.#observer, identity: this.#identity, externals: this.#externals });
+		return encryptionOf(policy, { observer: this.#observer, identity: this.#identity, externals: this.#externals, clock: this.#clock });
 	}
 
 	/** For the inbound port; undefined: plain text. */

@@ -1,12 +1,14 @@
 /** How the upstreams of a policy are encrypted: by our identity inside the mesh, by host name outside of it. */
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
+import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import { parseSpiffeId } from "../../identity/spiffe-id.ts";
 import type { TlsRefusal } from "../../identity/tls-refusal.ts";
 import type { VerifiedPeer } from "../../identity/verify-chain.ts";
 import { makeSecureContext, SecureContexts } from "../../net/secure-contexts.ts";
 import type { TlsFailure } from "../../net/tls-cause.ts";
+import { type TlsConnector, tlsConnector } from "../../net/tls-connector.ts";
 import { dialTls, verifyByLibrary } from "../../net/tls-dial.ts";
 import { alpnList, type ShownPeer } from "../../net/tls-peer.ts";
 import { addressText } from "../../policy/address-text.ts";
@@ -51,12 +53,13 @@ export interface EncryptionParts {
 	/** Undefined where the policy has none: then no upstream is of the mesh. */
 	readonly identity: MeshIdentity | undefined;
 	readonly externals: ExternalContexts;
+	readonly clock: Clock;
 }
 
 /** Undefined: plain text. */
 export function encryptionOf(
 	{ name, tls }: Pick<UpstreamPolicy, "name" | "tls">,
-	{ observer, identity, externals }: EncryptionParts,
+	{ observer, identity, externals, clock }: EncryptionParts,
 ): Encryption | undefined {
 	switch (tls.kind) {
 		case "off":
@@ -64,11 +67,11 @@ export function encryptionOf(
 		case "external": {
 			const contexts = externals.get(keyOf(tls));
 			if (contexts === undefined) throw new Error(`the roots of upstream ${name} were not read`);
-			return new ExternalEncryption(name, tls.serverName, contexts, observer);
+			return new ExternalEncryption(name, tls.serverName, contexts, observer, clock);
 		}
 		case "mesh": {
 			if (identity === undefined) throw new Error(`upstream ${name} needs an identity`);
-			return new MeshEncryption(name, tls.expected, identity, observer);
+			return new MeshEncryption(name, tls.expected, identity, observer, clock);
 		}
 	}
 }
@@ -78,11 +81,12 @@ class MeshEncryption implements Encryption {
 	readonly #name: string;
 	readonly #identity: MeshIdentity;
 	readonly #observer: TlsObserver;
+	readonly #clock: Clock;
 	readonly #expected: string;
 	readonly #serverName: string;
 	readonly #verify: (shown: ShownPeer) => AcceptedPeer | TlsRefusal;
 
-	constructor(name: string, uri: string, identity: MeshIdentity, observer: TlsObserver) {
+	constructor(name: string, uri: string, identity: MeshIdentity, observer: TlsObserver, clock: Clock) {
 		const expected = parseSpiffeId(uri);
 		// Policies are checked for that.
 		if (!expected.ok) throw new Error(`${uri} is no SPIFFE ID`);
@@ -90,6 +94,7 @@ class MeshEncryption implements Encryption {
 		this.#name = name;
 		this.#identity = identity;
 		this.#observer = observer;
+		this.#clock = clock;
 		this.#expected = uri;
 		// A path of several segments is no host name.
 		this.#serverName = id.service.includes("/") ? "" : id.service;
@@ -100,8 +105,15 @@ class MeshEncryption implements Encryption {
 	}
 
 	dial(options: EncryptedDial): Socket {
-		const { client: contexts } = this.#identity;
-		return dial(options, { contexts, serverName: this.#serverName, alpnRequired: true, checkHostName: false, verify: this.#verify });
+		return dial(options, { ...this.#manner(), alpnRequired: true });
+	}
+
+	connectorTo(address: Address): TlsConnector {
+		return tlsConnector({ ...this.#manner(), address, timeoutMs: HANDSHAKE_TIMEOUT_MS, clock: this.#clock });
+	}
+
+	#manner(): Manner {
+		return { contexts: this.#identity.client, serverName: this.#serverName, checkHostName: false, verify: this.#verify };
 	}
 
 	onSecured(connection: Http1Connection, address: Address, resumed: boolean): void {
@@ -124,16 +136,26 @@ class ExternalEncryption implements Encryption {
 	readonly #serverName: string;
 	readonly #contexts: SecureContexts;
 	readonly #observer: TlsObserver;
+	readonly #clock: Clock;
 
-	constructor(name: string, serverName: string, contexts: SecureContexts, observer: TlsObserver) {
+	constructor(name: string, serverName: string, contexts: SecureContexts, observer: TlsObserver, clock: Clock) {
 		this.#name = name;
 		this.#serverName = serverName;
 		this.#contexts = contexts;
 		this.#observer = observer;
+		this.#clock = clock;
 	}
 
 	dial(options: EncryptedDial): Socket {
-		return dial(options, { contexts: this.#contexts, serverName: this.#serverName, alpnRequired: false, checkHostName: true, verify: byHostName });
+		return dial(options, { ...this.#manner(), alpnRequired: false });
+	}
+
+	connectorTo(address: Address): TlsConnector {
+		return tlsConnector({ ...this.#manner(), address, timeoutMs: HANDSHAKE_TIMEOUT_MS, clock: this.#clock });
+	}
+
+	#manner(): Manner {
+		return { contexts: this.#contexts, serverName: this.#serverName, checkHostName: true, verify: byHostName };
 	}
 
 	onSecured(_connection: Http1Connection, address: Address, resumed: boolean): void {
@@ -157,12 +179,14 @@ function byHostName(shown: ShownPeer): AcceptedPeer | TlsFailure {
 interface Manner {
 	readonly contexts: SecureContexts;
 	readonly serverName: string;
-	readonly alpnRequired: boolean;
 	readonly checkHostName: boolean;
 	readonly verify: (shown: ShownPeer) => AcceptedPeer | TlsRefusal | TlsFailure;
 }
 
-function dial({ address, sessions, lookup, reader, wheel, shared, onReady, onFailed }: EncryptedDial, manner: Manner): Socket {
+function dial(
+	{ address, sessions, lookup, reader, wheel, shared, onReady, onFailed }: EncryptedDial,
+	manner: Manner & { readonly alpnRequired: boolean },
+): Socket {
 	return dialTls<AcceptedPeer, TlsRefusal | TlsFailure>(
 		{ ...manner, alpn: ALPN, handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS, address, sessions, ...(lookup === undefined ? {} : { lookup }) },
 		{ onReady: ({ peer }, { resumed }) => onReady(peer, resumed), onFailed },
