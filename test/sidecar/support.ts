@@ -34,20 +34,22 @@ export interface TestSidecar {
 }
 
 // Clients that a test leaves open must not hold up its end.
-const HEAD = "service: tested\nadmin: { listen: 127.0.0.1:0 }\ndrainTimeout: 100ms\n";
+const headOf = (service: string): string => `service: ${service}\nadmin: { listen: 127.0.0.1:0 }\ndrainTimeout: 100ms\n`;
 
 /** `policy`: YAML without `service` and `admin`. Closed at the end of the test. */
-export async function startSidecar(t: TestContext, policy: string, options: { clock?: Clock } = {}): Promise<TestSidecar> {
+export async function startSidecar(t: TestContext, policy: string, options: { clock?: Clock; service?: string } = {}): Promise<TestSidecar> {
+	const { service = "tested" } = options;
+	const head = headOf(service);
 	const folder = temporaryFolder(t, "sidecar");
 	const policyFile = join(folder, "policy.yaml");
 	const logFile = join(folder, "log");
-	writeFileSync(policyFile, HEAD + policy);
+	writeFileSync(policyFile, head + policy);
 	const { text, result } = await loadPolicyFile(policyFile, {}, 1);
 	assert.ok(result.ok, result.ok ? "" : formatFaults(result.faults, text));
 	const log = createLogger({ level: "info", destination: logFile });
 	const clock = options.clock ?? systemClock;
 	const base = { configFile: policyFile, env: {}, clock, rng: seededRng(1), log, version: "0.0.0", accessLogDestination: join(folder, "access") };
-	const sidecar = new Sidecar("tested", base);
+	const sidecar = new Sidecar(service, base);
 	const events: CloudEvent[] = [];
 	sidecar.subscribeEvents((event) => events.push(event));
 	const faults = await sidecar.start(result.snapshot);
@@ -66,7 +68,7 @@ export async function startSidecar(t: TestContext, policy: string, options: { cl
 		sidecar,
 		policyFile,
 		events,
-		write: (next) => writeFileSync(policyFile, HEAD + next),
+		write: (next) => writeFileSync(policyFile, head + next),
 		port,
 		upstream(name) {
 			const view = sidecar.upstreams().find((candidate) => candidate.name === name);
