@@ -1,0 +1,278 @@
+/** The event log on a JetStream stream. The server orders, numbers and recognises duplicates (Nats-Msg-Id); nothing of that is done twice. */
+import type { ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
+import type { Clock } from "../../core/clock.ts";
+import { messageOf } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import { APPEND_TIMEOUT_MS, type Bounds, type Broker, type BrokerAppend, type BrokerEvent, NEXT_WAIT_MS, READ_TIMEOUT_MS, within } from "./broker.ts";
+import { BrokerLink } from "./broker-link.ts";
+import { openBrokerLog } from "./broker-log.ts";
+import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
+import type { EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
+
+export interface NatsLogConfig {
+	/** `host:port` of one or more members of the cluster. */
+	readonly servers: readonly string[];
+	/** Name of the stream; made where it is missing, else used as it is. */
+	readonly stream: string;
+	/** Copies of a stream that is made; 1, 3 or 5. */
+	readonly replicas: number;
+	/** Base URL of the server's monitoring port: the proof that it syncs before it acknowledges. Without it nothing more than `os` is promised. */
+	readonly monitor?: string;
+	readonly token?: string;
+}
+
+export interface NatsLogOptions extends NatsLogConfig {
+	readonly clock: Clock;
+	readonly log: Logger;
+	readonly retention?: RetentionLimits;
+}
+
+/** How long the server knows an event; it keeps the identities in memory, about 200 bytes each. */
+const DUPLICATE_WINDOW_NS = 3_600_000_000_000;
+const NS_PER_MS = 1_000_000;
+/** A server that vanished without a word is noticed after two of them. */
+const PING_MS = 5_000;
+const TAIL_MESSAGES = 1024;
+// https://github.com/nats-io/nats-server/blob/main/server/errors.json
+const NO_ROOM = new Set([10023, 10047, 10077, 10122]);
+const STREAM_NOT_FOUND = 10059;
+const QUORUM = 3;
+
+/** Rejects with a readable error where no server can be reached or the stream cannot be had. */
+export async function openNatsLog(options: NatsLogOptions): Promise<EventLog> {
+	const { clock, log, retention } = options;
+	const broker = await NatsBroker.open(options);
+	return openBrokerLog({ broker, clock, log, dedupesHere: false, ...(retention && { retention }) });
+}
+
+interface Session {
+	readonly connection: NatsConnection;
+	readonly client: JetStreamClient;
+	readonly manager: JetStreamManager;
+}
+
+/** The consumer that follows the end of the stream; what it brings waits in `queue`. */
+interface Tail {
+	readonly session: Session;
+	position: number;
+	queue: StoredEvent[];
+	readonly messages: ConsumerMessages;
+}
+
+class NatsBroker implements Broker {
+	readonly capabilities: LogCapabilities;
+	readonly #stream: string;
+	readonly #clock: Clock;
+	readonly #link: BrokerLink<Session>;
+	#tail: Tail | undefined;
+	#wake: (() => void) | undefined;
+
+	private constructor(options: NatsLogOptions, link: BrokerLink<Session>, capabilities: LogCapabilities) {
+		this.#stream = options.stream;
+		this.#clock = options.clock;
+		this.#link = link;
+		this.capabilities = capabilities;
+	}
+
+	static async open(options: NatsLogOptions): Promise<NatsBroker> {
+		let broker: NatsBroker | undefined;
+		const link = new BrokerLink<Session>(
+			(lost) =>
+				connect(options, () => {
+					lost();
+					broker?.endTail();
+				}),
+			({ connection }) => connection.close(),
+		);
+		try {
+			const { manager } = await link.get();
+			const replicas = await ensureStream(manager, options);
+			broker = new NatsBroker(options, link, await capabilitiesOf(options, replicas));
+			return broker;
+		} catch (thrown) {
+			await link.close();
+			throw thrown;
+		}
+	}
+
+	async append(events: readonly BrokerEvent[]): Promise<BrokerAppend> {
+		const { client } = await this.#link.get();
+		const subject = subjectOf(this.#stream);
+		// Written in this order to one connection, so stored in this order.
+		const settled = await Promise.allSettled(
+			events.map(({ json, identity }) => client.publish(subject, json, { msgID: identity, timeout: APPEND_TIMEOUT_MS, retries: 0 })),
+		);
+		const receipts = [];
+		for (const each of settled) {
+			if (each.status === "rejected") return failureOf(each.reason);
+			receipts.push({ sequence: each.value.seq, isDuplicate: each.value.duplicate });
+		}
+		return { ok: true, receipts };
+	}
+
+	async fetch(first: number, count: number): Promise<readonly StoredEvent[]> {
+		const { DeliverPolicy } = await import("@nats-io/jetstream");
+		return this.#read({ deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: first }, count);
+	}
+
+	async next(after: number): Promise<readonly StoredEvent[]> {
+		const session = await this.#link.get();
+		if (this.#tail?.session !== session || this.#tail.position !== after) await this.#startTail(session, after);
+		const tail = this.#tail as unknown as Tail;
+		if (tail.queue.length === 0) {
+			await new Promise<void>((resolve) => {
+				const timer = this.#clock.setTimer(NEXT_WAIT_MS, resolve);
+				this.#wake = () => {
+					timer.cancel();
+					resolve();
+				};
+			});
+		}
+		if (this.#tail !== tail) throw new Error("the connection to NATS was lost");
+		const events = tail.queue;
+		tail.queue = [];
+		tail.position = events.at(-1)?.sequence ?? after;
+		return events;
+	}
+
+	async bounds(): Promise<Bounds> {
+		const { manager } = await this.#link.get();
+		const { state } = await manager.streams.info(this.#stream);
+		return { first: Math.max(1, state.first_seq), last: state.last_seq, bytes: state.bytes };
+	}
+
+	async sequenceAt(timeMs: number): Promise<number | undefined> {
+		const { DeliverPolicy } = await import("@nats-io/jetstream");
+		const [event] = await this.#read({ deliver_policy: DeliverPolicy.StartTime, opt_start_time: new Date(timeMs).toISOString() }, 1);
+		return event?.sequence;
+	}
+
+	async removeBefore(sequence: number): Promise<void> {
+		const { manager } = await this.#link.get();
+		await manager.streams.purge(this.#stream, { seq: sequence });
+	}
+
+	async close(): Promise<void> {
+		this.endTail();
+		await this.#link.close();
+	}
+
+	/** Whoever waits in `next` hears of it. */
+	endTail(): void {
+		this.#tail?.messages.stop();
+		this.#tail = undefined;
+		this.#wake?.();
+	}
+
+	/** By a consumer of its own, gone afterwards. It says at once how much there is, so that nobody waits for what is not. */
+	async #read(start: object, count: number): Promise<readonly StoredEvent[]> {
+		const { AckPolicy } = await import("@nats-io/jetstream");
+		const { client, manager } = await this.#link.get();
+		const info = await manager.consumers.add(this.#stream, {
+			...start,
+			ack_policy: AckPolicy.None,
+			mem_storage: true,
+			inactive_threshold: 30_000_000_000,
+		});
+		const max = Math.min(count, info.num_pending);
+		const events: StoredEvent[] = [];
+		if (max > 0) {
+			const consumer = client.consumers.getConsumerFromInfo(info);
+			const messages = await consumer.fetch({ max_messages: max, expires: READ_TIMEOUT_MS });
+			for await (const message of messages) events.push(storedEvent(message));
+		}
+		await manager.consumers.delete(this.#stream, info.name);
+		return events;
+	}
+
+	async #startTail(session: Session, after: number): Promise<void> {
+		const { DeliverPolicy } = await import("@nats-io/jetstream");
+		this.#tail?.messages.stop();
+		this.#tail = undefined;
+		const consumer = await session.client.consumers.get(this.#stream, { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: after + 1 });
+		const queue: StoredEvent[] = [];
+		const early: { tail?: Tail } = {};
+		const messages = await consumer.consume({
+			max_messages: TAIL_MESSAGES,
+			callback: (message) => {
+				(early.tail?.queue ?? queue).push(storedEvent(message));
+				this.#wake?.();
+			},
+		});
+		early.tail = { session, position: after, queue, messages };
+		this.#tail = early.tail;
+	}
+}
+
+async function connect({ servers, token, clock }: NatsLogOptions, lost: () => void): Promise<Session> {
+	const [transport, jetstream] = await Promise.all([import("@nats-io/transport-node"), import("@nats-io/jetstream")]);
+	// Reconnecting is done above, where it is known what must be asked again; the client's own would send what was given up.
+	const connection = await transport.connect({
+		servers: [...servers],
+		name: "nexus log",
+		reconnect: false,
+		pingInterval: PING_MS,
+		maxPingOut: 2,
+		...(token === undefined ? {} : { token }),
+	});
+	void connection.closed().then(lost);
+	try {
+		const manager = await within(clock, READ_TIMEOUT_MS, "JetStream", jetstream.jetstreamManager(connection));
+		return { connection, manager, client: jetstream.jetstream(connection) };
+	} catch (thrown) {
+		await connection.close();
+		throw thrown;
+	}
+}
+
+/** The number of its copies. */
+async function ensureStream(manager: JetStreamManager, { stream, replicas }: NatsLogOptions): Promise<number> {
+	const { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } = await import("@nats-io/jetstream");
+	try {
+		const { config } = await manager.streams.info(stream);
+		if (config.retention !== RetentionPolicy.Limits)
+			throw new Error(`the stream ${stream} forgets what was consumed (retention ${config.retention})`);
+		return config.num_replicas;
+	} catch (thrown) {
+		if (!(thrown instanceof JetStreamApiError) || thrown.apiError().err_code !== STREAM_NOT_FOUND) throw thrown;
+	}
+	const { config } = await manager.streams.add({
+		name: stream,
+		subjects: [subjectOf(stream)],
+		storage: StorageType.File,
+		retention: RetentionPolicy.Limits,
+		// Full means full: nothing that was acknowledged makes room for the next.
+		discard: DiscardPolicy.New,
+		num_replicas: replicas,
+		duplicate_window: DUPLICATE_WINDOW_NS,
+	});
+	return config.num_replicas;
+}
+
+/** Whether the server syncs before it acknowledges is in no answer of JetStream's API, only on its monitoring port. */
+async function capabilitiesOf({ monitor }: NatsLogOptions, replicas: number): Promise<LogCapabilities> {
+	if (monitor === undefined) return BACKENDS.nats;
+	const response = await fetch(`${monitor}/jsz?config=true`, { signal: AbortSignal.timeout(READ_TIMEOUT_MS) });
+	const { config } = (await response.json()) as { config?: { sync_always?: boolean } };
+	if (config?.sync_always !== true) return { ...BACKENDS.nats, durabilityBasis: "JetStream file storage, and the server says that it syncs later" };
+	return { ...BACKENDS.nats, durability: replicas >= QUORUM ? "quorum" : "disk", durabilityBasis: "sync_interval: always, as the server says" };
+}
+
+function subjectOf(stream: string): string {
+	return `${stream}.events`;
+}
+
+function storedEvent(message: JsMsg): StoredEvent {
+	const { data } = message;
+	return {
+		sequence: message.seq,
+		receivedAtMs: Math.floor(message.info.timestampNanos / NS_PER_MS),
+		json: Buffer.from(data.buffer, data.byteOffset, data.byteLength),
+	};
+}
+
+function failureOf(cause: unknown): BrokerAppend & { ok: false } {
+	const code = cause instanceof Error && "code" in cause ? Number(cause.code) : 0;
+	return { ok: false, failure: NO_ROOM.has(code) ? "full" : "unavailable", detail: messageOf(cause) };
+}

@@ -1,0 +1,107 @@
+/** Real brokers for tests: each on ports and in a folder of its own, killed and started again as the test says. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { eventually, freePorts, temporaryFolder } from "../../support/processes.ts";
+
+/** A reason to skip where the program cannot be run; with NEXUS_TEST_STRICT=1 the test fails instead. */
+export function skipWithout(program: string, args: readonly string[] = ["--version"]): string | false {
+	const isThere = spawnSync(program, args).error === undefined;
+	return !isThere && process.env.NEXUS_TEST_STRICT !== "1" ? `${program} is not installed` : false;
+}
+
+export interface ServerOptions {
+	readonly command: readonly string[];
+	readonly env?: NodeJS.ProcessEnv;
+	isReady(): Promise<boolean>;
+}
+
+/** A process that is a server once `isReady` says so; killed at the end of its test. */
+export class Server {
+	readonly #options: ServerOptions;
+	#process: ChildProcess | undefined;
+	#said = "";
+
+	private constructor(options: ServerOptions) {
+		this.#options = options;
+	}
+
+	static async start(t: TestContext, options: ServerOptions): Promise<Server> {
+		const server = new Server(options);
+		t.after(() => server.kill());
+		await server.start();
+		return server;
+	}
+
+	async start(): Promise<void> {
+		const [program = "", ...args] = this.#options.command;
+		// A group of its own: some start others, and all of them must go.
+		const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true, env: { ...process.env, ...this.#options.env } });
+		this.#process = child;
+		for (const stream of [child.stdout, child.stderr])
+			stream.on("data", (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-10_000)));
+		await eventually(`${program} is ready`, async () => {
+			if (child.exitCode !== null) assert.fail(`${program} has ended:\n${this.#said}`);
+			return this.#options.isReady();
+		});
+	}
+
+	/** As a crash would end it. Resolves when it has ended. */
+	async kill(): Promise<void> {
+		const child = this.#process;
+		this.#process = undefined;
+		if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+		const ended = new Promise((resolve) => child.once("exit", resolve));
+		process.kill(-child.pid, "SIGKILL");
+		await ended;
+	}
+
+	/** It keeps its connections and says nothing any more. */
+	hang(): void {
+		this.#process?.kill("SIGSTOP");
+	}
+
+	goOn(): void {
+		this.#process?.kill("SIGCONT");
+	}
+}
+
+export interface NatsServer {
+	readonly server: Server;
+	readonly address: string;
+	readonly monitor: string;
+}
+
+/** `jetstream`: further settings of that block. */
+export async function startNats(t: TestContext, jetstream = ""): Promise<NatsServer> {
+	const folder = temporaryFolder(t, "nats");
+	const [port, http] = await freePorts(2);
+	const file = join(folder, "nats.conf");
+	writeFileSync(
+		file,
+		`listen: 127.0.0.1:${port}\nhttp: 127.0.0.1:${http}\njetstream { store_dir: "${folder}/js", max_mem: 64MB, max_file: 2GB ${jetstream} }\n`,
+	);
+	const monitor = `http://127.0.0.1:${http}`;
+	const isReady = (): Promise<boolean> =>
+		fetch(`${monitor}/healthz?js-enabled-only=true`).then(
+			(response) => response.ok,
+			() => false,
+		);
+	return { server: await Server.start(t, { command: ["nats-server", "-c", file], isReady }), address: `127.0.0.1:${port}`, monitor };
+}
+
+export interface RedisServer {
+	readonly server: Server;
+	readonly url: string;
+}
+
+/** With an append-only file. `options`: as on its command line. */
+export async function startRedis(t: TestContext, options: readonly string[]): Promise<RedisServer> {
+	const folder = temporaryFolder(t, "redis");
+	const [port] = await freePorts(1);
+	const command = ["redis-server", "--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", ...options];
+	const isReady = async (): Promise<boolean> => spawnSync("redis-cli", ["-p", String(port), "ping"]).stdout?.toString() === "PONG\n";
+	return { server: await Server.start(t, { command, isReady }), url: `redis://127.0.0.1:${port}` };
+}
