@@ -75,6 +75,11 @@ const GISTS: Gists = {
 		const who = [d.peer, d.address].filter((part) => part !== "").join(" at ");
 		return `${d.kind === "cut" ? "cut" : d.name} ${d.reason} x${d.count}${who === "" ? "" : `, ${who}`}: ${d.words}`;
 	},
+	"nexus.mesh.authorization.denied": (d) => {
+		if (d.kind === "others") return `x${d.count} beyond those that are told one by one`;
+		const rule = d.kind === "rule" ? `rule ${d.rule}` : "no rule allows it";
+		return `${d.caller || "unauthenticated"} at ${d.address} x${d.count}, last ${d.method} ${d.path}: ${rule}${where(d.policy)}`;
+	},
 	"nexus.circuit_breaker.tripped": (d) => `${breaker(d)} open for ${seconds(d.openForMs)}: ${d.cause}${where(d.policy)}`,
 	"nexus.circuit_breaker.half_open": (d) => `${breaker(d)} half-open: ${d.cause}`,
 	"nexus.circuit_breaker.reset": (d) => `${breaker(d)} closed: ${d.cause}`,

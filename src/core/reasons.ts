@@ -43,6 +43,12 @@ export const REASONS = Object.freeze({
 		"The target names an address that this proxy does not serve.",
 		"Use a service of the mesh as the host.",
 	),
+	unauthorized: spec(
+		403,
+		"mesh",
+		"The service does not allow this request to this caller.",
+		"The rule is named to its operators only, in log, decision trace and event; `nexus explain FILE --direction inbound --from CALLER` shows all of them.",
+	),
 	no_route: spec(404, "mesh", "No route and no upstream matches this request.", "Try `nexus explain FILE --url URL` to see what was considered."),
 	loop_detected: spec(508, "mesh", "The request has passed too many sidecars.", "A route leads back to its own sidecar; look at the Via field."),
 	max_forwards: spec(

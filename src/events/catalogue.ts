@@ -117,6 +117,24 @@ export interface NexusEventData {
 		readonly notBefore: string;
 		readonly notAfter: string;
 	};
+	/** A rollup: per window, rule and caller. */
+	"nexus.mesh.authorization.denied": {
+		readonly windowMs: number;
+		/** In this window. */
+		readonly count: number;
+		/** `others`: for what was beyond 32 different pairs of rule and caller in one window. */
+		readonly kind: "rule" | "default" | "others";
+		/** Empty unless `kind` is `rule`. */
+		readonly rule: string;
+		/** `file:line:column` of the rule, of `authorization` for the default; empty for others. */
+		readonly policy: string;
+		/** SPIFFE ID; empty for an unauthenticated caller, and for others. */
+		readonly caller: string;
+		/** Of the last one. The path in its normal form without the query, at most 256 characters. */
+		readonly address: string;
+		readonly method: string;
+		readonly path: string;
+	};
 	"nexus.circuit_breaker.tripped": BreakerData & { readonly openForMs: number };
 	"nexus.circuit_breaker.half_open": BreakerData;
 	"nexus.circuit_breaker.reset": BreakerData;
@@ -221,6 +239,7 @@ export const NEXUS_EVENTS: { readonly [T in NexusEventType]: NexusEventSpec } = 
 	"nexus.mesh.fault.injected": spec(5, "Requests met a fault that was injected on purpose; one event a window and fault."),
 	"nexus.chaos.inject.failure": spec(7, "A fault was put on a sidecar, replaced, taken away, or has expired."),
 	"nexus.mesh.mtls.failure": spec(8, "Connections over TLS were not made, not let in, or cut; one event a window, reason and peer."),
+	"nexus.mesh.authorization.denied": spec(8, "The rules refused requests of a caller; one event a window, rule and caller."),
 	"nexus.circuit_breaker.tripped": spec(9, "A circuit breaker has opened."),
 	"nexus.circuit_breaker.half_open": spec(6, "An open circuit breaker lets probes through."),
 	"nexus.circuit_breaker.reset": spec(7, "A circuit breaker has closed again."),

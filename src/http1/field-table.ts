@@ -65,13 +65,24 @@ export class FieldTable {
 		return undefined;
 	}
 
+	/** The value of the `index`-th field of that name, from 0; undefined behind the last. `name` in lower case. */
+	line(name: string, index: number): string | undefined {
+		let left = index;
+		for (let i = 0; i < this.count; i++) if (this.#isNamed(i, name) && left-- === 0) return this.value(i);
+		return undefined;
+	}
+
 	/** All values of a field, joined as RFC 9110 section 5.3 allows; undefined when it is absent. `name` in lower case. */
 	get(name: string): string | undefined {
 		let joined: string | undefined;
 		for (let i = 0; i < this.count; i++) {
-			if ((this.#spans[i * STRIDE + 1] as number) - this.nameStart(i) !== name.length || this.name(i).toLowerCase() !== name) continue;
+			if (!this.#isNamed(i, name)) continue;
 			joined = joined === undefined ? this.value(i) : `${joined}, ${this.value(i)}`;
 		}
 		return joined;
+	}
+
+	#isNamed(i: number, name: string): boolean {
+		return (this.#spans[i * STRIDE + 1] as number) - this.nameStart(i) === name.length && this.name(i).toLowerCase() === name;
 	}
 }

@@ -27,6 +27,8 @@ export class RequestParser {
 	authority = "";
 	/** Whether the Host field must be written from `authority` (absolute-form), not relayed. */
 	hostReplaced = false;
+	/** Whether somebody has put another target into the place of the one that came: then the start line must be written, not relayed. */
+	targetReplaced = false;
 	framing: Framing = NO_BODY;
 	minorVersion = 1;
 	/** Whether the client lets this connection live on (RFC 9112 9.3). */
@@ -80,6 +82,7 @@ export class RequestParser {
 		this.minorVersion = parser.minorVersion;
 		this.method = methodOf(buffer, parser.start, parser.methodEnd);
 		this.hostReplaced = false;
+		this.targetReplaced = false;
 		if (meaning.hostLines > 1) return this.#refuse("more than one Host (RFC 9112 3.2)");
 		if (meaning.hostLines === 0 && parser.minorVersion === 1) return this.#refuse("HTTP/1.1 without Host (RFC 9112 3.2)");
 		this.authority = meaning.hostLines === 1 ? parser.fields.value(meaning.hostIndex) : "";

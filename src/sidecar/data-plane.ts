@@ -13,6 +13,7 @@ import type { Address, InboundPolicy, ListenerLimits, OutboundPolicy, Place, Sna
 import { Upstream, type UpstreamOptions } from "../upstream/upstream.ts";
 import type { Stack } from "./exchange/stack.ts";
 import type { MeshIdentity } from "./identity/mesh-identity.ts";
+import type { AuthorizationObserver } from "./inbound/authorization.ts";
 import { InboundStack } from "./inbound/stack.ts";
 import { LimitPlaces } from "./limits/limit-places.ts";
 import { Passthrough } from "./outbound/passthrough.ts";
@@ -27,6 +28,7 @@ export interface DataPlaneDeps extends PortDeps, Omit<UpstreamSetDeps, "encrypti
 	readonly limits: LimiterRegistry;
 	readonly ids: IdSource;
 	readonly isAdminPort: (port: number) => boolean;
+	readonly authorizationObserver: AuthorizationObserver;
 	/** Undefined where the policy has none. */
 	readonly identity: () => MeshIdentity | undefined;
 }
@@ -159,6 +161,9 @@ export class DataPlane {
 			const live = bound.get(name) ?? this.#ports.get(name);
 			if (live === undefined) continue;
 			live.port.setStack(stack);
+			// Of a port that is being replaced: what it still carries keeps no right that this policy does not give.
+			const before = this.#ports.get(name);
+			if (before !== undefined && before.port !== live.port) before.port.setStack(stack);
 			if (name === INBOUND) live.port.setTls(this.#tls?.inbound(next));
 			ports.set(name, live);
 		}
@@ -196,14 +201,17 @@ export class DataPlane {
 	}
 
 	#inboundStack(next: Snapshot, inbound: InboundPolicy, limits: LimitPlaces): Stack {
-		const { traffic, ids } = this.#deps;
+		const { traffic, ids, authorizationObserver } = this.#deps;
 		const upstream = this.#application ?? new Upstream(applicationOptions(inbound), this.#deps);
 		this.#application = upstream;
 		return new InboundStack({
 			service: next.service,
+			trustDomain: next.trustDomain,
 			self: this.#deps.identity()?.self.uri ?? "",
 			limits: inbound.limits,
 			trustedProxies: inbound.trustedProxies,
+			authorization: inbound.authorization,
+			authorizationObserver,
 			refused: traffic.counters("inbound", "", ""),
 			application: () => this.targets.application(inbound, upstream, limits),
 			ids,

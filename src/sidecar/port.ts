@@ -43,6 +43,7 @@ export class Port {
 		this.#context = new ClientContext({
 			...deps,
 			stack,
+			port: () => this.port,
 			onClosed: (connection) => this.#onClosed(connection as ClientConnection),
 			onTlsOnPlaintext: (address) =>
 				deps.tlsObserver.onFailed(
@@ -99,13 +100,14 @@ export class Port {
 		return this.#listener.start();
 	}
 
-	/** For the next request of every connection; what is in flight finishes on the stack that it began with. */
+	/** For the next request of every connection; what is in flight finishes on the stack that it began with, unless it never ends by itself. */
 	setStack(stack: Stack): void {
 		this.#context.stack = stack;
 		this.#listener.setConnectionsMax(stack.limits.connectionsMax);
+		for (const connection of this.#connections) connection.reconsider();
 	}
 
-	/** For the next connection; those that are open keep what they met. Undefined: plain text alone. */
+	/** For the next connection; of those that are open, plain text ends where only TLS is taken now. Undefined: plain text alone. */
 	setTls(maker: AcceptorMaker | undefined): void {
 		const before = this.#tls;
 		const tls = maker?.tls;
@@ -119,6 +121,8 @@ export class Port {
 				onGone: () => this.#listener.release(),
 			});
 		}
+		if (tls?.mode !== "strict") return;
+		for (const connection of [...this.#connections]) if (connection.peer === undefined) connection.refuseFromNowOn();
 	}
 
 	/** Accepts no more, closes idle connections, lets running answers end with `connection: close`. */

@@ -36,6 +36,7 @@ import type { MeshIdentity } from "./identity/mesh-identity.ts";
 import { openLimits } from "./limits/open-limits.ts";
 import { PolicyKeeper } from "./policy-keeper.ts";
 import { bindFaults } from "./reload-report.ts";
+import { AuthorizationEvents } from "./telling/authorization-events.ts";
 import { EventFeed } from "./telling/event-feed.ts";
 import { GuardEvents } from "./telling/guard-events.ts";
 import { tellingSource } from "./telling/metrics.ts";
@@ -75,6 +76,7 @@ export class Sidecar implements AdminView {
 	readonly #limits: LimiterRegistry;
 	readonly faults: FaultBook;
 	readonly #tlsEvents: TlsEvents;
+	readonly #authorization: AuthorizationEvents;
 	readonly #handshakes: Handshakes;
 	readonly #plane: DataPlane;
 	#keeper: IdentityKeeper | undefined;
@@ -114,6 +116,7 @@ export class Sidecar implements AdminView {
 		const identities = { self: () => this.#identity?.self.uri ?? "", expected: (upstream: string) => this.#expected(upstream) };
 		this.#tlsEvents = new TlsEvents({ clock, log, feed: this.#feed, identities });
 		this.#handshakes = new Handshakes(clock);
+		this.#authorization = new AuthorizationEvents({ clock, log, feed: this.#feed });
 		this.#plane = new DataPlane({
 			clock,
 			rng,
@@ -130,6 +133,7 @@ export class Sidecar implements AdminView {
 			hedges,
 			vain: new VainRetries(),
 			guardObserver: new GuardEvents({ service, clock, log, feed: this.#feed }),
+			authorizationObserver: this.#authorization,
 			isAdminPort: (port) => port === this.#admin?.address.port,
 			identity: () => this.#identity,
 			handshakes: this.#handshakes,
@@ -142,6 +146,7 @@ export class Sidecar implements AdminView {
 			meshSource(this),
 			tellingSource(() => this.#telling.parts),
 			tlsSource(this),
+			this.#authorization.source,
 			copiesSource(this.#plane.targets, this.#tracing),
 		]);
 	}
@@ -228,6 +233,7 @@ export class Sidecar implements AdminView {
 		this.#limits.stop();
 		this.#keeper?.stop();
 		this.#tlsEvents.stop();
+		this.#authorization.stop();
 		this.#feed.emit("nexus.mesh.sidecar.stopped", { uptimeMs: Math.round(clock.wallMs() - performance.timeOrigin), cut });
 		await Promise.all([this.#telling.close(), this.#tracing.close()]);
 		this.#api.closeStreams();
@@ -277,6 +283,10 @@ export class Sidecar implements AdminView {
 		return this.#keeper?.status();
 	}
 
+	dryRuns(): ReturnType<AuthorizationEvents["dryRuns"]> {
+		return this.#authorization.dryRuns();
+	}
+
 	get tap(): ExchangeTracing["tap"] {
 		return this.#tracing.tap;
 	}
@@ -320,6 +330,8 @@ export class Sidecar implements AdminView {
 			await this.#telling.abandon();
 			return faults;
 		}
+		// Before a request is judged by it.
+		this.#authorization.adopt(next.inbound?.authorization);
 		await Promise.all([this.#telling.apply(next), this.#tracing.apply(next.tracing, this.#spanMaker), this.#limits.ready()]);
 		this.faults.applyPolicy(next);
 		return [];

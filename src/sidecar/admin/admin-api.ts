@@ -10,6 +10,7 @@ import { EXPOSITION_CONTENT_TYPE } from "../../telemetry/exposition.ts";
 import { LOG_LEVELS } from "../../telemetry/log.ts";
 import { redact } from "../../telemetry/redact.ts";
 import { badQuery, isoTime } from "./answers.ts";
+import { authorizationEndpoints } from "./authorization-calls.ts";
 import { faultEndpoints, listed } from "./fault-calls.ts";
 import { identityEndpoints } from "./identity-calls.ts";
 import { type Call, Router } from "./router.ts";
@@ -48,6 +49,7 @@ export class AdminApi {
 			},
 			...upstreamEndpoints(view),
 			...identityEndpoints(view, clock),
+			...authorizationEndpoints(view),
 			{
 				method: "GET",
 				path: "/explain",

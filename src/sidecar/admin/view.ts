@@ -1,6 +1,7 @@
 /** What the admin API shows and sets off, as the composition root hands it in; the API itself knows no part of the sidecar. */
 import type { LogLevel } from "../../core/log.ts";
 import type { CloudEvent } from "../../events/cloud-event.ts";
+import type { DryRunCount } from "../../identity/authorization/dry-run-ledger.ts";
 import type { LimiterView } from "../../limits/limited.ts";
 import type { HandshakeStats } from "../../net/tls-handshakes.ts";
 import type { DecisionTrace } from "../../policy/decision-trace.ts";
@@ -115,6 +116,8 @@ export interface AdminView {
 	/** Undefined where the policy has no identity. */
 	identity?(): IdentityStatus | undefined;
 	tls?(): TlsView;
+	/** Whom the dry runs of authorization would have refused. */
+	dryRuns?(): readonly DryRunCount[];
 	readonly faults: FaultsView;
 	/** Undefined from `subscribe`: there are as many taps as there may be. */
 	readonly tap: Pick<TapHub, "subscribe">;

@@ -88,6 +88,20 @@ export class ClientConnection implements ByteReader, Downstream {
 		this.socket.destroy();
 	}
 
+	/** Whoever is there may not call any more: a request that is on its way is answered, a tunnel is cut. */
+	refuseFromNowOn(): void {
+		this.retire();
+		if (this.#state === "tunnel") this.cut();
+		else this.drain();
+	}
+
+	/** Another policy has begun to act: what it takes the right from is cut, where no further request would be asked for it. */
+	reconsider(): void {
+		if (this.#state !== "tunnel") return;
+		const { stack } = this.#context;
+		if (this.#exchange?.mayGoOn(stack, this.#meet(stack)) === false) this.cut();
+	}
+
 	onBytes(buffer: Buffer, from: number, to: number): void {
 		this.#reading = true;
 		let at = from;
@@ -242,6 +256,9 @@ export class ClientConnection implements ByteReader, Downstream {
 		upstream.socket.on("close", () => {
 			if (!this.socket.writableEnded) this.socket.destroy();
 		});
+		// The policy may have changed while the upstream thought about it.
+		if (this.#metStack !== this.#context.stack) this.reconsider();
+		if (this.socket.destroyed) return;
 		this.socket.write(head, "latin1");
 		if (early.length > 0) this.#tunnel.fromUpstream.onBytes(early, 0, early.length);
 		if (this.#halfClosed) upstream.socket.end();
@@ -264,7 +281,7 @@ export class ClientConnection implements ByteReader, Downstream {
 	#meet(stack: Stack): Client {
 		if (this.#client === undefined || this.#metStack !== stack) {
 			this.#metStack = stack;
-			this.#client = stack.meet(this.socket.remoteAddress ?? "", this.peer);
+			this.#client = stack.meet(this.socket.remoteAddress ?? "", this.#context.port(), this.peer);
 		}
 		return this.#client;
 	}

@@ -9,6 +9,8 @@ export interface ClientContextOptions extends ExchangeDeps {
 	/** One per event loop. */
 	readonly shared: LoopMemory;
 	readonly stack: Stack;
+	/** That the listener is bound to. */
+	readonly port: () => number;
 	/** A connection of this listener has closed. */
 	readonly onClosed: (connection: Downstream) => void;
 	/** Somebody speaks TLS where plain text is spoken. */
@@ -18,6 +20,7 @@ export interface ClientContextOptions extends ExchangeDeps {
 export class ClientContext {
 	readonly deps: ExchangeDeps;
 	readonly shared: LoopMemory;
+	readonly port: () => number;
 	readonly onClosed: (connection: Downstream) => void;
 	readonly onTlsOnPlaintext: (address: string) => void;
 	/** Replaced by a reload. */
@@ -31,6 +34,7 @@ export class ClientContext {
 		this.deps = options;
 		this.shared = options.shared;
 		this.stack = options.stack;
+		this.port = options.port;
 		this.onClosed = options.onClosed;
 		this.onTlsOnPlaintext = options.onTlsOnPlaintext;
 	}

@@ -99,7 +99,11 @@ export class ExchangeTracing {
 			service: this.#service,
 		});
 		const trace = wanted !== 0 || token !== undefined || span !== undefined ? new DecisionLog(this.#now, startedMs) : undefined;
-		trace?.add("caller", "note", `${stack.direction} from ${client.address === "" ? "a client that is gone" : client.address}`);
+		trace?.add(
+			"caller",
+			"note",
+			`${stack.direction} from ${client.address === "" ? "a client that is gone" : client.address}${identityText(client)}`,
+		);
 		return { trace, wanted, token, span };
 	}
 
@@ -161,4 +165,8 @@ export class ExchangeTracing {
 			decisions,
 		};
 	}
+}
+
+function identityText({ caller }: Client): string {
+	return caller === "" ? "" : `, who is ${caller}`;
 }

@@ -20,8 +20,9 @@ import { type Downstream, type ExchangeDeps, NOBODY } from "./downstream.ts";
 import { ExchangeFacts } from "./exchange-facts.ts";
 import { RETRIED_LINE } from "./mesh-fields.ts";
 import { OutgoingRequest } from "./outgoing-request.ts";
+import { normaliseTarget } from "./request-target.ts";
 import { switchingHead } from "./response-head.ts";
-import type { Client, Stack, Target } from "./stack.ts";
+import type { Client, Refusal, Stack, Target } from "./stack.ts";
 import { Tries, type TriesObserver } from "./tries.ts";
 
 export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaiter {
@@ -67,6 +68,8 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	start(stack: Stack, client: Client, request: RequestParser, buffer: Buffer): void {
 		const { body } = this;
 		this.#reset(stack, client, request);
+		// Before anybody looks at it: what is matched, traced and sent on is one and the same string.
+		const misread = normaliseTarget(request);
 		this.method = request.method;
 		this.target = request.target;
 		this.host = request.authority;
@@ -74,17 +77,14 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 		this.#requestComplete = body.done;
 		this.#out.begin(request, client, this.#startedMs);
 		if (this.#deps.tracing.mayBeWanted(request)) this.#beginTrace(stack, client, request);
-		const verdict = stack.decide(request, client, this.#out.trace);
+		const verdict = misread ?? stack.decide(request, this.#out.view, client, this.#out.trace);
 		if (verdict.kind === "target") this.#startTarget(verdict, client, request, buffer);
 		else if (verdict.kind === "answer") {
 			this.route = verdict.route;
 			this.#enter(verdict.counters);
 			this.#answerByPolicy(verdict.response, verdict.lines, undefined);
-		} else {
-			this.#enter(stack.refused);
-			this.#answerLocally(verdict.reason, verdict.detail, 0, "");
-		}
-		this.#out.view.close(this.#target?.upstream.faults?.readsFields === true);
+		} else this.#refuse(verdict, stack);
+		this.#out.view.close(this.#active && this.#fieldsAreAskedLater(stack));
 	}
 
 	/** The bytes of the client were not a request: counted, answered, closed. */
@@ -164,6 +164,16 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 		this.#downstream.becomeTunnel(tried.connection as Http1Connection, switchingHead(parser), Buffer.from(buffer.subarray(from, to)));
 	}
 
+	/** Another policy has begun to act. False: what has become a tunnel has lost its right, and must be cut. */
+	mayGoOn(stack: Stack, client: Client): boolean {
+		const refused = stack.decideAgain(this.#out.view, client);
+		if (refused === undefined) return true;
+		this.reason = refused.reason;
+		this.detail = refused.detail;
+		this.#tellCause(refused);
+		return false;
+	}
+
 	/** The tunnel has ended; bytes as it counted them. */
 	tunnelEnded(bytesIn: number, bytesOut: number): void {
 		this.bytesIn = bytesIn;
@@ -204,6 +214,22 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 		this.#counters = counters;
 		this.#active = true;
 		counters.active++;
+	}
+
+	/** By the policy, before a target is known. */
+	#refuse(refused: Refusal, stack: Stack): void {
+		this.#enter(stack.refused);
+		this.#tellCause(refused);
+		this.#answerLocally(refused.reason, refused.detail, 0, "", refused.told);
+	}
+
+	#tellCause({ because }: Refusal): void {
+		if (because !== undefined) this.#out.traceOfFailure()?.add(because.stage, "no", because.text, because.place, because.data);
+	}
+
+	/** By faults for each try, and by rules when a policy changes while it is a tunnel. */
+	#fieldsAreAskedLater(stack: Stack): boolean {
+		return (this.#out.upgrade && stack.direction === "inbound") || this.#target?.upstream.faults?.readsFields === true;
 	}
 
 	#startTarget(target: Target, client: Client, request: RequestParser, buffer: Buffer): void {
@@ -310,15 +336,15 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 		this.#answerLocally(reason, detail, status, lines);
 	}
 
-	/** `status` 0: that of the reason. `lines`: further fields. */
-	#answerLocally(reason: Reason, detail: string, status: number, lines: string): void {
+	/** `status` 0: that of the reason. `lines`: further fields. `told`: to the client, where that is not the whole detail. */
+	#answerLocally(reason: Reason, detail: string, status: number, lines: string, told = detail): void {
 		this.#giveUp("not-its-fault");
 		this.reason = reason;
 		this.detail = detail;
 		this.status = status === 0 ? REASONS[reason].status : status;
 		this.#out.trace?.add("answer", "no", `${this.status} ${reason}${detail === "" ? "" : `: ${detail}`}`);
 		const all = lines + this.#answerLines(this.status, this.attempts > 0 && this.#tries.inVain(0));
-		this.#answer.local(reason, detail, this.status, this.requestId, this.#requestComplete, all);
+		this.#answer.local(reason, told, this.status, this.requestId, this.#requestComplete, all);
 		this.#finish();
 	}
 

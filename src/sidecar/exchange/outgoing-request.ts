@@ -154,6 +154,7 @@ export class OutgoingRequest implements TriedRequest {
 	/** Nothing is held on to. */
 	clear(): void {
 		this.#kept.begin(0);
+		this.view.forget();
 		this.#head = this.#glued = "";
 		this.trace = undefined;
 		this.span = undefined;

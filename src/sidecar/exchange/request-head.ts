@@ -85,7 +85,8 @@ export function requestHead(request: RequestParser, options: RequestHeadOptions,
 	const { changes } = options;
 	const removed = changes?.removed;
 	// The start line is copied with the first run of fields, unless something of it or the Host behind it must change.
-	const sameLine = request.form === "origin" && request.minorVersion === 1 && host === undefined && options.target === undefined;
+	const sameLine =
+		request.form === "origin" && !request.targetReplaced && request.minorVersion === 1 && host === undefined && options.target === undefined;
 	let text = sameLine ? relayed(request, request.start, drop, removed) : requestLine(request.method, options.target ?? request.target);
 	if (!sameLine) text += (host === undefined ? "" : fieldLine("host", host)) + relayed(request, request.lineEnd, drop, removed);
 	const made = ids.hex(32);

@@ -1,16 +1,23 @@
-/** The request as limits and faults ask about it. Its fields are there while its head is; later only where somebody will ask later. */
+/** The request as rules, limits and faults ask about it. Its fields are there while its head is; later only where somebody will ask later. */
 import type { RequestParser } from "../../http1/request-parser.ts";
+import type { AuthorizationSubject } from "../../identity/authorization/subject.ts";
 import type { LimitSubject } from "../../limits/limit-key.ts";
+import { pathOf } from "../../policy/path-normal.ts";
 import type { Client } from "./stack.ts";
 
-export class RequestView implements LimitSubject {
+export class RequestView implements LimitSubject, AuthorizationSubject {
+	method = "";
+	#target = "";
 	#request: RequestParser | undefined;
 	#client: Client | undefined;
 	#route = "";
-	#kept: Map<string, string> | undefined;
+	/** Values by name in lower case, a line each. */
+	#kept: Map<string, string[]> | undefined;
 
 	/** Valid until `close`. */
 	open(request: RequestParser, client: Client): void {
+		this.method = request.method;
+		this.#target = request.target;
 		this.#request = request;
 		this.#client = client;
 		this.#kept = undefined;
@@ -24,9 +31,15 @@ export class RequestView implements LimitSubject {
 		this.#kept = new Map();
 		for (let i = 0; i < fields.count; i++) {
 			const name = fields.name(i).toLowerCase();
-			const before = this.#kept.get(name);
-			this.#kept.set(name, before === undefined ? fields.value(i) : `${before}, ${fields.value(i)}`);
+			const lines = this.#kept.get(name);
+			if (lines === undefined) this.#kept.set(name, [fields.value(i)]);
+			else lines.push(fields.value(i));
 		}
+	}
+
+	/** What was kept is not held on to: it may be a secret. */
+	forget(): void {
+		this.#kept = undefined;
 	}
 
 	subject(route: string): this {
@@ -47,8 +60,20 @@ export class RequestView implements LimitSubject {
 		return this.#route;
 	}
 
-	/** `name` in lower case. */
+	get path(): string {
+		return pathOf(this.#target);
+	}
+
+	get port(): number {
+		return this.#client?.port ?? 0;
+	}
+
+	/** All lines of it, joined. `name` in lower case. */
 	header(name: string): string | undefined {
-		return this.#request === undefined ? this.#kept?.get(name) : this.#request.fields.get(name);
+		return this.#request === undefined ? this.#kept?.get(name)?.join(", ") : this.#request.fields.get(name);
+	}
+
+	headerLine(name: string, index: number): string | undefined {
+		return this.#request === undefined ? this.#kept?.get(name)?.[index] : this.#request.fields.line(name, index);
 	}
 }

@@ -1,16 +1,18 @@
 /** What an exchange asks of the direction that it runs in: decide where the request goes, and write its head for there. */
 import type { Reason } from "../../core/reasons.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
+import type { CallerRules } from "../../identity/authorization/authorizer.ts";
 import type { VerifiedPeer } from "../../identity/verify-chain.ts";
 import type { LimitSet } from "../../limits/limit-set.ts";
 import type { Direction, TrafficCounters } from "../../metrics/traffic.ts";
-import type { DecisionLog } from "../../policy/decision-trace.ts";
+import type { DecisionData, DecisionLog, DecisionStage } from "../../policy/decision-trace.ts";
 import type { RetryPolicy, StaticResponse } from "../../policy/resilience-policy.ts";
 import type { ListenerLimits, Place } from "../../policy/snapshot.ts";
 import type { HashKey } from "../../policy/traffic-policy.ts";
 import type { Upstream } from "../../upstream/upstream.ts";
 import type { FieldChanges } from "./field-changes.ts";
 import type { Mirror } from "./mirror.ts";
+import type { RequestView } from "./request-view.ts";
 
 /** Where a request goes. Built when policy changes, shared by all requests of a route. */
 export interface Target {
@@ -45,7 +47,19 @@ export interface Target {
 export interface Refusal {
 	readonly kind: "refusal";
 	readonly reason: Reason;
+	/** For operators. */
 	readonly detail: string;
+	/** For the client: its answer. */
+	readonly told: string;
+	/** What decided, for the trace; undefined where the detail says it all. */
+	readonly because: RefusalCause | undefined;
+}
+
+export interface RefusalCause {
+	readonly stage: DecisionStage;
+	readonly text: string;
+	readonly place: Place;
+	readonly data: DecisionData;
 }
 
 /** The policy itself is the answer: a redirect or a fixed response. */
@@ -70,6 +84,10 @@ export interface Client {
 	readonly mayTrace: boolean;
 	/** Its verified SPIFFE ID, "" where it has none. */
 	readonly caller: string;
+	/** Port of ours that it came to. */
+	readonly port: number;
+	/** The rules about it; undefined where anybody may do anything. */
+	readonly rules: CallerRules | undefined;
 	/** Lines that go with each of its requests. */
 	readonly forwardedLines: string;
 	/** `x-forwarded-proto` of what does not bring one that is believed. */
@@ -91,13 +109,20 @@ export interface Stack {
 	readonly policyVersion: number;
 	/** Counts what was refused before a target was known. */
 	readonly refused: TrafficCounters;
-	/** How the client of a new connection is to be treated. `peer`: as its certificate has proven; undefined in plain text. */
-	meet(address: string, peer: VerifiedPeer | undefined): Client;
-	decide(request: RequestParser, client: Client, trace: DecisionLog | undefined): Verdict;
+	/**
+	 * How the client of a new connection is to be treated. `port`: of ours, where it arrived. `peer`: as its certificate has proven; undefined
+	 * in plain text.
+	 */
+	meet(address: string, port: number, peer: VerifiedPeer | undefined): Client;
+	/** The same request twice: as it came, and as rules see it. */
+	decide(request: RequestParser, view: RequestView, client: Client, trace: DecisionLog | undefined): Verdict;
+	/** Whether a connection that was upgraded under another policy may go on: the same rules over what is kept of its request. */
+	decideAgain(view: RequestView, client: Client): Refusal | undefined;
 	/** Head of the request to the upstream, latin1, without the empty line that ends it; fills `correlation`. */
 	requestHead(request: RequestParser, target: Target, client: Client, correlation: Correlation): string;
 }
 
+/** One whose client may know all about it. */
 export function refusal(reason: Reason, detail: string): Refusal {
-	return { kind: "refusal", reason, detail };
+	return { kind: "refusal", reason, detail, told: detail, because: undefined };
 }

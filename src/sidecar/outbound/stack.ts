@@ -27,6 +27,7 @@ import { TrustedProxies } from "../../policy/trusted-proxies.ts";
 import { hashOf } from "../exchange/hash-key.ts";
 import { lastHop, viaName } from "../exchange/hops.ts";
 import { requestHead } from "../exchange/request-head.ts";
+import type { RequestView } from "../exchange/request-view.ts";
 import { type Client, type Correlation, type PolicyAnswer, type Refusal, refusal, type Stack, type Target, type Verdict } from "../exchange/stack.ts";
 import type { Passthrough } from "./passthrough.ts";
 import { tellRoutes } from "./route-trace.ts";
@@ -77,11 +78,12 @@ export class OutboundStack implements Stack {
 	}
 
 	/** The application beside us: what it says about forwarding is its own to say. */
-	meet(address: string): Client {
-		return { address, trusted: true, mayTrace: this.#tracers.trusts(address), caller: "", forwardedLines: "", protoLine: "" };
+	meet(address: string, port: number): Client {
+		const mayTrace = this.#tracers.trusts(address);
+		return { address, trusted: true, mayTrace, caller: "", port, rules: undefined, forwardedLines: "", protoLine: "" };
 	}
 
-	decide(request: RequestParser, client: Client, trace: DecisionLog | undefined): Verdict {
+	decide(request: RequestParser, _view: RequestView, client: Client, trace: DecisionLog | undefined): Verdict {
 		const end = lastHop(request);
 		if (end !== undefined) return end;
 		const { routing, passthrough } = this.#options;
@@ -93,6 +95,11 @@ export class OutboundStack implements Stack {
 		if (routed !== undefined) return this.#follow(routed, request, client, trace);
 		if (passthrough !== undefined) return passthrough.decide(request);
 		return refusal("no_route", `no route and no upstream for host ${JSON.stringify(authority)}`);
+	}
+
+	/** What the application has begun, it may go on with. */
+	decideAgain(): undefined {
+		return undefined;
 	}
 
 	requestHead(request: RequestParser, target: Target, _client: Client, correlation: Correlation): string {
