@@ -33,6 +33,7 @@ const DUPLICATE_WINDOW_NS = 3_600_000_000_000;
 const NS_PER_MS = 1_000_000;
 /** A server that vanished without a word is noticed after two of them. */
 const PING_MS = 5_000;
+const FLUSH_TIMEOUT_MS = 1_000;
 const TAIL_MESSAGES = 1024;
 // https://github.com/nats-io/nats-server/blob/main/server/errors.json
 const NO_ROOM = new Set([10023, 10047, 10077, 10122]);
@@ -83,7 +84,7 @@ class NatsBroker implements Broker {
 					lost();
 					broker?.endTail();
 				}),
-			({ connection }) => connection.close(),
+			({ connection }) => disconnect(connection, options.clock),
 		);
 		try {
 			const { manager } = await link.get();
@@ -224,6 +225,19 @@ async function connect({ servers, token, clock }: NatsLogOptions, lost: () => vo
 		await connection.close();
 		throw thrown;
 	}
+}
+
+/**
+ * The client writes once more as it closes, and where the server has just hung up that error has no listener left and would end the process.
+ * A round trip first tells which it is.
+ */
+async function disconnect(connection: NatsConnection, clock: Clock): Promise<void> {
+	try {
+		await within(clock, FLUSH_TIMEOUT_MS, "a last round trip", Promise.race([connection.flush(), connection.closed()]));
+	} catch {
+		// A server that hangs or is gone: there is nothing to lose.
+	}
+	if (!connection.isClosed()) await connection.close();
 }
 
 /** The number of its copies. */

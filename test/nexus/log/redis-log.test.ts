@@ -1,0 +1,96 @@
+/** The log on a real Redis. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { type TestContext, test } from "node:test";
+import { systemClock } from "../../../src/core/clock.ts";
+import { silentLogger } from "../../../src/core/log.ts";
+import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
+import type { EventLog } from "../../../src/nexus/log/event-log.ts";
+import { openRedisLog } from "../../../src/nexus/log/redis-log.ts";
+import { batchOf, idOf, numbered, readAll } from "../support.ts";
+import { logConformance } from "./conformance.ts";
+import { skipWithout, startRedis } from "./servers.ts";
+
+const skip = skipWithout("redis-server");
+const common = { prefix: "nexus", clock: systemClock, log: silentLogger };
+const ALWAYS = ["--appendonly", "yes", "--appendfsync", "always"];
+
+async function open(t: TestContext, url: string): Promise<EventLog> {
+	const log = await openRedisLog({ ...common, url });
+	t.after(() => log.close());
+	return log;
+}
+
+logConformance("redis", {
+	capabilities: { ...BACKENDS.redis, durability: "disk", durabilityBasis: "appendfsync always, as the server says" },
+	skip,
+	hasServer: true,
+	async make(t) {
+		const { server, url } = await startRedis(t, ALWAYS);
+		return { server, open: () => open(t, url) };
+	},
+});
+
+test("redis: each setting of its append-only file is named as what it is", { skip }, async (t) => {
+	const everysec = await startRedis(t, ["--appendonly", "yes", "--appendfsync", "everysec"]);
+	const without = await startRedis(t, ["--appendonly", "no"]);
+	assert.equal((await open(t, everysec.url)).capabilities.durability, "os");
+	const outcome = await (await open(t, without.url)).append(batchOf([{ id: "1" }]));
+	assert.equal(outcome.ok && outcome.durability, "memory");
+});
+
+test("redis: one that would drop keys, and one that is not there, are refused with a reason", { skip }, async (t) => {
+	const { url } = await startRedis(t, ["--maxmemory-policy", "allkeys-lru"]);
+	await assert.rejects(openRedisLog({ ...common, url }), /a log needs noeviction/);
+	await assert.rejects(openRedisLog({ ...common, url: "redis://127.0.0.1:1" }), /ECONNREFUSED/);
+	await assert.rejects(openRedisLog({ ...common, url, prefix: "a b" }), /prefix/);
+});
+
+test("redis: memory that is full refuses as a full disk does, and goes on by itself when there is room", { skip }, async (t) => {
+	const { url } = await startRedis(t, [...ALWAYS, "--maxmemory", "4mb"]);
+	const log = await open(t, url);
+	const taken: string[] = [];
+	for (let i = 0; ; i++) {
+		const events = numbered(`${i}-`, 50, { data: "x".repeat(2000) });
+		const outcome = await log.append(batchOf(events));
+		if (outcome.ok) taken.push(...events.map(({ id }) => id));
+		else {
+			assert.equal(outcome.failure, "full");
+			break;
+		}
+		assert.ok(i < 100);
+	}
+	assert.deepEqual((await readAll(log)).map(idOf), taken);
+	await log.truncate({ bytesMax: 1_000_000, ageMsMax: Number.POSITIVE_INFINITY });
+	assert.equal((await log.append(batchOf([{ id: "after" }]))).ok, true);
+	assert.equal(log.stats().isFailing, false);
+});
+
+test("redis: a server that has lost what it acknowledged is told, and the log goes on with what is there", { skip }, async (t) => {
+	const { server, url } = await startRedis(t, ["--appendonly", "no"]);
+	const errors: string[] = [];
+	const log = await openRedisLog({ ...common, url, log: { ...silentLogger, error: (message) => errors.push(message) } });
+	t.after(() => log.close());
+	await log.append(batchOf(numbered("lost", 5)));
+	await server.kill();
+	await server.start();
+	let outcome = await log.append(batchOf([{ id: "new" }]));
+	while (!outcome.ok) {
+		await new Promise((resolve) => setImmediate(resolve));
+		outcome = await log.append(batchOf([{ id: "new" }]));
+	}
+	assert.deepEqual((await readAll(log)).map(idOf), ["new"]);
+	assert.ok(errors.includes("the broker has lost events that it had acknowledged"), errors.join());
+});
+
+test("redis: two nodes share one order and one memory", { skip }, async (t) => {
+	const { url } = await startRedis(t, ALWAYS);
+	const [one, two] = [await open(t, url), await open(t, url)];
+	const outcomes = await Promise.all(
+		Array.from({ length: 50 }, (_, i) => (i % 2 === 0 ? one : two).append(batchOf(numbered(`${Math.floor(i / 2)}-`, 4)))),
+	);
+	const accepted = outcomes.reduce((sum, outcome) => sum + (outcome.ok ? outcome.accepted : 0), 0);
+	assert.equal(accepted, 100);
+	assert.equal((await readAll(one)).length, 100);
+	assert.equal(spawnSync("redis-cli", ["-u", url, "XLEN", "{nexus}:events"]).stdout.toString().trim(), "100");
+});
