@@ -3,12 +3,11 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { eventLine, readShownEvent, safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
+import { type NexusApi, type NexusFlags, NexusRefusal, openNexusApi } from "./nexus-api.ts";
 import { pause } from "./pause.ts";
 import { SseReader } from "./sse-reader.ts";
 
-export interface EventsOptions {
-	/** Of the API of Nexus. */
-	readonly url: string;
+export interface EventsOptions extends NexusFlags {
 	readonly follow: boolean;
 	readonly type?: string;
 	readonly source?: string;
@@ -39,24 +38,18 @@ const BACK_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_60
 /** Resolves with 0, or with 1 where the options are wrong or Nexus is not there. */
 export async function runEvents(options: EventsOptions, io: CliIo, context?: EventsContext): Promise<number> {
 	const { clock, signal } = context ?? { clock: systemClock, signal: new AbortController().signal };
-	const query = buildQuery(options, clock.wallMs());
-	if (typeof query === "string") return refuse(io, query);
+	const filter = buildFilter(options, clock.wallMs());
+	if (typeof filter === "string") return refuse(io, filter);
+	const api = await openNexusApi(options);
+	if (typeof api === "string") return refuse(io, api);
 	const printer = new Printer(options, io);
 	try {
-		return options.follow ? await follow(query, printer, io, clock, signal) : await page(query, options, printer);
+		return options.follow ? await follow(api, filter, printer, io, clock, signal) : await page(api, filter, options, printer);
 	} catch (thrown) {
 		if (signal.aborted) return 0;
-		return refuse(io, thrown instanceof Refusal ? thrown.message : unreachable(query.base, thrown));
+		return refuse(io, thrown instanceof NexusRefusal ? thrown.message : `what answers at ${api.base.origin} is not Nexus: ${messageOf(thrown)}`);
 	}
 }
-
-interface Query {
-	readonly base: URL;
-	readonly filter: URLSearchParams;
-}
-
-/** What Nexus answered with, in words. */
-class Refusal extends Error {}
 
 /** Counts what it prints. */
 class Printer {
@@ -84,7 +77,7 @@ class Printer {
 	}
 }
 
-async function page({ base, filter }: Query, options: EventsOptions, printer: Printer): Promise<number> {
+async function page(api: NexusApi, filter: URLSearchParams, options: EventsOptions, printer: Printer): Promise<number> {
 	const params = new URLSearchParams(filter);
 	// Without a start, the latest are wanted: read backwards, printed forwards.
 	const isTail = options.order === undefined && options.after === undefined && options.since === undefined;
@@ -93,9 +86,7 @@ async function page({ base, filter }: Query, options: EventsOptions, printer: Pr
 	let count = 0;
 	while (count < printer.limit) {
 		params.set("limit", String(Math.min(PAGE_MAX, printer.limit - count)));
-		const response = await fetch(new URL(`/v1/events?${params}`, base));
-		if (!response.ok) throw new Refusal(await problemOf(response));
-		const { events, next } = (await response.json()) as { events: readonly unknown[]; next: number | null };
+		const { events, next } = await api.json<{ events: readonly unknown[]; next: number | null }>(`/v1/events?${params}`);
 		count += events.length;
 		for (const event of events) {
 			if (isTail) tail.push(event);
@@ -108,7 +99,7 @@ async function page({ base, filter }: Query, options: EventsOptions, printer: Pr
 	return 0;
 }
 
-async function follow({ base, filter }: Query, printer: Printer, io: CliIo, clock: Clock, signal: AbortSignal): Promise<number> {
+async function follow(api: NexusApi, filter: URLSearchParams, printer: Printer, io: CliIo, clock: Clock, signal: AbortSignal): Promise<number> {
 	let reader = new SseReader("");
 	let wasConnected = false;
 	let delayMs = 0;
@@ -117,19 +108,15 @@ async function follow({ base, filter }: Query, printer: Printer, io: CliIo, cloc
 		try {
 			reader = new SseReader(reader.lastId);
 			const resume = reader.lastId === "" ? {} : { "last-event-id": reader.lastId };
-			const response = await fetch(new URL(`/v1/events/stream?${filter}`, base), { headers: { accept: "text/event-stream", ...resume }, signal });
-			if (response.ok && response.body !== null) {
-				if (wasConnected) io.stderr.write("connected again\n");
-				wasConnected = true;
-				delayMs = 0;
-				await printStream(response.body, reader, printer, io);
-			} else {
-				cause = await problemOf(response);
-				if (response.status < 500) throw new Refusal(cause);
-			}
+			const { body } = await api.request(`/v1/events/stream?${filter}`, { headers: { accept: "text/event-stream", ...resume }, signal });
+			if (wasConnected) io.stderr.write("connected again\n");
+			wasConnected = true;
+			delayMs = 0;
+			if (body !== null) await printStream(body, reader, printer, io);
 		} catch (thrown) {
-			// Nobody there from the start is an answer; a stream that breaks is a reason to wait.
-			if (thrown instanceof Refusal || !wasConnected || signal.aborted) throw thrown;
+			// Nobody there from the start is an answer; a stream that breaks is a reason to wait, and a Nexus that cannot serve now another.
+			const isAnswer = thrown instanceof NexusRefusal && (thrown.status === 0 ? !wasConnected : thrown.status < 500);
+			if (isAnswer || (!wasConnected && !(thrown instanceof NexusRefusal)) || signal.aborted) throw thrown;
 			cause = causeOf(thrown);
 		}
 		if (printer.isDone) break;
@@ -152,10 +139,8 @@ async function printStream(body: ReadableStream<Uint8Array>, reader: SseReader, 
 	}
 }
 
-/** The query, or what is wrong with the options. */
-function buildQuery(options: EventsOptions, nowMs: number): Query | string {
-	const base = URL.parse(options.url);
-	if (base === null || !/^https?:$/.test(base.protocol)) return `--url ${options.url} is not an http URL, as in http://127.0.0.1:7400`;
+/** What is asked for, or what is wrong with the options. */
+function buildFilter(options: EventsOptions, nowMs: number): URLSearchParams | string {
 	if (options.follow && (options.until !== undefined || options.order !== undefined))
 		return "--follow goes on in order: leave out --until and --order";
 	const filter = new URLSearchParams();
@@ -171,27 +156,13 @@ function buildQuery(options: EventsOptions, nowMs: number): Query | string {
 		filter.set(name, time);
 	}
 	if (options.after !== undefined) filter.set("after", String(options.after));
-	return { base, filter };
+	return filter;
 }
 
 function timeOf(text: string, nowMs: number): string | undefined {
 	const [, digits, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
 	const ms = digits === undefined ? Date.parse(text) : nowMs - Number(digits) * (BACK_MS[unit ?? ""] ?? 0);
 	return Number.isFinite(ms) && Math.abs(ms) <= 8.64e15 && (digits !== undefined || /^\d{4}-/.test(text)) ? new Date(ms).toISOString() : undefined;
-}
-
-async function problemOf(response: Response): Promise<string> {
-	const text = await response.text();
-	try {
-		const { title, detail } = JSON.parse(text) as { title?: string; detail?: string };
-		return [title ?? `status ${response.status}`, detail].filter((part) => part !== undefined).join(" ");
-	} catch {
-		return `status ${response.status} from something that is not Nexus`;
-	}
-}
-
-function unreachable(base: URL, thrown: unknown): string {
-	return `Nexus does not answer at ${base.origin}: ${causeOf(thrown)}. Start it with \`nexus serve\`, or say where it is with --url`;
 }
 
 function causeOf(thrown: unknown): string {

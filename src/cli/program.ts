@@ -1,10 +1,13 @@
 /** The commands, their options and their help. Which code stands behind `sidecar` and `serve` is handed in: cli/ knows neither. */
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { systemClock } from "../core/clock.ts";
 import { examples } from "./examples.ts";
 import type { ExplainOptions } from "./explain.ts";
+import { addCa, addToken } from "./identity-commands.ts";
 import type { CliIo } from "./io.ts";
 import { addMtls } from "./mtls-command.ts";
+import type { NexusFlags } from "./nexus-api.ts";
+import { nexusOptions, wholeNumber } from "./shared-options.ts";
 import { listenForStop } from "./stop-signals.ts";
 import type { TapCommandOptions } from "./tap.ts";
 
@@ -66,6 +69,8 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addEvents(program, io, done);
 	addTap(program, io, done);
 	addMtls(program, io, done);
+	addCa(program, io, done, stopSignal);
+	addToken(program, io, done);
 	return program;
 }
 
@@ -189,10 +194,7 @@ function addPolicy(program: Command, io: CliIo, done: (code: number) => void): v
 }
 
 function addEvents(program: Command, io: CliIo, done: (code: number) => void): void {
-	program
-		.command("events")
-		.description("what happened: readable lines in a terminal, JSON when piped")
-		.option("--url <url>", "the API of Nexus", "http://127.0.0.1:7400")
+	nexusOptions(program.command("events").description("what happened: readable lines in a terminal, JSON when piped"))
 		.option("--follow", "stay, and print what comes", false)
 		.option("--type <pattern>", "type, `*` allowed: nexus.mesh.*")
 		.option("--source <source>", "/mesh/SERVICE/INSTANCE")
@@ -209,6 +211,7 @@ function addEvents(program: Command, io: CliIo, done: (code: number) => void): v
 				["nexus events --follow", "everything, as it happens"],
 				["nexus events --type 'nexus.mesh.endpoint.*' --limit 20 --order desc", "the last changes of health"],
 				["nexus events --type nexus.mesh.traffic.routed | jq .data", "JSON, as the output is a pipe"],
+				["nexus events --url https://nexus.internal:7400 --ca ca.pem --token-file read.token", "over TLS, with a token of role read"],
 			),
 		)
 		.action(async (options: EventsFlags) => {
@@ -256,8 +259,7 @@ function stopSignal(): AbortSignal {
 	return abort.signal;
 }
 
-interface EventsFlags {
-	url: string;
+interface EventsFlags extends NexusFlags {
 	follow: boolean;
 	type?: string;
 	source?: string;
@@ -272,9 +274,4 @@ interface EventsFlags {
 
 function collect(value: string, before: string[]): string[] {
 	return [...before, value];
-}
-
-function wholeNumber(value: string): number {
-	if (!/^\d{1,15}$/.test(value)) throw new InvalidArgumentError("a whole number is needed.");
-	return Number(value);
 }

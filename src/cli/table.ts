@@ -1,0 +1,26 @@
+/** Rows as columns for a terminal. */
+
+/** The last column is not padded; nothing in a cell can move the cursor. */
+export function tableText(header: readonly string[], rows: readonly (readonly string[])[]): string {
+	const all = [header, ...rows].map((row) => row.map(shown));
+	const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+	return all
+		.map(
+			(row) =>
+				`${row
+					.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0)))
+					.join("  ")
+					.trimEnd()}\n`,
+		)
+		.join("");
+}
+
+/** Without control characters, which may come from elsewhere. */
+export function shown(text: string): string {
+	return text.replace(/[^\x20-\x7e\u00a0-\uffff]/g, "?");
+}
+
+/** `2026-01-02 03:04` of an ISO time; "-" for none. */
+export function shortTime(iso: string | null | undefined): string {
+	return iso === null || iso === undefined ? "-" : iso.slice(0, 16).replace("T", " ");
+}
