@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { systemClock } from "../../../src/core/clock.ts";
+import { type AcquireOutcome, fenceOf, Leases } from "../../../src/nexus/state/leases.ts";
 import { HISTORY_CHANGES_MAX, PENDING_BYTES_MAX, VALUE_BYTES_MAX } from "../../../src/nexus/state/limits.ts";
 import {
 	type Change,
@@ -19,6 +20,7 @@ import {
 	type Write,
 } from "../../../src/nexus/state/state-store.ts";
 import { type WatchItem, watch } from "../../../src/nexus/state/watch.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
 
 export interface Bench {
 	/** Another node on the same state; the store itself again where an engine serves one node. */
@@ -288,6 +290,36 @@ export function conformance(subject: Subject): void {
 		assert.ok((await b.saveCursor("sub", 4, { ...fence, revision: taken.revision })).ok);
 		assert.equal(await value(a.cursor("sub")), 4);
 	});
+
+	behaviour(
+		"of two nodes that ask for a lease one has it; a silent owner is replaced, and can neither commit nor move a cursor any more",
+		async (a, b) => {
+			const clocks = [new FakeClock(), new FakeClock(0)] as const;
+			const nodes = [new Leases(a, clocks[0]), new Leases(b, clocks[1])] as const;
+			const ask = (node: 0 | 1, name: string): Promise<AcquireOutcome> => nodes[node].acquire(name, { owner: `node-${node}`, ttlMs: 10_000 });
+			for (let round = 0; round < 15; round++) {
+				const name = `duty-${round}`;
+				const both = await Promise.all([ask(0, name), ask(1, name)]);
+				const winner = both[0].ok ? 0 : 1;
+				const [lease, refused] = [both[winner], both[1 - winner]];
+				assert.ok(lease?.ok && refused?.ok === false && refused.failure === "held", JSON.stringify(both));
+				const other = winner === 0 ? 1 : 0;
+				assert.equal((await ask(other, name)).ok, false);
+				clocks[other].jumpWall(round % 2 === 0 ? 1e12 : -1e12);
+				clocks[other].advance(9_999);
+				assert.equal((await ask(other, name)).ok, false);
+				clocks[other].advance(1);
+				const taken = await ask(other, name);
+				assert.ok(taken.ok, JSON.stringify(taken));
+				assert.ok(taken.lease.fence.revision > lease.lease.fence.revision);
+				const [mine, theirs] = winner === 0 ? [a, b] : [b, a];
+				assert.equal((await mine.commit([put("work", name, winner), fenceOf(lease.lease)])).ok, false);
+				assert.deepEqual(await mine.saveCursor(name, 1, lease.lease.fence), { ok: false, failure: "fenced" });
+				assert.equal((await theirs.commit([put("work", name, other), fenceOf(taken.lease)])).ok, true);
+				assert.equal((await theirs.saveCursor(name, 2, taken.lease.fence)).ok, true);
+			}
+		},
+	);
 
 	behaviour("writers beyond what may wait are told to come again; what was taken is kept", async (a) => {
 		const blob = "x".repeat(250_000);
