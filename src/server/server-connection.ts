@@ -249,6 +249,7 @@ export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 			this.#isLast = true;
 			if (!this.#body.done) this.#failBody(ENDED_EARLY);
 			if (!this.#body.done || this.#response?.headersSent) this.socket.destroy();
+			else this.#response?.clientEnded();
 		}
 	}
 

@@ -49,6 +49,7 @@ export class ServerResponse {
 	#state: "unsent" | "streaming" | "ended" | "lost" = "unsent";
 	readonly #closers: (() => void)[] = [];
 	readonly #drainers: (() => void)[] = [];
+	#onClientEnd: (() => void) | undefined;
 
 	constructor(wire: AnswerWire, to: AnswerTo) {
 		this.#wire = wire;
@@ -157,6 +158,18 @@ export class ServerResponse {
 	onClose(callback: () => void): void {
 		if (this.ended) callback();
 		else this.#closers.push(callback);
+	}
+
+	/**
+	 * Runs `callback` once when the client has sent its last byte: it may have gone away, or still want its answer. For those who keep it waiting.
+	 */
+	onClientEnd(callback: () => void): void {
+		this.#onClientEnd = callback;
+	}
+
+	/** For the connection: the client has sent its last byte. */
+	clientEnded(): void {
+		if (!this.ended) this.#onClientEnd?.();
 	}
 
 	/** For the connection: the client took all that was written. */

@@ -68,6 +68,7 @@ export function addAuthorityRoutes(routes: Routes, { authority, access, logger, 
 		};
 		if (!authority.polls.add(poll, wait)) return problemResponse(TOO_MANY_POLLS, { "retry-after": "10" });
 		res.onClose(() => authority.polls.remove(poll));
+		res.onClientEnd(() => authority.polls.end(poll));
 		c.env.isTaken = true;
 		return new Response(null);
 	});

@@ -37,6 +37,11 @@ export class BundlePolls {
 		return true;
 	}
 
+	/** Its time is over. Does nothing to one that was answered. */
+	end(poll: Poll): void {
+		this.#answer(poll, "over");
+	}
+
 	/** Its caller is gone. Idempotent. */
 	remove(poll: Poll): void {
 		this.#timers.get(poll)?.cancel();
