@@ -9,7 +9,7 @@ import { type ChainVerdict, verifyChain } from "../../identity/verify-chain.ts";
 import type { ShownPeer } from "../../net/tls-peer.ts";
 
 /** Nexus' own name in every trust domain. */
-const NEXUS_SERVICE = "nexus";
+export const NEXUS_SERVICE = "nexus";
 
 export class NexusTrust {
 	readonly nexus: SpiffeId;

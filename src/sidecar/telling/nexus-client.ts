@@ -3,6 +3,7 @@ import type { Client } from "undici";
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import { BATCH_TYPE } from "../../events/http-binding.ts";
+import type { MeshIdentity } from "../identity/mesh-identity.ts";
 
 export type PostVerdict =
 	/** Nexus has them for good, but for `rejected` ones that it will never take. */
@@ -20,6 +21,11 @@ export interface NexusClientOptions {
 	readonly url: string;
 	readonly clock: Clock;
 	readonly timeoutMs?: number;
+	/**
+	 * Where this service has an identity: `https:` is mutual TLS of the mesh then. Undefined as a result: it has none yet. Without this,
+	 * `https:` is ordinary TLS, with the roots of this machine.
+	 */
+	readonly identity?: (() => MeshIdentity | undefined) | undefined;
 }
 
 // Nexus answers after one fdatasync: 5 s without an answer is not slow, it is gone.
@@ -30,17 +36,21 @@ const ANSWER_BYTES_MAX = 256 * 1024;
 const RETRY_AFTER_MS_MAX = 60_000;
 
 export class NexusClient {
-	readonly #origin: string;
+	readonly #url: URL;
 	readonly #path: string;
 	readonly #clock: Clock;
 	readonly #timeoutMs: number;
+	readonly #identity: (() => MeshIdentity | undefined) | undefined;
 	#client: Promise<Client> | undefined;
+	/** Of the certificate that the client shows. */
+	#generation = -1;
 
 	/** Throws where the URL is none, or not one of HTTP. */
 	constructor(options: NexusClientOptions) {
 		const url = new URL(options.url);
 		if (url.protocol !== "http:" && url.protocol !== "https:") throw new TypeError(`not an http: or https: URL: ${options.url}`);
-		this.#origin = url.origin;
+		this.#url = url;
+		this.#identity = url.protocol === "https:" ? options.identity : undefined;
 		this.#path = `${url.pathname.replace(/\/$/, "")}/v1/events`;
 		this.#clock = options.clock;
 		this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
@@ -55,8 +65,7 @@ export class NexusClient {
 		signal.addEventListener("abort", onAbort);
 		try {
 			signal.throwIfAborted();
-			this.#client ??= openClient(this.#origin);
-			const client = await this.#client;
+			const client = await this.#open();
 			const { statusCode, headers, body } = await client.request({
 				method: "POST",
 				path: this.#path,
@@ -79,6 +88,25 @@ export class NexusClient {
 		await (await this.#client)?.destroy();
 	}
 
+	/** Batches follow one another, so that nothing is under way when a new certificate asks for a new connection. */
+	#open(): Promise<Client> {
+		if (this.#identity === undefined) {
+			this.#client ??= openClient(this.#url);
+			return this.#client;
+		}
+		const identity = this.#identity();
+		if (identity === undefined) throw new Error("this service has no identity yet");
+		const { generation } = identity.client;
+		if (this.#client !== undefined && generation === this.#generation) return this.#client;
+		const old = this.#client;
+		void old?.then((client) => client.destroy());
+		this.#generation = generation;
+		this.#client = openMeshClient(this.#url, identity, this.#clock, () => {
+			this.#generation = -1;
+		});
+		return this.#client;
+	}
+
 	#judge(status: number, retryAfter: string | string[] | undefined, text: string): PostVerdict {
 		if (status >= 200 && status < 300) return judgeAnswer(text);
 		if (status === 413) return { kind: "too_large" };
@@ -96,9 +124,14 @@ export class NexusClient {
 }
 
 /** Loaded with the first batch: undici costs 62 ms and 25 MB, which a sidecar without Nexus never spends. */
-async function openClient(origin: string): Promise<Client> {
+async function openClient({ origin }: URL): Promise<Client> {
 	const { Client } = await import("undici");
 	return new Client(origin, { maxResponseSize: ANSWER_BYTES_MAX, pipelining: 1 });
+}
+
+async function openMeshClient({ origin, hostname }: URL, identity: MeshIdentity, clock: Clock, onRetire: () => void): Promise<Client> {
+	const [{ Client }, { nexusConnector }] = await Promise.all([import("undici"), import("../identity/nexus-connector.ts")]);
+	return new Client(origin, { connect: nexusConnector(identity, hostname, clock, onRetire), maxResponseSize: ANSWER_BYTES_MAX, pipelining: 1 });
 }
 
 /** An answer that does not say what became of the events is no acknowledgement, whatever its status. */
