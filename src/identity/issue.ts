@@ -143,7 +143,8 @@ async function sign(issuer: Authority | undefined, signingKey: KeyObject, unsign
 	const issuerPublicKey = issuer === undefined ? publicKey : new PublicKey(issuer.certificate.key.spki);
 	// The clocks of those who will check it may be behind ours.
 	const notBeforeMs = Math.max(nowMs - CLOCK_SKEW_MS, issuer?.certificate.notBeforeMs ?? 0);
-	const notAfterMs = Math.min(nowMs + lifetimeMs, issuer?.certificate.notAfterMs ?? Number.POSITIVE_INFINITY);
+	// Certificates are dated in whole seconds: one of a second must not end at once.
+	const notAfterMs = Math.min(Math.ceil((nowMs + lifetimeMs) / 1000) * 1000, issuer?.certificate.notAfterMs ?? Number.POSITIVE_INFINITY);
 	const made = await X509CertificateGenerator.create({
 		serialNumber: newSerial(),
 		subject,

@@ -20,12 +20,19 @@ export const HOUR_MS = 3_600_000;
 /** For what takes milliseconds: the two cores of a busy machine. */
 const DEADLINE_MS = 20_000;
 
-/** The system's clock, but that the wall clock may jump. */
+/** The system's clock, but that the wall clock may jump, and time may be skipped. Timers run as they were set. */
 export class JumpingClock implements Clock {
 	#shiftMs = 0;
+	#skippedMs = 0;
 
 	monotonicMs(): number {
-		return systemClock.monotonicMs();
+		return systemClock.monotonicMs() + this.#skippedMs;
+	}
+
+	/** Of both clocks. */
+	skip(ms: number): void {
+		this.#skippedMs += ms;
+		this.#shiftMs += ms;
 	}
 
 	wallMs(): number {
