@@ -174,8 +174,7 @@ export class IdentityKeeper {
 			const fault = this.#identity.showFromNowOn(keyed);
 			if (fault !== undefined) return fault;
 		}
-		this.#lastFault = undefined;
-		this.#told.clear();
+		this.#onRecovered();
 		this.#follow(keyed, before);
 		this.#ready.resolve(this.#identity);
 		return undefined;

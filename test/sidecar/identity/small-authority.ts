@@ -54,11 +54,21 @@ export class SmallAuthority {
 		return `https://127.0.0.1:${this.#port}`;
 	}
 
+	/** Another authority issues from now on, also for itself. */
+	async issueBy(authority: TestAuthority): Promise<void> {
+		this.authority = authority;
+		this.#server?.setSecureContext(await this.#own());
+	}
+
+	async #own(): Promise<{ cert: string; key: string; requestCert: true; rejectUnauthorized: false; minVersion: "TLSv1.3" }> {
+		const own = await issueFor(this.#name, this.authority, { nowMs: this.now(), lifetimeMs: 24 * HOUR });
+		const cert = chainPem([...own.chain, this.authority.root.certificate]);
+		return { cert, key: privateKeyPem(own.key), requestCert: true, rejectUnauthorized: false, minVersion: "TLSv1.3" };
+	}
+
 	/** Begins, or comes back on the same port, with a certificate of the authority that issues now. */
 	async listen(): Promise<void> {
-		const own = await issueFor(this.#name, this.authority, { nowMs: this.now() });
-		const cert = chainPem([...own.chain, this.authority.root.certificate]);
-		const server = createServer({ cert, key: privateKeyPem(own.key), requestCert: true, rejectUnauthorized: false, minVersion: "TLSv1.3" });
+		const server = createServer(await this.#own());
 		server.on("request", (req, res) => void this.#answer(req, res));
 		await new Promise<void>((resolve) => server.listen(this.#port, "127.0.0.1", resolve));
 		this.#server = server;
@@ -98,7 +108,10 @@ export class SmallAuthority {
 	}
 
 	#poll(after: number, by: string, res: ServerResponse): void {
-		if (by === "") return problem(res, 401, "unauthenticated", "neither a certificate nor a token");
+		if (by === "") {
+			problem(res, 401, "unauthenticated", "neither a certificate nor a token");
+			return;
+		}
 		const answer = (): void => {
 			if (this.bundle.version <= after) return;
 			this.#polls.delete(answer);
