@@ -97,7 +97,7 @@ export class Sidecar implements AdminView {
 		this.#lifecycle.onClose("deadlines", () => this.#wheel.stop());
 		const instance = `${hostname()}-${process.pid}`;
 		this.#feed = new EventFeed({ service, instance, ids, clock });
-		const telling = { clock, rng, log, feed: this.#feed, traffic: this.#traffic };
+		const telling = { clock, rng, log, feed: this.#feed, traffic: this.#traffic, identity: () => this.#identity };
 		this.#telling = new Telling(
 			options.accessLogDestination === undefined ? telling : { ...telling, accessLogDestination: options.accessLogDestination },
 		);

@@ -7,6 +7,7 @@ import type { Snapshot } from "../policy/snapshot.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { ExchangeObserver, ExchangeRecord } from "../telemetry/access-record.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
+import type { MeshIdentity } from "./identity/mesh-identity.ts";
 import type { EventDelivery } from "./telling/event-delivery.ts";
 import type { EventFeed } from "./telling/event-feed.ts";
 import { EventSpool } from "./telling/event-spool.ts";
@@ -23,6 +24,8 @@ export interface TellingOptions {
 	readonly log: Logger & { readonly dropped: number };
 	readonly feed: EventFeed;
 	readonly traffic: TrafficRegistry;
+	/** Of this service, where its policy names one; undefined while it has none. */
+	readonly identity?: () => MeshIdentity | undefined;
 	/** Where access log lines go: a descriptor or a path. Default: standard output. */
 	readonly accessLogDestination?: number | string;
 }
@@ -58,7 +61,7 @@ export class Telling implements ExchangeObserver {
 			return;
 		}
 		this.#spool.setEventsMax(nexus.spoolEventsMax);
-		if (this.#delivery === undefined) await this.#openDelivery(nexus.url);
+		if (this.#delivery === undefined) await this.#openDelivery(nexus.url, next.identity !== undefined);
 		else this.#delivery.setUrl(nexus.url);
 	}
 
@@ -68,11 +71,12 @@ export class Telling implements ExchangeObserver {
 		await Promise.all([this.#closeDelivery(FLUSH_MS), this.#writer?.close(FLUSH_MS)]);
 	}
 
-	async #openDelivery(url: string): Promise<void> {
+	async #openDelivery(url: string, hasIdentity: boolean): Promise<void> {
 		const { clock, rng, log, feed } = this.#options;
+		const identity = hasIdentity ? this.#options.identity : undefined;
 		// Loaded where a Nexus is configured, and only there.
 		const { EventDelivery } = await import("./telling/event-delivery.ts");
-		const delivery = new EventDelivery({ url, spool: this.#spool, clock, rng, log });
+		const delivery = new EventDelivery({ url, spool: this.#spool, clock, rng, log, identity });
 		this.#delivery = delivery;
 		this.#unsubscribe = feed.subscribe((event) => delivery.offer(event));
 	}

@@ -9,7 +9,7 @@ import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { CloudEvent } from "../../events/cloud-event.ts";
 import type { EventSpool, SpooledEvent } from "./event-spool.ts";
-import { NexusClient, type PostVerdict } from "./nexus-client.ts";
+import { NexusClient, type NexusClientOptions, type PostVerdict } from "./nexus-client.ts";
 
 export interface EventDeliveryOptions {
 	/** Of Nexus, to begin with; see `NexusClientOptions.url`. */
@@ -19,6 +19,8 @@ export interface EventDeliveryOptions {
 	readonly rng: Rng;
 	readonly log: Logger;
 	readonly timeoutMs?: number;
+	/** As `NexusClientOptions.identity`. */
+	readonly identity?: NexusClientOptions["identity"];
 	/** How long the breaker stays open, in real time: opossum keeps a clock of its own. */
 	readonly breakerOpenMs?: number;
 }
