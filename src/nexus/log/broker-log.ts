@@ -170,7 +170,7 @@ class BrokerLog implements EventLog {
 				seen.add(event.identity);
 			}
 			const receivedAtMs = group[0]?.receivedAtMs ?? Math.trunc(this.#options.clock.wallMs());
-			result = fresh.length === 0 ? { ok: true, receipts: [] } : await this.#options.broker.append(fresh, receivedAtMs);
+			result = fresh.length === 0 ? { ok: true, receipts: [] } : await this.#tail.whileUp(this.#options.broker.append(fresh, receivedAtMs));
 		} catch (thrown) {
 			result = { ok: false, failure: "unavailable", detail: messageOf(thrown) };
 		}

@@ -35,6 +35,7 @@ export class BrokerTail {
 	#bytes: number;
 	#down: string | undefined;
 	#isUnsure = false;
+	#onLost: ((cause: Error) => void) | undefined;
 	#isClosing = false;
 	#endPause: (() => void) | undefined;
 	readonly #following: Promise<void>;
@@ -100,6 +101,14 @@ export class BrokerTail {
 		});
 	}
 
+	/** Settles as `asked` does, or rejects when the broker is found to be away: some clients never tell. One at a time. */
+	whileUp<T>(asked: Promise<T>): Promise<T> {
+		return new Promise((resolve, reject) => {
+			this.#onLost = reject;
+			asked.then(resolve, reject).finally(() => (this.#onLost = undefined));
+		});
+	}
+
 	/** The fate of an append is unknown: the window does not speak for everything that the broker has. */
 	doubt(): void {
 		this.#isUnsure = this.#options.window !== undefined;
@@ -141,6 +150,7 @@ export class BrokerTail {
 				if (this.#isClosing) return;
 				if (this.#down === undefined) log.error("the broker of the event log cannot be reached", { error: messageOf(thrown) });
 				this.#down = messageOf(thrown);
+				this.#onLost?.(new Error(this.#down));
 				await this.#pause(Math.min(BACKOFF_MS * 2 ** failures++, BACKOFF_MAX_MS));
 			}
 		}

@@ -1,10 +1,11 @@
 /** Real brokers for tests: each on ports and in a folder of its own, killed and started again as the test says. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { eventually, freePorts, temporaryFolder } from "../../support/processes.ts";
+import { eventually, freePorts, isTaken, temporaryFolder } from "../../support/processes.ts";
 
 /** A reason to skip where the program cannot be run; with NEXUS_TEST_STRICT=1 the test fails instead. */
 export function skipWithout(program: string, args: readonly string[] = ["--version"]): string | false {
@@ -104,4 +105,62 @@ export async function startRedis(t: TestContext, options: readonly string[]): Pr
 	const command = ["redis-server", "--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", ...options];
 	const isReady = async (): Promise<boolean> => spawnSync("redis-cli", ["-p", String(port), "ping"]).stdout?.toString() === "PONG\n";
 	return { server: await Server.start(t, { command, isReady }), url: `redis://127.0.0.1:${port}` };
+}
+
+/** A folder with the jars of Kafka (kafka_2.13 and slf4j-simple with all that they need), as Maven's dependency:copy-dependencies makes it. */
+const KAFKA_LIBS = process.env.NEXUS_TEST_KAFKA_LIBS;
+/** Also with NEXUS_TEST_STRICT: no package of the system brings Kafka. */
+export const skipWithoutKafka: string | false =
+	KAFKA_LIBS === undefined ? "Kafka is not there: NEXUS_TEST_KAFKA_LIBS names no folder with its jars" : false;
+
+export interface KafkaServer {
+	readonly server: Server;
+	readonly address: string;
+}
+
+/** One node that is broker and controller. */
+export async function startKafka(t: TestContext): Promise<KafkaServer> {
+	const folder = temporaryFolder(t, "kafka");
+	const [port, controller] = await freePorts(2);
+	const file = join(folder, "server.properties");
+	const settings = {
+		"process.roles": "broker,controller",
+		"node.id": 1,
+		"controller.quorum.voters": `1@127.0.0.1:${controller}`,
+		listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}`,
+		"advertised.listeners": `PLAINTEXT://127.0.0.1:${port}`,
+		"controller.listener.names": "CONTROLLER",
+		"inter.broker.listener.name": "PLAINTEXT",
+		"listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+		"log.dirs": `${folder}/data`,
+		"offsets.topic.num.partitions": 1,
+		"offsets.topic.replication.factor": 1,
+		"transaction.state.log.num.partitions": 1,
+		"transaction.state.log.replication.factor": 1,
+		"transaction.state.log.min.isr": 1,
+		"share.coordinator.state.topic.num.partitions": 1,
+		"share.coordinator.state.topic.replication.factor": 1,
+		"share.coordinator.state.topic.min.isr": 1,
+		"auto.create.topics.enable": false,
+	};
+	writeFileSync(
+		file,
+		Object.entries(settings)
+			.map(([name, value]) => `${name}=${value}\n`)
+			.join(""),
+	);
+	const java = [
+		"java",
+		"-Xmx256m",
+		"-XX:+UseSerialGC",
+		"-XX:TieredStopAtLevel=1",
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		"-cp",
+		`${KAFKA_LIBS}/*`,
+	];
+	const [program = "", ...options] = java;
+	const formatted = spawnSync(program, [...options, "kafka.tools.StorageTool", "format", "-t", randomBytes(16).toString("base64url"), "-c", file]);
+	assert.equal(formatted.status, 0, formatted.stderr?.toString());
+	const server = await Server.start(t, { command: [...java, "kafka.Kafka", file], isReady: () => isTaken(port ?? 0) });
+	return { server, address: `127.0.0.1:${port}` };
 }

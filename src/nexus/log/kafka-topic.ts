@@ -1,0 +1,66 @@
+/** The Kafka topic of a log: made where it is missing, checked, and asked what an acknowledgement means. */
+import { messageOf } from "../../core/errors.ts";
+import { READ_TIMEOUT_MS } from "./broker.ts";
+import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
+
+export interface KafkaTopic {
+	/** `host:port` of one or more brokers. */
+	readonly brokers: readonly string[];
+	/** Made where it is missing, else used as it is; must have one partition. */
+	readonly topic: string;
+	/** Copies of a topic that is made. */
+	readonly replicas: number;
+}
+
+const QUORUM = 3;
+const PARTITION = 0;
+const TOPIC_EXISTS = "TOPIC_ALREADY_EXISTS";
+
+/** Makes the topic where it is missing, and reads from its settings what an acknowledgement means. */
+export async function prepareTopic({ brokers, topic, replicas }: KafkaTopic): Promise<LogCapabilities> {
+	const { Admin, ConfigResourceTypes } = await import("@platformatic/kafka");
+	const admin = new Admin({
+		clientId: "nexus-admin",
+		bootstrapBrokers: [...brokers],
+		retries: 0,
+		timeout: READ_TIMEOUT_MS,
+		connectTimeout: READ_TIMEOUT_MS,
+	});
+	try {
+		if (!(await admin.listTopics()).includes(topic)) {
+			// Forgetting is Nexus' own decision; the broker's default would forget after a week.
+			const configs = [{ name: "retention.ms", value: "-1" }];
+			await admin.createTopics({ topics: [topic], partitions: 1, replicas, configs }).catch((thrown: unknown) => {
+				// Another node was faster.
+				if (!causeOf(thrown).includes(TOPIC_EXISTS)) throw thrown;
+			});
+		}
+		const known = (await admin.metadata({ topics: [topic] })).topics.get(topic);
+		const partitions = known?.partitionsCount ?? 0;
+		if (partitions !== 1) throw new Error(`the topic ${topic} has ${partitions} partitions; a log is one, for it has one order`);
+		const [description] = await admin.describeConfigs({ resources: [{ resourceType: ConfigResourceTypes.TOPIC, resourceName: topic }] });
+		const settings = new Map(description?.configs.map(({ name, value }) => [name, value]));
+		if (settings.get("cleanup.policy") !== "delete") throw new Error(`the topic ${topic} is compacted: it would forget events with the same key`);
+		return capabilitiesOf(settings, known?.partitions[PARTITION]?.replicas.length ?? 0);
+	} catch (thrown) {
+		throw new Error(causeOf(thrown), { cause: thrown });
+	} finally {
+		await admin.close();
+	}
+}
+
+function capabilitiesOf(settings: ReadonlyMap<string, string | null | undefined>, copies: number): LogCapabilities {
+	const inSync = Number(settings.get("min.insync.replicas"));
+	const written = `acks=all, ${copies} ${copies === 1 ? "copy" : "copies"}, min.insync.replicas=${inSync}`;
+	if (settings.get("flush.messages") !== "1") return { ...BACKENDS.kafka, durabilityBasis: `${written}, page cache` };
+	const isQuorum = copies >= QUORUM && inSync > copies / 2;
+	return { ...BACKENDS.kafka, durability: isQuorum ? "quorum" : "disk", durabilityBasis: `${written}, flush.messages=1` };
+}
+
+/** The client wraps what happened in "request failed"; what happened stands within. */
+export function causeOf(thrown: unknown): string {
+	if (thrown instanceof AggregateError && thrown.errors.length > 0) return causeOf(thrown.errors[0]);
+	if (!(thrown instanceof Error)) return messageOf(thrown);
+	if ("apiId" in thrown && typeof thrown.apiId === "string") return `${thrown.apiId}: ${thrown.message}`;
+	return thrown.cause instanceof Error ? causeOf(thrown.cause) : messageOf(thrown);
+}
