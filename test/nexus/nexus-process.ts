@@ -25,7 +25,7 @@ export async function spawnNexus(args: readonly string[]): Promise<NexusProcess>
 		ready.then(([line]) => line),
 		ended.then(([code]) => Promise.reject(new Error(`ended with ${code}: ${errors}`))),
 	]);
-	const url = /http:\/\/\S+?(?=,)/.exec(first)?.[0];
+	const url = /https?:\/\/\S+?(?=,)/.exec(first)?.[0];
 	if (url === undefined) throw new Error(`no address in: ${first}`);
 	return {
 		child,
