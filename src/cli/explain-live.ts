@@ -11,6 +11,7 @@ import type { LiveBreaker, LiveEndpoint, LiveFault, LiveLimit, LiveState, LiveUp
 /** A request's life, as `DecisionStage` has it. */
 const LIFE: readonly DecisionStage[] = [
 	"caller",
+	"authorize",
 	"limit",
 	"route",
 	"mirror",

@@ -1,8 +1,9 @@
 /** `nexus explain`: what the sidecar would do with one request, each decision with the line of the policy behind it. */
 import { writeFile } from "node:fs/promises";
 import { messageOf } from "../core/errors.ts";
+import { explainRequest } from "../identity/authorization/explain-request.ts";
 import type { Decision } from "../policy/decision-trace.ts";
-import { type ExplainedRequest, explainRouting, type RoutingTrace } from "../policy/explain.ts";
+import type { ExplainedRequest, RoutingTrace } from "../policy/explain.ts";
 import { explainJson, readExplainedRequest } from "../policy/explained-request.ts";
 import { formatFaults } from "../policy/load.ts";
 import { loadPolicyFile } from "../policy/load-file.ts";
@@ -41,7 +42,7 @@ export async function runExplain(file: string, options: ExplainOptions, io: CliI
 		io.stderr.write(formatFaults(result.faults, text, { color: io.colour }));
 		return 1;
 	}
-	const trace = explainRouting(result.snapshot, request);
+	const trace = explainRequest(result.snapshot, request);
 	if (trace.outcome === undefined)
 		return refuse(io, `${file}: the policy has no \`${request.direction}\` section, so no listener takes this request`);
 	const decisions = await decisionsOf(trace, request, options);

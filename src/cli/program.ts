@@ -1,6 +1,7 @@
 /** The commands, their options and their help. Which code stands behind `sidecar` and `serve` is handed in: cli/ knows neither. */
 import { Command, CommanderError, Option } from "commander";
 import { systemClock } from "../core/clock.ts";
+import { addAuthz } from "./authz-command.ts";
 import { examples } from "./examples.ts";
 import type { ExplainOptions } from "./explain.ts";
 import { addCa, addToken } from "./identity-commands.ts";
@@ -69,6 +70,7 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addEvents(program, io, done);
 	addTap(program, io, done);
 	addMtls(program, io, done);
+	addAuthz(program, io, done);
 	addCa(program, io, done, stopSignal);
 	addToken(program, io, done);
 	return program;
@@ -170,7 +172,7 @@ function addPolicy(program: Command, io: CliIo, done: (code: number) => void): v
 		.requiredOption("--url <url>", "target: absolute, or a path together with a Host header")
 		.option("--method <method>", "request method", "GET")
 		.option("--header <name: value>", "a request header; may be repeated", collect, [])
-		.option("--from <address>", "address of the caller")
+		.option("--from <who>", "the caller: its address; with --direction inbound also its service or SPIFFE ID, or unauthenticated")
 		.addOption(new Option("--direction <direction>", "which listener the request arrives at").choices(["inbound", "outbound"]).default("outbound"))
 		.option("--live <url>", "add the state of a running sidecar: its admin API")
 		.option("--state <file>", "add a state that was saved before")
@@ -184,6 +186,7 @@ function addPolicy(program: Command, io: CliIo, done: (code: number) => void): v
 				["nexus explain checkout.yaml --method POST --url /pay/1 --header 'Host: payments' --header 'x-beta: 1'", "with headers"],
 				["nexus explain checkout.yaml --url http://payments/ --live http://127.0.0.1:15000", "with breakers, ejections and health as they are now"],
 				["nexus explain checkout.yaml --url http://payments/ --live http://127.0.0.1:15000 --save-state s.json", "the same, to be asked again later"],
+				["nexus explain checkout.yaml --direction inbound --from frontend --url /orders/7", "may it call, and by which rule"],
 				["nexus explain checkout.yaml --url http://payments/ --state s.json", "as it was then; the output of GET /upstreams will do as well"],
 			)}`,
 		)

@@ -6,6 +6,7 @@ import { applicationDecisions, note, percentText, routeDecisions, upstreamDecisi
 import { actionText, shareOf, verdictText } from "./explain-routes.ts";
 import { normalHost } from "./host-name.ts";
 import { OutboundRouting } from "./outbound-routing.ts";
+import type { PathFault } from "./path-normal.ts";
 import type { StaticResponse } from "./resilience-policy.ts";
 import { redirectLocation } from "./rewrite.ts";
 import type { RouteVerdict } from "./route-table.ts";
@@ -20,14 +21,22 @@ export interface ExplainedRequest {
 	readonly method: string;
 	/** As a client would send it: with a port where it has one. */
 	readonly host: string;
-	/** Without the query. */
+	/** Without the query, in its normal form; as it came where it has none. */
 	readonly path: string;
+	/** The path as it came, where that differs. */
+	readonly given?: string;
+	/** Why the path has no normal form. */
+	readonly misread?: PathFault;
 	/** With its `?`; empty where there is none. */
 	readonly query: string;
 	/** Names lower case. */
 	readonly headers: ReadonlyMap<string, string>;
+	/** The same, a line each; where they are not known, each of `headers` is one line. */
+	readonly headerLines?: ReadonlyMap<string, readonly string[]>;
 	/** Address of the caller, where it is known. */
 	readonly from: string | undefined;
+	/** Its service, its SPIFFE ID, or `unauthenticated`; undefined where nothing is said. On the way in. */
+	readonly caller?: string | undefined;
 	/** What fell for \`percent\`, in [0, 1); without it the request belongs to every percentage. */
 	readonly draw?: number;
 }
@@ -70,9 +79,14 @@ export interface RoutingTrace {
 }
 
 export function explainRouting(snapshot: Snapshot, request: ExplainedRequest): RoutingTrace {
-	const routing = request.direction === "inbound" ? explainInbound(snapshot.inbound, request) : explainOutbound(snapshot, request);
-	if (routing === undefined) return NO_LISTENER;
-	const { steps, considered, outcome } = routing;
+	const { direction, misread, given, path } = request;
+	const listener = snapshot[direction];
+	const told = direction === "inbound" ? explainInbound(snapshot.inbound, request) : explainOutbound(snapshot, request);
+	if (told === undefined) return NO_LISTENER;
+	const routing = misread !== undefined && listener !== undefined ? misreadBy(listener, misread) : told;
+	const { considered, outcome } = routing;
+	const read = given === undefined || listener === undefined ? [] : [{ place: listener.place, text: `the path ${given} is read as ${path}` }];
+	const steps = [...routing.steps, ...read];
 	const decisions: Decision[] = [
 		...steps.map(({ text, place }) => note(request.direction === "inbound" ? "caller" : "route", text, place)),
 		...considered.map(routeDecision),
@@ -122,6 +136,11 @@ function explainOutbound(snapshot: Snapshot, request: ExplainedRequest): Routing
 	const routed = routing.decide(host, path + query, method, header, draw);
 	const outcome = routed?.route === undefined ? byHost(routed?.upstream, upstreams) : byRoute(routed.route, request, upstreams);
 	return { steps, considered, outcome: outcome ?? unrouted(outbound, whyUnrouted(outbound, routing, host)) };
+}
+
+/** Before a route or a rule is asked. */
+function misreadBy({ place }: { readonly place: Place }, { reason, detail }: PathFault): Routing {
+	return { steps: [], considered: [], outcome: { kind: "refused", reason, because: { place, text: `refused: ${detail}` } } };
 }
 
 function byHost(name: string | undefined, upstreams: Snapshot["upstreams"]): RoutingOutcome | undefined {

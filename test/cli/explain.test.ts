@@ -183,3 +183,68 @@ test("a thousand routes for other hosts are counted, not listed", async () => {
 	assert.match(out, /1000 further routes \(see --json\)/);
 	assert.ok(out.split("\n").length < 40);
 });
+
+const GUARDED = policy(
+	"guarded.yaml",
+	`service: orders
+identity: { files: { cert: a, key: b, ca: c } }
+inbound:
+  application: 127.0.0.1:3000
+  authorization:
+    rules:
+      - { name: reads, action: allow, from: [frontend], methods: [GET], paths: [/orders/**] }
+      - { name: no-debug, action: deny, headers: { x-debug: "1" } }
+`,
+);
+
+async function inbound(url: string, from: string | undefined, more: Partial<ExplainOptions> = {}) {
+	const { code, out, err } = await explain(GUARDED, { url, direction: "inbound", ...(from === undefined ? {} : { from }), ...more });
+	return { code, err, lines: flat(out) };
+}
+
+test("on the way in each rule says for the caller whether it fits, with its line, and what is refused goes no further", async () => {
+	const may = await inbound("/x/..//orders/7", "frontend");
+	assert.equal(may.code, 0);
+	for (const line of [
+		"- the path /x/..//orders/7 is read as /orders/7 /guarded.yaml:3:1",
+		"- the caller is spiffe://mesh.local/frontend /guarded.yaml:5:3",
+		"yes rule reads fits: allowed /guarded.yaml:7:9",
+		"- rule no-debug does not fit: header x-debug is absent /guarded.yaml:8:9",
+	]) {
+		assert.ok(may.lines.includes(line), `${line}\nis not in\n${may.lines.join("\n")}`);
+	}
+	const mayNot = await inbound("/orders/7", "spiffe://other.domain/frontend", { method: "POST" });
+	assert.equal(mayNot.code, 0);
+	assert.ok(mayNot.lines.includes("no refused: no rule allows it /guarded.yaml:5:3"), mayNot.lines.join("\n"));
+	assert.ok(mayNot.lines.some((line) => line.startsWith("no 403 unauthorized.")));
+	assert.ok(!mayNot.lines.includes("deadline"));
+	assert.deepEqual(
+		mayNot.lines.filter((line) => ["caller", "authorize", "route", "answer"].includes(line)),
+		["caller", "authorize", "answer"],
+	);
+});
+
+test("every line of a field is looked at, as the sidecar does", async () => {
+	const { lines } = await inbound("/orders/7", "frontend", { header: ["X-Debug: 0", "x-debug: 1"] });
+	assert.ok(lines.includes("no rule no-debug fits: refused /guarded.yaml:8:9"), lines.join("\n"));
+});
+
+test("without a caller nobody is authenticated; a caller that cannot be is said so", async () => {
+	for (const from of [undefined, "unauthenticated", "127.0.0.1"]) {
+		const { lines } = await inbound("/orders/7", from);
+		assert.ok(lines.some((line) => line.startsWith("- the caller is not authenticated")));
+		assert.ok(lines.some((line) => line.includes("`tls: strict` lets nobody in who shows no certificate")));
+	}
+	const { code, err } = await inbound("/", "front*");
+	assert.equal(code, 1);
+	assert.match(err, /^--from "front\*" is no address, service or SPIFFE ID of a caller/);
+});
+
+test("a path that nobody can tell the meaning of is refused before routes and rules, both ways", async () => {
+	const refused = await inbound("/a%00", "frontend");
+	assert.equal(refused.code, 0);
+	assert.ok(refused.lines.includes("no refused: an encoded NUL in the path /guarded.yaml:3:1"), refused.lines.join("\n"));
+	const { code, out } = await explain(FILE, { url: "http://pay/pay/%" });
+	assert.equal(code, 0);
+	assert.ok(flat(out).some((line) => line.startsWith("no 400 bad_request")));
+});

@@ -8,6 +8,8 @@ export interface MatrixService {
 	readonly trustDomain: string;
 	/** Undefined: the service asks nobody for anything. */
 	readonly authorization: AuthorizationPolicy | undefined;
+	/** Whether nobody is let in who is not authenticated, whatever the rules say. */
+	readonly strict: boolean;
 }
 
 /** `some`: it depends on method, path, header or port. */
@@ -30,10 +32,10 @@ export interface Matrix {
 	readonly cells: readonly (readonly MatrixCell[])[];
 }
 
-/** The callers are the services themselves, whomever else a rule names, and the unauthenticated. */
-export function authorizationMatrix(services: readonly MatrixService[]): Matrix {
-	const callers = new Set(services.map(({ service, trustDomain }) => `spiffe://${trustDomain}/${service}`));
-	const compiled = services.map(({ authorization, trustDomain }) => new Column(authorization, trustDomain));
+/** The callers are the services themselves, `others` (SPIFFE ids), whomever else a rule names, and the unauthenticated. */
+export function authorizationMatrix(services: readonly MatrixService[], others: readonly string[] = []): Matrix {
+	const callers = new Set([...services.map(({ service, trustDomain }) => `spiffe://${trustDomain}/${service}`), ...others]);
+	const compiled = services.map((service) => new Column(service));
 	for (const { named } of compiled) for (const id of named) callers.add(id);
 	const rows = ["", ...[...callers].sort()];
 	return { callers: rows, services, cells: rows.map((caller) => compiled.map((column) => column.cell(caller))) };
@@ -43,11 +45,13 @@ class Column {
 	/** Whom the rules name, less the wildcards over services of this mesh, which have rows of their own. */
 	readonly named: readonly string[];
 	readonly #policy: AuthorizationPolicy | undefined;
+	readonly #strict: boolean;
 	readonly #rules: readonly { readonly rule: AuthorizationRule; readonly callers: readonly CallerPattern[] }[];
 
-	constructor(policy: AuthorizationPolicy | undefined, trustDomain: string) {
-		const rules = policy?.rules ?? [];
-		this.#policy = policy;
+	constructor({ authorization, trustDomain, strict }: MatrixService) {
+		const rules = authorization?.rules ?? [];
+		this.#policy = authorization;
+		this.#strict = strict;
 		this.#rules = rules
 			.filter(({ action }) => action !== "audit")
 			.map((rule) => ({ rule, callers: rule.from.map((match) => new CallerPattern(match, trustDomain)) }));
@@ -64,6 +68,7 @@ class Column {
 	}
 
 	cell(caller: string): MatrixCell {
+		if (caller === "" && this.#strict) return { access: "none", dryRunAccess: "none", rules: [] };
 		if (this.#policy === undefined) return { access: "all", dryRunAccess: "all", rules: [] };
 		const acting = this.#rules.filter(({ callers }) => callers.length === 0 || callers.some((pattern) => pattern.matches(caller)));
 		const rules = acting.map(({ rule }) => rule);

@@ -1,6 +1,7 @@
 /** The admin API of a sidecar (DESIGN 7.3): which path does what. What it shows comes through `AdminView`. */
 import type { Clock } from "../../core/clock.ts";
-import { explainRouting, placeText } from "../../policy/explain.ts";
+import { explainRequest } from "../../identity/authorization/explain-request.ts";
+import { placeText } from "../../policy/explain.ts";
 import { explainJson, readExplainedRequest } from "../../policy/explained-request.ts";
 import type { PolicyFault } from "../../policy/fault.ts";
 import { sendJson, sendProblem } from "../../server/problem.ts";
@@ -115,7 +116,7 @@ export class AdminApi {
 		const from = query.get("from") ?? undefined;
 		const request = readExplainedRequest({ direction, method: query.get("method") ?? "GET", url, header: query.getAll("header"), from });
 		if (typeof request === "string") return request;
-		const trace = explainRouting(this.#view.policy().snapshot, request);
+		const trace = explainRequest(this.#view.policy().snapshot, request);
 		const { outcome } = trace;
 		if (outcome === undefined) return `the policy has no ${direction} section, so no listener takes this request`;
 		const name = outcome.kind === "upstream" ? outcome.upstream.name : undefined;

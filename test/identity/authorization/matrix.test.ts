@@ -5,7 +5,7 @@ import { matrixText } from "../../../src/identity/authorization/matrix-text.ts";
 import { policy, type RuleSpec } from "./support.ts";
 
 function service(name: string, rules?: readonly RuleSpec[], written?: "allow" | "deny"): MatrixService {
-	return { service: name, trustDomain: "mesh.local", authorization: rules && policy(rules, written) };
+	return { service: name, trustDomain: "mesh.local", authorization: rules && policy(rules, written), strict: false };
 }
 
 const SHOP = [
@@ -66,7 +66,12 @@ test("a service that lets nobody in, and one that refuses only some requests", (
 
 test("services of several trust domains in one mesh keep their callers apart", () => {
 	const here = service("here", [{ from: ["a", "spiffe://mesh.local/b"] }]);
-	const there: MatrixService = { service: "a", trustDomain: "other.domain", authorization: policy([{ from: ["spiffe://mesh.local/here"] }]) };
+	const there: MatrixService = {
+		service: "a",
+		trustDomain: "other.domain",
+		authorization: policy([{ from: ["spiffe://mesh.local/here"] }]),
+		strict: false,
+	};
 	const { callers, cells } = authorizationMatrix([here, there]);
 	assert.deepEqual(callers, ["", "spiffe://mesh.local/a", "spiffe://mesh.local/b", "spiffe://mesh.local/here", "spiffe://other.domain/a"]);
 	assert.deepEqual(
@@ -77,4 +82,13 @@ test("services of several trust domains in one mesh keep their callers apart", (
 
 test("no services make an empty table", () => {
 	assert.equal(matrixText(authorizationMatrix([])), "caller\nunauthenticated\n");
+});
+
+test("a service that takes certificates only is open to nobody without one, and a caller that nobody calls has a row", () => {
+	const { callers, cells } = authorizationMatrix([{ ...service("open"), strict: true }], ["spiffe://mesh.local/batch"]);
+	assert.deepEqual(callers, ["", "spiffe://mesh.local/batch", "spiffe://mesh.local/open"]);
+	assert.deepEqual(
+		cells.map(([cell]) => cell?.access),
+		["none", "all", "all"],
+	);
 });
