@@ -154,13 +154,29 @@ export const METRICS = Object.freeze({
 	nexus_policy_applied_timestamp_seconds: { type: "gauge", labels: [], help: "When the running policy was applied, in seconds since 1970." },
 	nexus_policy_reloads_total: { type: "counter", labels: ["result"], help: "Attempts to replace the policy: applied, unchanged or rejected." },
 
-	nexus_events_queued: { type: "gauge", labels: [], help: "Events in memory that Nexus has not acknowledged." },
-	nexus_events_queued_bytes: { type: "gauge", labels: [], help: "Bytes of those events as JSON." },
+	nexus_events_queued: { type: "gauge", labels: [], help: "Events that Nexus has not acknowledged, in memory and in the spool directory." },
+	nexus_events_queued_bytes: { type: "gauge", labels: [], help: "Bytes of those of them in memory, as JSON." },
 	nexus_events_sent_total: { type: "counter", labels: [], help: "Events that Nexus has acknowledged." },
 	nexus_events_dropped_total: {
 		type: "counter",
 		labels: ["cause"],
-		help: "Events lost: overflow (spool full), too_large, rejected (by Nexus, one by one), refused (the whole batch), undelivered (at shutdown).",
+		help: "Events lost: overflow (spool full), too_large, rejected (by Nexus, one by one), refused (the whole batch), undelivered (at shutdown), damaged (the disk lost what it took).",
+	},
+	nexus_event_spool_dropped_total: {
+		type: "counter",
+		labels: ["cause", "priority"],
+		help: "Events that the spool lost (overflow, too_large, damaged), by their priority; each appears with its first loss.",
+	},
+	nexus_event_spool_bytes: { type: "gauge", labels: [], help: "Bytes of the files in the spool directory." },
+	nexus_event_spool_unwritten: {
+		type: "gauge",
+		labels: [],
+		help: "Events that are not in the spool directory yet: they would end with the process.",
+	},
+	nexus_event_spool_faulty: {
+		type: "gauge",
+		labels: [],
+		help: "1 while the spool directory cannot be written (full disk), from the first failure on.",
 	},
 	nexus_event_deliveries_total: {
 		type: "counter",

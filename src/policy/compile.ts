@@ -24,6 +24,7 @@ import type {
 	HealthCheckPolicy,
 	InboundPolicy,
 	ListenerLimits,
+	NexusPolicy,
 	OutboundPolicy,
 	Place,
 	PoolLimits,
@@ -60,12 +61,22 @@ export function compile(config: PolicyConfig, identity: SnapshotIdentity, places
 		inbound: config.inbound && compileInbound(config.inbound, mesh, places),
 		outbound: config.outbound && compileOutbound(config.outbound, places),
 		upstreams: new FrozenMap(upstreams),
-		nexus: config.nexus && { url: config.nexus.url, spoolEventsMax: config.nexus.spool.maxEvents },
+		nexus: config.nexus && compileNexus(config.nexus, file, places),
 		tracing: tracing?.otlp === undefined ? undefined : { otlpUrl: tracing.otlp, sample: tracing.sample ?? DEFAULTS.tracingSample },
 		traceAllowed: tracing?.allow ?? DEFAULTS.traceAllow,
 		accessLogSample: config.accessLog?.sample,
 		drainTimeoutMs: config.drainTimeout,
 	});
+}
+
+function compileNexus({ url, spool }: NonNullable<PolicyConfig["nexus"]>, file: string, places: Places): NexusPolicy {
+	const { dir, maxBytes, maxEvents } = spool;
+	const place = places.of(["nexus", "spool", "dir"]);
+	return {
+		url,
+		spoolEventsMax: maxEvents,
+		spoolDirectory: dir === undefined ? undefined : { dir: resolve(dirname(file), dir), bytesMax: maxBytes, place },
+	};
 }
 
 /** Has a place of its own in the snapshot, or none that anybody asks for. */

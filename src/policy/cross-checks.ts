@@ -30,6 +30,7 @@ export function crossCheck(plain: Plain, report: Report): void {
 	checkInbound(mapping(policy.inbound), report);
 	checkIdentity(policy, report);
 	checkTracing(mapping(policy.tracing), report);
+	checkSpool(mapping(mapping(policy.nexus)?.spool), report);
 	checkListeners(policy, upstreams, report);
 }
 
@@ -91,6 +92,11 @@ function checkInbound(inbound: Mapping | undefined, report: Report): void {
 function checkTracing(tracing: Mapping | undefined, report: Report): void {
 	if (tracing?.sample === undefined || tracing.otlp !== undefined) return;
 	report(["tracing", "sample"], "key", "`sample` does not act without `otlp`", "say where spans go, or remove it");
+}
+
+function checkSpool(spool: Mapping | undefined, report: Report): void {
+	if (spool?.maxBytes === undefined || spool.dir !== undefined) return;
+	report(["nexus", "spool", "maxBytes"], "key", "`maxBytes` does not act without `dir`", "name a directory, or remove it");
 }
 
 function checkEndpoints(endpoints: readonly Plain[], path: Path, report: Report): void {

@@ -148,5 +148,7 @@ export const DEFAULTS = {
 	traceAllow: ["127.0.0.0/8", "::1/128"],
 	/** Minutes of rollups and state changes while Nexus is away, for about 10 MB. */
 	spoolMaxEvents: 10_000,
+	/** A day of rollups of one route, or a week of state changes: longer than anybody leaves Nexus down, and nobody misses the room. */
+	spoolMaxBytes: "64MiB",
 	accessLogSample: 1,
 } as const;

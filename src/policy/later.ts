@@ -3,7 +3,7 @@
 const UPSTREAM = "upstreams.*";
 
 // The place of a key: names and list positions stand as `*`.
-const KEYS: ReadonlySet<string> = new Set(["nexus.spool.dir", "nexus.spool.maxBytes", `${UPSTREAM}.registry`]);
+const KEYS: ReadonlySet<string> = new Set([`${UPSTREAM}.registry`]);
 
 const VALUES: Readonly<Record<string, readonly string[]>> = {
 	[`${UPSTREAM}.protocol`]: ["http2", "tcp"],

@@ -4,6 +4,8 @@
  */
 import * as z from "zod/mini";
 import { DEFAULTS } from "./defaults.ts";
+import { isRefusal, type Refusal, refuse } from "./fault.ts";
+import { parseBytes } from "./resilience-values.ts";
 import { authorization } from "./schema-authorization.ts";
 import { identity, inboundTls } from "./schema-identity.ts";
 import { circuitBreaker, rateLimits } from "./schema-resilience.ts";
@@ -24,9 +26,10 @@ import {
 	optional,
 	required,
 	text,
+	textOrNumber,
 	unspoken,
 } from "./schema-values.ts";
-import { parseCidr, parseHostName, parseHttpUrl, parseParty } from "./values.ts";
+import { parseCidr, parseFilePath, parseHostName, parseHttpUrl, parseParty } from "./values.ts";
 
 // Everything in a policy is held in memory and compiled at once.
 const ROUTES_MAX = 10_000;
@@ -96,14 +99,36 @@ const policies = list(
 	{ max: POLICIES_MAX },
 );
 
+// Less could not hold a file of each priority; more would cost the sidecar tens of MB of memory for what it knows of each event.
+const SPOOL_BYTES_MIN = 1024 * 1024;
+const SPOOL_BYTES_MAX = 1024 * 1024 * 1024;
+
+function parseSpoolBytes(written: string): number | Refusal {
+	const bytes = parseBytes(written, SPOOL_BYTES_MAX);
+	return isRefusal(bytes) || bytes >= SPOOL_BYTES_MIN ? bytes : refuse("is too small", "at least 1MiB");
+}
+
 const nexus = z.strictObject({
 	url: required(text("URL", parseHttpUrl, "^https?://"), "Base URL of Nexus."),
 	spool: byDefault(
 		z.strictObject({
-			maxEvents: byDefault(integer(1, 1_000_000), DEFAULTS.spoolMaxEvents, "Events kept while Nexus is away; the oldest go first."),
+			maxEvents: byDefault(
+				integer(1, 1_000_000),
+				DEFAULTS.spoolMaxEvents,
+				"Events in memory while Nexus is away; beyond that the oldest of the least important go, to disk where `dir` is set.",
+			),
+			dir: optional(
+				text("directory", parseFilePath),
+				"Keeps every event on disk until Nexus has it, so that it survives the end of the sidecar; relative to the policy file, one for each sidecar.",
+			),
+			maxBytes: byDefault(
+				textOrNumber("size", parseSpoolBytes, "^[0-9]+(B|kB|KiB|MB|MiB)?$"),
+				DEFAULTS.spoolMaxBytes,
+				"Of the files in `dir`, 1MiB to 1024MiB. When they are full, the oldest of the least important events go.",
+			),
 		}),
 		{},
-		"The memory for events that are not delivered yet.",
+		"Where events wait that are not delivered yet.",
 	),
 });
 

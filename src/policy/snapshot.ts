@@ -38,7 +38,7 @@ export interface Snapshot {
 	readonly inbound: InboundPolicy | undefined;
 	readonly outbound: OutboundPolicy | undefined;
 	readonly upstreams: ReadonlyMap<string, UpstreamPolicy>;
-	readonly nexus: { readonly url: string; readonly spoolEventsMax: number } | undefined;
+	readonly nexus: NexusPolicy | undefined;
 	/** Spans go to this OTLP/HTTP base URL; undefined: none are made. `sample` 0..1 of the traces that begin here. */
 	readonly tracing: { readonly otlpUrl: string; readonly sample: number } | undefined;
 	/** Addresses (CIDR) whose `x-nexus-trace` is answered. Default: loopback. */
@@ -46,6 +46,15 @@ export interface Snapshot {
 	/** Fraction 0..1 of requests that are logged; undefined where the access log is off (no `accessLog` key). */
 	readonly accessLogSample: number | undefined;
 	readonly drainTimeoutMs: number;
+}
+
+/** Where events go. */
+export interface NexusPolicy {
+	readonly url: string;
+	/** In memory. Default 10,000. */
+	readonly spoolEventsMax: number;
+	/** Undefined: events wait in memory alone. `dir` is absolute; `bytesMax` of its files, default 64 MiB. */
+	readonly spoolDirectory: { readonly dir: string; readonly bytesMax: number; readonly place: Place } | undefined;
 }
 
 /** Limits of one listener; each key may be set under `inbound.limits` and `outbound.limits`. */

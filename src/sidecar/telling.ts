@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Rng } from "../core/rng.ts";
 import type { TrafficRegistry } from "../metrics/traffic.ts";
+import type { PolicyFault } from "../policy/fault.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { ExchangeObserver, ExchangeRecord } from "../telemetry/access-record.ts";
@@ -10,8 +11,8 @@ import { LineWriter } from "../telemetry/line-writer.ts";
 import type { MeshIdentity } from "./identity/mesh-identity.ts";
 import type { EventDelivery } from "./telling/event-delivery.ts";
 import type { EventFeed } from "./telling/event-feed.ts";
-import { EventSpool } from "./telling/event-spool.ts";
 import type { TellingParts } from "./telling/metrics.ts";
+import { SpoolKeeper } from "./telling/spool/spool-keeper.ts";
 import { TrafficRollup } from "./telling/traffic-rollup.ts";
 
 const STDOUT = 1;
@@ -33,7 +34,7 @@ export interface TellingOptions {
 export class Telling implements ExchangeObserver {
 	readonly #options: TellingOptions;
 	readonly #rollup: TrafficRollup;
-	readonly #spool = new EventSpool();
+	readonly #keeper: SpoolKeeper;
 	#delivery: EventDelivery | undefined;
 	#unsubscribe: (() => void) | undefined;
 	#writer: LineWriter | undefined;
@@ -42,14 +43,24 @@ export class Telling implements ExchangeObserver {
 	constructor(options: TellingOptions) {
 		this.#options = options;
 		this.#rollup = new TrafficRollup(options);
+		this.#keeper = new SpoolKeeper(options);
 	}
 
 	get parts(): TellingParts {
-		return { spool: this.#spool, delivery: this.#delivery, accessLog: this.#writer, log: this.#options.log };
+		return { spool: this.#keeper.spool, delivery: this.#delivery, accessLog: this.#writer, log: this.#options.log };
 	}
 
 	record(exchange: ExchangeRecord): void {
 		this.#accessLog?.record(exchange);
+	}
+
+	/** Opens the spool directory that `next` names, if it is another one; `apply` or `abandon` follows. With faults nothing has changed. */
+	prepare(next: Snapshot): Promise<readonly PolicyFault[]> {
+		return this.#keeper.prepare(next.nexus);
+	}
+
+	abandon(): Promise<void> {
+		return this.#keeper.abandon();
 	}
 
 	/** Takes over what `next` says about Nexus and the access log; events that wait go on waiting, for whoever is Nexus then. */
@@ -58,9 +69,10 @@ export class Telling implements ExchangeObserver {
 		const { nexus } = next;
 		if (nexus === undefined) {
 			await this.#closeDelivery(0);
+			await this.#keeper.release(FLUSH_MS);
 			return;
 		}
-		this.#spool.setEventsMax(nexus.spoolEventsMax);
+		await this.#keeper.apply(nexus, this.#delivery);
 		if (this.#delivery === undefined) await this.#openDelivery(nexus.url, next.identity !== undefined);
 		else this.#delivery.setUrl(nexus.url);
 	}
@@ -69,6 +81,7 @@ export class Telling implements ExchangeObserver {
 	async close(): Promise<void> {
 		this.#rollup.stop();
 		await Promise.all([this.#closeDelivery(FLUSH_MS), this.#writer?.close(FLUSH_MS)]);
+		await this.#keeper.release(FLUSH_MS);
 	}
 
 	async #openDelivery(url: string, hasIdentity: boolean): Promise<void> {
@@ -76,7 +89,7 @@ export class Telling implements ExchangeObserver {
 		const identity = hasIdentity ? this.#options.identity : undefined;
 		// Loaded where a Nexus is configured, and only there.
 		const { EventDelivery } = await import("./telling/event-delivery.ts");
-		const delivery = new EventDelivery({ url, spool: this.#spool, clock, rng, log, identity });
+		const delivery = new EventDelivery({ url, spool: this.#keeper.spool, clock, rng, log, identity });
 		this.#delivery = delivery;
 		this.#unsubscribe = feed.subscribe((event) => delivery.offer(event));
 	}

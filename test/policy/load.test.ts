@@ -337,7 +337,7 @@ nexus: { url: "http://h:7400/", spool: { maxEvents: 5 } }
 	});
 	assert.deepEqual(snapshot.upstreams.get("f")?.endpoints, { kind: "file", path: resolve("e.yaml") });
 	assert.equal(snapshot.accessLogSample, 0.25);
-	assert.deepEqual(snapshot.nexus, { url: "http://h:7400", spoolEventsMax: 5 });
+	assert.deepEqual(snapshot.nexus, { url: "http://h:7400", spoolEventsMax: 5, spoolDirectory: undefined });
 	assert.match(snapshot.hash, /^[0-9a-f]{12}$/);
 });
 

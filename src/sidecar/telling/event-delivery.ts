@@ -2,14 +2,16 @@
  * Carries the spool to Nexus: one batch at a time, in order, until Nexus says that it has it. Whatever Nexus does, the
  * data plane notices nothing: it never waits here, and memory ends at the bounds of the spool.
  */
-import type CircuitBreaker from "opossum";
 import type { Clock, Timer } from "../../core/clock.ts";
 import { assertNever } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { CloudEvent } from "../../events/cloud-event.ts";
-import type { EventSpool, SpooledEvent } from "./event-spool.ts";
+import { createDeliveryBreaker, type DeliveryBreaker, PostFailure } from "./delivery-breaker.ts";
+import { EventSpool, type SpooledEvent } from "./event-spool.ts";
 import { NexusClient, type NexusClientOptions, type PostVerdict } from "./nexus-client.ts";
+import { moveEvents } from "./spool/move-events.ts";
+import { BATCH_EVENTS_MAX, PendingEvents } from "./spool/pending-events.ts";
 
 export interface EventDeliveryOptions {
 	/** Of Nexus, to begin with; see `NexusClientOptions.url`. */
@@ -25,33 +27,27 @@ export interface EventDeliveryOptions {
 	readonly breakerOpenMs?: number;
 }
 
-// Nexus commits a batch with one fdatasync; beyond 64 events the cost per event hardly falls (DESIGN 8).
-const BATCH_EVENTS_MAX = 64;
-const BATCH_BYTES_MAX = 512 * 1024;
 // What happens together travels together; to a person it is still at once.
 const LINGER_MS = 50;
 const BACKOFF_BASE_MS = 100;
 const BACKOFF_MAX_MS = 10_000;
-// Five failures in a minute, half of the tries: then the network is left alone but for one probe at a time.
-const BREAKER_VOLUME = 5;
-const BREAKER_WINDOW_MS = 60_000;
-const BREAKER_OPEN_MS = 5000;
-
-/** A batch on its way, or what is left of it. */
-type Pending = readonly SpooledEvent[];
 
 type Attempt = PostVerdict | { readonly kind: "skipped" };
 
 export class EventDelivery {
 	readonly #options: EventDeliveryOptions;
+	#spool: EventSpool;
+	/** Takes what comes in while the events move into another spool. */
+	#pen: EventSpool | undefined;
+	#moving: Promise<void> | undefined;
 	#client: NexusClient;
 	#url: string;
 	readonly #abort = new AbortController();
-	#breaker: CircuitBreaker<[readonly string[]], PostVerdict> | undefined;
-	#pending: Pending = [];
-	/** How many of `#pending` go at once; halved where Nexus finds the batch too large. */
-	#chunk = BATCH_EVENTS_MAX;
+	#breaker: DeliveryBreaker | undefined;
+	readonly #pending = new PendingEvents();
 	#failures = 0;
+	/** The last try did not bring its batch to Nexus: meanwhile something urgent may have come. */
+	#hasWaited = false;
 	#inTrouble = false;
 	#linger: Timer | undefined;
 	#running: Promise<void> | undefined;
@@ -59,7 +55,7 @@ export class EventDelivery {
 	#closing: Promise<void> | undefined;
 	/** Events that Nexus has acknowledged. */
 	sent = 0;
-	/** Events lost here since the start, by cause; see also `EventSpool.dropped`. */
+	/** Events lost here since the start, by cause; see also `EventSpool.losses`. */
 	readonly dropped = { rejected: 0, refused: 0, tooLarge: 0, undelivered: 0 };
 	/** Tries since the start, by result. */
 	readonly deliveries = { delivered: 0, refused: 0, busy: 0, failed: 0, skipped: 0 };
@@ -67,18 +63,20 @@ export class EventDelivery {
 	/** Throws where the URL is none. Connects only when there is something to say. */
 	constructor(options: EventDeliveryOptions) {
 		this.#options = options;
+		this.#spool = options.spool;
 		this.#url = options.url;
 		this.#client = new NexusClient(options);
+		if (this.#spool.size > 0) this.#startSoon();
 	}
 
 	/** Events that left the spool and are not acknowledged. */
 	get pendingEvents(): number {
-		return this.#pending.length;
+		return this.#pending.size;
 	}
 
 	/** Of those events as JSON. */
 	get pendingBytes(): number {
-		return this.#pending.reduce((sum, event) => sum + event.bytes, 0);
+		return this.#pending.bytes;
 	}
 
 	get breakerOpen(): boolean {
@@ -87,10 +85,13 @@ export class EventDelivery {
 
 	/** Takes an event for delivery. Returns at once. */
 	offer(event: CloudEvent): void {
-		const { spool } = this.#options;
-		spool.push(event);
+		if (this.#pen !== undefined) {
+			this.#pen.push(event);
+			return;
+		}
+		this.#spool.push(event);
 		if (this.#running !== undefined || this.#closing !== undefined) return;
-		if (spool.size >= BATCH_EVENTS_MAX) this.#start();
+		if (this.#spool.size >= BATCH_EVENTS_MAX) this.#start();
 		else this.#startSoon();
 	}
 
@@ -106,24 +107,46 @@ export class EventDelivery {
 		this.#wake?.();
 	}
 
-	/** Delivers what it can within `timeoutMs`, counts the rest as lost, and ends. Idempotent. */
+	/** Goes on with another spool, into which the events of the present one move; waits for the batch that is under way. */
+	moveTo(next: EventSpool): Promise<void> {
+		this.#moving = this.#move(next);
+		return this.#moving;
+	}
+
+	async #move(next: EventSpool): Promise<void> {
+		const pen = new EventSpool({ losses: next.losses });
+		this.#pen = pen;
+		this.#linger?.cancel();
+		this.#linger = undefined;
+		this.#wake?.();
+		await this.#running;
+		await moveEvents(this.#pending.giveAway(), this.#spool, next);
+		this.#spool = next;
+		this.#pen = undefined;
+		next.receive(pen.take(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY));
+		if (next.size > 0) this.#startSoon();
+	}
+
+	/** Delivers what it can within `timeoutMs`, counts as lost what ends with the process, and ends. Idempotent. */
 	close(timeoutMs: number): Promise<void> {
 		this.#closing ??= this.#close(timeoutMs);
 		return this.#closing;
 	}
 
 	async #close(timeoutMs: number): Promise<void> {
-		const { spool, clock, log } = this.#options;
+		const { clock, log } = this.#options;
 		const timer = clock.setTimer(timeoutMs, () => {
 			this.#abort.abort(new Error("the sidecar ends"));
 			this.#wake?.();
 		});
+		if (this.#moving !== undefined) await this.#moving;
 		this.#failures = 0;
 		this.#start();
 		this.#wake?.();
 		await this.#running;
 		timer.cancel();
-		const left = this.#pending.length + spool.size;
+		const { directory } = this.#spool;
+		const left = directory === undefined ? this.#pending.size + this.#spool.size : directory.faulty ? directory.unwrittenEvents : 0;
 		this.dropped.undelivered += left;
 		if (left > 0) log.warn("events were not delivered before the end", { events: left });
 		this.#breaker?.shutdown();
@@ -136,7 +159,7 @@ export class EventDelivery {
 		this.#running ??= this.#run().finally(() => {
 			this.#running = undefined;
 			// Offered after the last look into the spool.
-			if (this.#options.spool.size > 0 && this.#closing === undefined) this.#startSoon();
+			if (this.#spool.size > 0 && this.#closing === undefined && this.#pen === undefined) this.#startSoon();
 		});
 	}
 
@@ -145,25 +168,40 @@ export class EventDelivery {
 	}
 
 	async #run(): Promise<void> {
-		while (!this.#abort.signal.aborted && this.#fill()) {
-			const chunk = this.#pending.slice(0, this.#chunk);
+		while (!this.#isInterrupted && (await this.#fill())) {
+			const chunk = this.#pending.next();
 			const attempt = await this.#attempt(chunk.map((event) => event.json));
 			await this.#settle(chunk, attempt);
 		}
 	}
 
+	get #isInterrupted(): boolean {
+		return this.#abort.signal.aborted || this.#pen !== undefined;
+	}
+
 	/** False where there is nothing to send. */
-	#fill(): boolean {
-		if (this.#pending.length > 0) return true;
-		this.#chunk = BATCH_EVENTS_MAX;
-		this.#pending = this.#options.spool.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX);
-		return this.#pending.length > 0;
+	async #fill(): Promise<boolean> {
+		if (this.#pending.size > 0) {
+			if (this.#hasWaited) this.#pending.letUrgentPass(this.#spool);
+			return true;
+		}
+		if (this.#spool.needsLoad) await this.#load();
+		return this.#pending.refill(this.#spool);
+	}
+
+	/** A disk that hangs must not hold up the end. */
+	#load(): Promise<void> {
+		return new Promise((resolve) => {
+			this.#wake = resolve;
+			void this.#spool.load().then(resolve);
+		});
 	}
 
 	async #attempt(batch: readonly string[]): Promise<Attempt> {
 		// At the end there is no later for which the breaker could save its strength.
 		if (this.#closing !== undefined) return this.#client.post(batch, this.#abort.signal);
-		this.#breaker ??= await this.#createBreaker();
+		const { rng, breakerOpenMs } = this.#options;
+		this.#breaker ??= await createDeliveryBreaker((events) => this.#client.post(events, this.#abort.signal), rng, breakerOpenMs);
 		try {
 			return await this.#breaker.fire(batch);
 		} catch (thrown) {
@@ -172,7 +210,8 @@ export class EventDelivery {
 	}
 
 	/** Does what the verdict asks for; waits where it asks for patience. */
-	async #settle(chunk: Pending, attempt: Attempt): Promise<void> {
+	async #settle(chunk: readonly SpooledEvent[], attempt: Attempt): Promise<void> {
+		this.#hasWaited = attempt.kind === "busy" || attempt.kind === "failed" || attempt.kind === "skipped";
 		switch (attempt.kind) {
 			case "delivered":
 				this.deliveries.delivered++;
@@ -190,7 +229,7 @@ export class EventDelivery {
 				return;
 			case "too_large":
 				this.deliveries.refused++;
-				this.#chunk = Math.ceil(chunk.length / 2);
+				this.#pending.halve(chunk.length);
 				if (chunk.length > 1) return;
 				this.dropped.tooLarge++;
 				this.#forget(chunk);
@@ -210,8 +249,9 @@ export class EventDelivery {
 		}
 	}
 
-	#forget(chunk: Pending): void {
-		this.#pending = this.#pending.slice(chunk.length);
+	#forget(chunk: readonly SpooledEvent[]): void {
+		this.#spool.acknowledge(chunk);
+		this.#pending.forget(chunk.length);
 		this.#failures = 0;
 	}
 
@@ -222,7 +262,7 @@ export class EventDelivery {
 	}
 
 	#pause(delayMs: number): Promise<void> {
-		if (this.#abort.signal.aborted) return Promise.resolve();
+		if (this.#isInterrupted) return Promise.resolve();
 		return new Promise((resolve) => {
 			const timer = this.#options.clock.setTimer(delayMs, resolve);
 			this.#wake = () => {
@@ -234,30 +274,10 @@ export class EventDelivery {
 
 	#breakerHalfOpen(): Promise<void> {
 		const breaker = this.#breaker;
-		if (breaker === undefined || !breaker.opened) return Promise.resolve();
+		if (breaker === undefined || !breaker.opened || this.#isInterrupted) return Promise.resolve();
 		return new Promise((resolve) => {
 			breaker.once("halfOpen", () => resolve());
 			this.#wake = resolve;
-		});
-	}
-
-	async #createBreaker(): Promise<CircuitBreaker<[readonly string[]], PostVerdict>> {
-		const { default: Breaker } = await import("opossum");
-		const post = async (batch: readonly string[]): Promise<PostVerdict> => {
-			const verdict = await this.#client.post(batch, this.#abort.signal);
-			if (verdict.kind === "failed") throw new PostFailure(verdict);
-			return verdict;
-		};
-		// A fleet that broke together probes apart: between half of the time and one and a half.
-		const resetTimeout = (this.#options.breakerOpenMs ?? BREAKER_OPEN_MS) * (0.5 + this.#options.rng());
-		return new Breaker(post, {
-			timeout: false,
-			volumeThreshold: BREAKER_VOLUME,
-			errorThresholdPercentage: 50,
-			rollingCountTimeout: BREAKER_WINDOW_MS,
-			resetTimeout,
-			rollingPercentilesEnabled: false,
-			enableSnapshots: false,
 		});
 	}
 
@@ -271,16 +291,6 @@ export class EventDelivery {
 	#recovered(): void {
 		if (!this.#inTrouble) return;
 		this.#inTrouble = false;
-		this.#options.log.info("events are delivered again", { waiting: this.#options.spool.size });
-	}
-}
-
-/** Makes a failed post a rejection, which is what opossum counts. */
-class PostFailure extends Error {
-	readonly verdict: PostVerdict;
-
-	constructor(verdict: PostVerdict & { kind: "failed" }) {
-		super(verdict.message);
-		this.verdict = verdict;
+		this.#options.log.info("events are delivered again", { waiting: this.#spool.size });
 	}
 }

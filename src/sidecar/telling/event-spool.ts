@@ -1,120 +1,300 @@
-/** Events in memory until Nexus has them: bounded by count and bytes; when full, the oldest of the least important goes. */
+/**
+ * Events until Nexus has them: in memory, bounded by count and bytes, and with a directory behind it on disk as well. When full, the oldest
+ * of the least important goes.
+ */
 import { RingQueue } from "../../core/ring-queue.ts";
 import { type CloudEvent, EVENT_BYTES_MAX } from "../../events/cloud-event.ts";
+import type { SpoolDirectory } from "./spool/spool-directory.ts";
+import { SpoolLosses } from "./spool/spool-losses.ts";
 
 // A day of state changes, or 10 minutes of rollups of 16 routes; a few milliseconds of memory traffic.
 const EVENTS_MAX = 10_000;
 // A tenth of the memory budget of a sidecar.
 const BYTES_MAX = 8 * 1024 * 1024;
-const PRIORITIES = 10;
+export const PRIORITIES = 10;
 // Of an event that names none.
 const PRIORITY_DEFAULT = 0;
+/** Failures of the mesh: they do not wait behind a backlog of rollups. */
+export const PRIORITY_URGENT = 8;
 
 export interface EventSpoolOptions {
+	/** In memory. */
 	readonly eventsMax?: number;
-	/** Of the events as JSON. */
+	/** Of the events in memory as JSON. */
 	readonly bytesMax?: number;
+	/** Keeps every event until it is acknowledged. Open, and used by nobody else. */
+	readonly directory?: SpoolDirectory | undefined;
+	/** To count on where another spool was replaced. */
+	readonly losses?: SpoolLosses;
 }
 
 export interface SpooledEvent {
 	/** Rises with each event taken in. */
 	readonly sequence: number;
+	readonly priority: number;
 	readonly json: string;
 	readonly bytes: number;
 }
 
-//  priority 9: [ 4 | 7 ]            one queue per priority, each in order of arrival;
-//  priority 1: [ 1 | 2 | 3 | 5 ]    `take` merges them by sequence, so Nexus gets everything in the order in which it
-//              ^ dropped first      happened; only dropping looks at the priority
+//  priority 9: [ 4 | 7 ]            one lane per priority, each in order of arrival;
+//  priority 1: [ 1 | 2 | 3 | 5 ]    `take` gives those from 8 up first, and merges what it has taken by sequence;
+//              ^ dropped first      dropping begins with the least priority
+//
+//  a lane with a directory:   window -> parked -> tail
+//    window  read back from disk, next to go
+//    parked  on disk alone: written, and gone from memory for want of room
+//    tail    in memory since it came; on disk within a turn of the loop
+
+interface Lane {
+	readonly priority: number;
+	readonly window: RingQueue<SpooledEvent>;
+	parked: number;
+	readonly tail: RingQueue<SpooledEvent>;
+	/** Sequence up to which everything was taken or lost. */
+	passed: number;
+}
 
 export class EventSpool {
+	readonly directory: SpoolDirectory | undefined;
+	readonly losses: SpoolLosses;
 	#eventsMax: number;
 	readonly #bytesMax: number;
-	readonly #queues: RingQueue<SpooledEvent>[];
+	readonly #lanes: readonly Lane[];
 	#sequence = 0;
 	#size = 0;
+	/** Of all windows and tails. */
 	#bytes = 0;
-	/** Events lost since the start, by cause. */
-	readonly dropped = { overflow: 0, tooLarge: 0 };
+	#tailSize = 0;
+	#tailBytes = 0;
 
 	constructor(options: EventSpoolOptions = {}) {
+		const { directory } = options;
+		this.directory = directory;
+		this.losses = options.losses ?? new SpoolLosses(PRIORITIES);
 		this.#eventsMax = options.eventsMax ?? EVENTS_MAX;
 		this.#bytesMax = options.bytesMax ?? BYTES_MAX;
-		this.#queues = Array.from({ length: PRIORITIES }, () => new RingQueue(Number.MAX_SAFE_INTEGER));
+		this.#lanes = Array.from({ length: PRIORITIES }, (_, priority) => {
+			const { events, after } = directory?.waiting(priority) ?? { events: 0, after: -1 };
+			this.#size += events;
+			return { priority, window: newQueue(), parked: events, tail: newQueue(), passed: after };
+		});
+		if (directory === undefined) return;
+		this.#sequence = directory.lastSequence + 1;
+		directory.begin((priority, sequences) => this.#removed(priority, sequences));
 	}
 
+	/** Events that were not taken, wherever they are. */
 	get size(): number {
 		return this.#size;
 	}
 
+	/** Of those in memory. */
 	get bytes(): number {
 		return this.#bytes;
 	}
 
-	/** From now on; what is over the new bound goes at once. */
+	/** Whether one more finds a place without driving out another. */
+	get hasRoom(): boolean {
+		return this.directory === undefined ? this.#tailSize < this.#eventsMax && this.#tailBytes < this.#bytesMax : !this.directory.isFull;
+	}
+
+	/** From now on; what is over the new bound leaves memory at once. */
 	setEventsMax(eventsMax: number): void {
 		this.#eventsMax = eventsMax;
-		this.#dropOverflow();
+		this.#keepWithin();
 	}
 
 	/** Never refuses for want of room: something less important, or older, makes way; it may be this very event. */
 	push(event: CloudEvent): void {
 		const json = JSON.stringify(event);
 		const bytes = Buffer.byteLength(json);
-		if (bytes > EVENT_BYTES_MAX || bytes > this.#bytesMax) {
-			this.dropped.tooLarge++;
-			return;
-		}
-		this.#queue(event.priority).push({ sequence: this.#sequence++, json, bytes });
-		this.#size++;
-		this.#bytes += bytes;
-		this.#dropOverflow();
+		const priority = this.#lanes[event.priority ?? PRIORITY_DEFAULT]?.priority ?? PRIORITY_DEFAULT;
+		if (bytes > EVENT_BYTES_MAX || bytes > this.#bytesMax) this.losses.add("tooLarge", priority, 1);
+		else this.#add(priority, json, bytes);
 	}
 
-	/** Removes and returns the oldest events, within both bounds; one at least if there is any. */
-	take(eventsMax: number, bytesMax: number): SpooledEvent[] {
+	/** Takes in, in this order, what another spool had. */
+	receive(events: readonly SpooledEvent[]): void {
+		for (const { priority, json, bytes } of events) this.#add(priority, json, bytes);
+	}
+
+	/** Whether `take` would stop at an event that is on disk alone. */
+	get needsLoad(): boolean {
+		return this.#lanes.some(isUnread);
+	}
+
+	/** Reads what is next from the disk. Rejects never. */
+	async load(): Promise<void> {
+		for (const lane of this.#lanes) while (isUnread(lane)) await this.#loadLane(lane);
+	}
+
+	/**
+	 * Removes and returns events within both bounds, one at least if there is any: failures of the mesh before anything else, the oldest
+	 * first, and what is returned in the order in which it came. Events that only the disk has end it; `load` brings them.
+	 */
+	take(eventsMax: number, bytesMax: number, priorityMin = 0): SpooledEvent[] {
 		const taken: SpooledEvent[] = [];
 		let bytes = 0;
-		while (taken.length < eventsMax) {
-			const queue = this.#oldest();
-			const next = queue?.peek();
-			if (queue === undefined || next === undefined || (taken.length > 0 && bytes + next.bytes > bytesMax)) break;
-			taken.push(next);
-			bytes += next.bytes;
-			this.#remove(queue);
+		for (const least of priorityMin >= PRIORITY_URGENT ? [PRIORITY_URGENT] : [PRIORITY_URGENT, priorityMin]) {
+			while (taken.length < eventsMax) {
+				const lane = this.#oldest(least);
+				const next = lane && headOf(lane);
+				if (lane === undefined || next === undefined || (taken.length > 0 && bytes + next.bytes > bytesMax)) break;
+				taken.push(next);
+				bytes += next.bytes;
+				this.#shift(lane);
+				lane.passed = next.sequence;
+			}
 		}
-		return taken;
+		return taken.sort((a, b) => a.sequence - b.sequence);
 	}
 
-	#queue(priority: number | undefined): RingQueue<SpooledEvent> {
-		const queue = this.#queues[priority ?? PRIORITY_DEFAULT] ?? this.#queues[PRIORITY_DEFAULT];
-		if (queue === undefined) throw new Error("unreachable: there is a queue per priority");
-		return queue;
+	/** Nexus has them, or will never take them; of each priority they are the oldest that were taken. */
+	acknowledge(events: readonly SpooledEvent[]): void {
+		if (this.directory === undefined) return;
+		for (const { priority, sequence } of events) this.directory.acknowledge(priority, sequence);
 	}
 
-	#oldest(): RingQueue<SpooledEvent> | undefined {
-		let oldest: RingQueue<SpooledEvent> | undefined;
+	#add(priority: number, json: string, bytes: number): void {
+		const event: SpooledEvent = { sequence: this.#sequence++, priority, json, bytes };
+		this.#lane(priority).tail.push(event);
+		this.#size++;
+		this.#bytes += bytes;
+		this.#tailSize++;
+		this.#tailBytes += bytes;
+		this.directory?.append(event);
+		this.#keepWithin();
+	}
+
+	#lane(priority: number): Lane {
+		const lane = this.#lanes[priority];
+		if (lane === undefined) throw new Error(`no such priority: ${priority}`);
+		return lane;
+	}
+
+	/** Of the lanes from `priorityMin` up; undefined where there is none, or where one of them has to be read first. */
+	#oldest(priorityMin: number): Lane | undefined {
+		let oldest: Lane | undefined;
 		let sequence = Number.POSITIVE_INFINITY;
-		for (const queue of this.#queues) {
-			const head = queue.peek();
+		for (let priority = priorityMin; priority < PRIORITIES; priority++) {
+			const lane = this.#lane(priority);
+			if (isUnread(lane)) return undefined;
+			const head = headOf(lane);
 			if (head === undefined || head.sequence > sequence) continue;
-			oldest = queue;
+			oldest = lane;
 			sequence = head.sequence;
 		}
 		return oldest;
 	}
 
-	#dropOverflow(): void {
-		while (this.#size > this.#eventsMax || this.#bytes > this.#bytesMax) {
-			const queue = this.#queues.find((candidate) => candidate.size > 0);
-			if (queue === undefined) throw new Error("unreachable: over a bound, yet empty");
-			this.#remove(queue);
-			this.dropped.overflow++;
+	async #loadLane(lane: Lane): Promise<void> {
+		const { priority } = lane;
+		const reading = await this.directory?.readAfter(priority, lane.passed);
+		if (reading === undefined) {
+			this.#lose("damaged", lane, lane.parked);
+			return;
+		}
+		// While it was read, more may have been parked, and the file may have made way.
+		const end = lane.tail.peek()?.sequence ?? Number.POSITIVE_INFINITY;
+		const isParked = (sequence: number): boolean => sequence > lane.passed && sequence < end;
+		let missing = reading.sequences.filter(isParked).length;
+		for (const { sequence, json, bytes } of reading.records) {
+			if (!isParked(sequence)) continue;
+			lane.window.push({ sequence, priority, json, bytes });
+			lane.parked--;
+			missing--;
+			this.#bytes += bytes;
+		}
+		if (missing > 0) this.#lose("damaged", lane, missing);
+		if (lane.window.size === 0) lane.passed = Math.max(lane.passed, Math.min(reading.sequences.at(-1) ?? -1, end - 1));
+	}
+
+	/** Of the parked events. */
+	#lose(cause: "damaged" | "overflow", lane: Lane, events: number): void {
+		const lost = Math.min(events, lane.parked);
+		lane.parked -= lost;
+		this.#size -= lost;
+		this.losses.add(cause, lane.priority, lost);
+	}
+
+	#keepWithin(): void {
+		while (this.#tailSize > this.#eventsMax || this.#tailBytes > this.#bytesMax) {
+			if (!this.#park() && !this.#dropOldest()) return;
 		}
 	}
 
-	#remove(queue: RingQueue<SpooledEvent>): void {
-		this.#size--;
-		this.#bytes -= queue.shift()?.bytes ?? 0;
+	/** Forgets the oldest event of a tail that the disk has. */
+	#park(): boolean {
+		const { directory } = this;
+		if (directory === undefined) return false;
+		const lane = this.#lanes.find(({ tail }) => {
+			const head = tail.peek();
+			return head !== undefined && directory.has(head);
+		});
+		if (lane === undefined) return false;
+		this.#shiftTail(lane);
+		lane.parked++;
+		return true;
 	}
+
+	#dropOldest(): boolean {
+		const lane = this.#lanes.find(({ tail }) => {
+			const head = tail.peek();
+			return head !== undefined && this.directory?.isUnderWay(head) !== true;
+		});
+		const dropped = lane && this.#shiftTail(lane);
+		if (lane === undefined || dropped === undefined) return false;
+		this.#size--;
+		this.directory?.discard(lane.priority, dropped.sequence);
+		this.losses.add("overflow", lane.priority, 1);
+		return true;
+	}
+
+	/** The disk had no room for these: what was not taken of them is lost, wherever it is. */
+	#removed(priority: number, sequences: readonly number[]): void {
+		const lane = this.#lane(priority);
+		const last = sequences.at(-1) ?? -1;
+		const lost = sequences.filter((sequence) => sequence > lane.passed).length;
+		let inMemory = 0;
+		for (let head = lane.window.peek(); head !== undefined && head.sequence <= last; head = lane.window.peek()) {
+			this.#shift(lane);
+			inMemory++;
+		}
+		const parked = Math.min(lane.parked, lost - inMemory);
+		if (parked > 0) this.#lose("overflow", lane, parked);
+		for (let head = lane.tail.peek(); head !== undefined && head.sequence <= last; head = lane.tail.peek()) {
+			this.#shift(lane);
+			inMemory++;
+		}
+		this.losses.add("overflow", priority, inMemory);
+		lane.passed = Math.max(lane.passed, last);
+	}
+
+	/** The next event leaves memory and the spool. */
+	#shift(lane: Lane): void {
+		this.#size--;
+		if (lane.window.size === 0) this.#shiftTail(lane);
+		else this.#bytes -= lane.window.shift()?.bytes ?? 0;
+	}
+
+	#shiftTail(lane: Lane): SpooledEvent | undefined {
+		const event = lane.tail.shift();
+		if (event === undefined) return undefined;
+		this.#bytes -= event.bytes;
+		this.#tailSize--;
+		this.#tailBytes -= event.bytes;
+		return event;
+	}
+}
+
+function newQueue(): RingQueue<SpooledEvent> {
+	return new RingQueue(Number.MAX_SAFE_INTEGER);
+}
+
+function headOf(lane: Lane): SpooledEvent | undefined {
+	return lane.window.peek() ?? lane.tail.peek();
+}
+
+function isUnread({ window, parked }: Lane): boolean {
+	return parked > 0 && window.size === 0;
 }

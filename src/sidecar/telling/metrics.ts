@@ -29,9 +29,23 @@ export function tellingSource(parts: () => TellingParts): MetricSource {
 			emit("nexus_events_sent_total", {}, delivery.sent);
 			emit("nexus_event_breaker_open", {}, delivery.breakerOpen ? 1 : 0);
 			for (const [result, count] of Object.entries(delivery.deliveries)) emit("nexus_event_deliveries_total", { result }, count);
+			const { directory, losses } = spool;
 			const { rejected, refused, tooLarge, undelivered } = delivery.dropped;
-			const dropped = { overflow: spool.dropped.overflow, too_large: spool.dropped.tooLarge + tooLarge, rejected, refused, undelivered };
+			const [overflow, damaged] = [losses.total("overflow"), losses.total("damaged")];
+			const dropped = { overflow, too_large: losses.total("tooLarge") + tooLarge, rejected, refused, undelivered, damaged };
 			for (const [cause, count] of Object.entries(dropped)) emit("nexus_events_dropped_total", { cause }, count);
+			for (const [cause, counts] of [
+				["overflow", losses.overflow],
+				["too_large", losses.tooLarge],
+				["damaged", losses.damaged],
+			] as const)
+				counts.forEach((count, priority) => {
+					if (count > 0) emit("nexus_event_spool_dropped_total", { cause, priority: String(priority) }, count);
+				});
+			if (directory === undefined) return;
+			emit("nexus_event_spool_bytes", {}, directory.bytes);
+			emit("nexus_event_spool_unwritten", {}, directory.unwrittenEvents);
+			emit("nexus_event_spool_faulty", {}, directory.faulty ? 1 : 0);
 		},
 	};
 }

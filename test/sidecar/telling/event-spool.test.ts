@@ -7,14 +7,22 @@ function idsOf(events: readonly SpooledEvent[]): string[] {
 	return events.map((e) => JSON.parse(e.json).id);
 }
 
-test("events leave in the order in which they came, whatever their priority", () => {
+test("failures of the mesh leave first where there is a backlog, all else in the order in which it came", () => {
 	const spool = new EventSpool();
 	[5, 1, 9, 1, 0, 8].forEach((priority, n) => {
 		spool.push(event(n, priority));
 	});
-	assert.deepEqual(idsOf(spool.take(4, 1e9)), ["e0", "e1", "e2", "e3"]);
-	assert.deepEqual(idsOf(spool.take(4, 1e9)), ["e4", "e5"]);
+	assert.deepEqual(idsOf(spool.take(4, 1e9)), ["e0", "e1", "e2", "e5"]);
+	assert.deepEqual(idsOf(spool.take(4, 1e9)), ["e3", "e4"]);
 	assert.deepEqual([spool.size, spool.bytes, spool.take(4, 1e9).length], [0, 0, 0]);
+});
+
+test("events that fit into one batch leave in the order in which they came, whatever their priority", () => {
+	const spool = new EventSpool();
+	[5, 1, 9, 1, 0, 8].forEach((priority, n) => {
+		spool.push(event(n, priority));
+	});
+	assert.deepEqual(idsOf(spool.take(64, 1e9)), ["e0", "e1", "e2", "e3", "e4", "e5"]);
 });
 
 test("a full spool drops the oldest of the least important, even what comes in", () => {
@@ -25,7 +33,7 @@ test("a full spool drops the oldest of the least important, even what comes in",
 	spool.push(event(4, 5)); // e0 goes
 	spool.push(event(5, 8)); // e2 goes
 	spool.push(event(6, 0)); // e6 itself goes
-	assert.equal(spool.dropped.overflow, 3);
+	assert.equal(spool.losses.total("overflow"), 3);
 	assert.deepEqual(idsOf(spool.take(9, 1e9)), ["e1", "e3", "e4", "e5"]);
 });
 
@@ -36,7 +44,7 @@ test("a million events leave a bounded number and a bounded size, and every loss
 		if (spool.size > 1000 || spool.bytes > 100_000) assert.fail(`${spool.size} events, ${spool.bytes} bytes`);
 	}
 	const left = spool.size;
-	assert.equal(left + spool.dropped.overflow, 1_000_000);
+	assert.equal(left + spool.losses.total("overflow"), 1_000_000);
 	const all = spool.take(1e9, 1e9);
 	assert.ok(all.every((e) => JSON.parse(e.json).priority === 9));
 	assert.deepEqual([all.length, spool.bytes], [left, 0]);
@@ -53,7 +61,7 @@ test("a batch ends at its bound of bytes, but holds one event at least", () => {
 test("an event larger than CloudEvents have to be forwarded is dropped and counted", () => {
 	const spool = new EventSpool();
 	spool.push(event(0, 9, 70_000));
-	assert.deepEqual([spool.size, spool.dropped.tooLarge], [0, 1]);
+	assert.deepEqual([spool.size, spool.losses.total("tooLarge")], [0, 1]);
 });
 
 test("a priority that does not exist counts as none", () => {
@@ -67,7 +75,7 @@ test("a smaller bound acts at once, a larger one from then on", () => {
 	const spool = new EventSpool({ eventsMax: 4 });
 	for (let n = 0; n < 4; n++) spool.push(event(n));
 	spool.setEventsMax(2);
-	assert.deepEqual([spool.size, spool.dropped.overflow], [2, 2]);
+	assert.deepEqual([spool.size, spool.losses.total("overflow")], [2, 2]);
 	spool.setEventsMax(3);
 	for (let n = 4; n < 6; n++) spool.push(event(n));
 	assert.deepEqual(idsOf(spool.take(9, 1e9)), ["e3", "e4", "e5"]);
