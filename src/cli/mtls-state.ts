@@ -91,7 +91,7 @@ export function judgeStrict({ now, inbound }: MtlsState): StrictVerdict | undefi
 	const { tls, connections, plaintext } = inbound;
 	const left = plaintext.open === 1 ? "1 connection in plain text is open" : `${plaintext.open} connections in plain text are open`;
 	if (tls === "off") return { verdict: "off", why: "callers come in plain text, and are not counted" };
-	if (tls === "strict") return { verdict: "on", why: plaintext.open === 0 ? "every caller shows a certificate" : `${left} from before` };
+	if (tls === "strict") return { verdict: "on", why: plaintext.open === 0 ? "only callers with a certificate are let in" : `${left} from before` };
 	if (plaintext.open > 0) return { verdict: "not_yet", why: left };
 	const nowMs = Date.parse(now);
 	const quietMs = nowMs - Math.max(Date.parse(plaintext.watchedSince), plaintext.last === null ? 0 : Date.parse(plaintext.last));
