@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { runMtlsStatus } from "../../../src/cli/mtls-status.ts";
 import { captureIo } from "../../cli/capture-io.ts";
+import { DAY } from "../../identity/support.ts";
 import { until } from "../../net/support.ts";
 import { rawClient } from "../../support/raw-peer.ts";
 import { echo, httpServer, startSidecar, type TestSidecar } from "../support.ts";
@@ -129,6 +130,16 @@ test("the metrics say the same, and promtool finds nothing wrong with them", GUA
 	if (spawnSync("promtool", ["--version"]).status !== 0) return t.skip("promtool is not installed");
 	const { stdout, stderr } = spawnSync("promtool", ["check", "metrics"], { input: text, encoding: "utf8" });
 	assert.equal(stdout + stderr, "");
+});
+
+test("a certificate that was renewed is counted, and its new end shown", GUARD, async (t) => {
+	const { sidecar, mesh } = await calledSidecar(t, "strict");
+	const before = await sidecar.metric("nexus_certificate_not_after_seconds");
+	mesh.identityOf("tested", await mesh.issue("tested", { serial: "0c0ffee0", untilMs: Date.now() + 2 * DAY }));
+	await until(() => sidecar.sidecar.identity()?.certificate?.serial === "0c0ffee0");
+	assert.equal(await sidecar.metric("nexus_certificate_renewals_total", { result: "renewed" }), 1);
+	assert.equal(await sidecar.metric("nexus_certificate_renewals_total", { result: "failed" }), 0);
+	assert.ok((await sidecar.metric("nexus_certificate_not_after_seconds")) > before + 80_000);
 });
 
 test("nexus mtls status asks several sidecars, shows those that answer, and fails for the one that does not", GUARD, async (t) => {
