@@ -68,6 +68,21 @@ test("each fault is told with its place, its path and a hint", () => {
 		["duration too long", `${BASE}drainTimeout: 25h\n`, "3:15 drainTimeout: `25h` is too long | at most 24h"],
 		["number too large", `${UP}    pool: { maxConnections: 70000 }\n`, "6:29 upstreams.u.pool.maxConnections: `70000` is too large | at most 65535"],
 		["number too small", `${UP}    pool: { maxConnections: 0 }\n`, "6:29 upstreams.u.pool.maxConnections: `0` is too small | at least 1"],
+		[
+			"spool too small",
+			`${BASE}nexus: { url: "http://h:1", spool: { dir: s, maxBytes: 1000KiB } }\n`,
+			"3:56 nexus.spool.maxBytes: `1000KiB` is too small | at least 1MiB",
+		],
+		[
+			"spool too large",
+			`${BASE}nexus: { url: "http://h:1", spool: { dir: s, maxBytes: 1025MiB } }\n`,
+			"3:56 nexus.spool.maxBytes: `1025MiB` is too large | at most 1024MiB",
+		],
+		[
+			"size of no spool directory",
+			`${BASE}nexus: { url: "http://h:1", spool: { maxBytes: 64MiB } }\n`,
+			"3:38 nexus.spool.maxBytes: `maxBytes` does not act without `dir` | name a directory, or remove it",
+		],
 		["fraction of a whole number", `${UP}    pool: { maxConnections: 1.5 }\n`, "6:29 upstreams.u.pool.maxConnections: `1.5` is not a whole number"],
 		["no number", `${UP}    pool: { maxConnections: many }\n`, "6:29 upstreams.u.pool.maxConnections: `many` is not a number"],
 		["sample above 1", `${BASE}accessLog: { sample: 50 }\n`, "3:22 accessLog.sample: `50` is too large | at most 1"],
@@ -338,6 +353,8 @@ nexus: { url: "http://h:7400/", spool: { maxEvents: 5 } }
 	assert.deepEqual(snapshot.upstreams.get("f")?.endpoints, { kind: "file", path: resolve("e.yaml") });
 	assert.equal(snapshot.accessLogSample, 0.25);
 	assert.deepEqual(snapshot.nexus, { url: "http://h:7400", spoolEventsMax: 5, spoolDirectory: undefined });
+	const spooled = snapshotOf('service: a\noutbound: {}\nnexus: { url: "http://h:1", spool: { dir: s } }\n').nexus?.spoolDirectory;
+	assert.deepEqual(spooled, { dir: resolve("s"), bytesMax: 64 * 1024 * 1024, place: { file: "p.yaml", line: 3, column: 38 } });
 	assert.match(snapshot.hash, /^[0-9a-f]{12}$/);
 });
 

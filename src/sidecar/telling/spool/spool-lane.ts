@@ -61,13 +61,15 @@ export class SpoolLane {
 
 	/** There is no room for what was chosen; returns its sequences. */
 	giveUp(): readonly number[] {
-		const sequences = this.#group.map((event) => event.sequence);
+		const given = this.#group.filter((event) => this.#isAlive(event));
 		this.#group = [];
-		return sequences;
+		return given.map((event) => event.sequence);
 	}
 
 	/** Writes what was chosen; where it rejects, it stays chosen. */
 	async write(): Promise<void> {
+		// Since it was chosen room was made, and meanwhile memory may have lost some of it.
+		this.#group = this.#group.filter((event) => this.#isAlive(event));
 		this.#isWriting = true;
 		try {
 			await this.chain.append(this.#group);

@@ -403,6 +403,22 @@ test("random pushes, takes, acknowledgements, ends and disks that fail lose noth
 	}
 });
 
+test("what counts as lost is not on disk: memory and directory that overflow at once agree with what the next process finds", GUARD, async (t) => {
+	const dir = temporaryFolder(t, "spool");
+	const { spool, directory } = await openSpool(t, dir, { bytesMax: MIB, eventsMax: 150 });
+	const total = 30_000;
+	for (let n = 0; n < total; n++) {
+		spool.push(event(n, n % 50 === 0 ? 8 : 1, 300));
+		if (n % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+	}
+	await directory.flush();
+	assert.equal(spool.size + spool.losses.total("overflow"), total);
+	await directory.close(5000);
+	const next = await openSpool(t, dir);
+	assert.equal(next.spool.size, spool.size);
+	assert.equal((await drain(next.spool)).length, spool.size);
+});
+
 test("a file that is none of ours is left alone", GUARD, async (t) => {
 	const dir = temporaryFolder(t, "spool");
 	writeFileSync(join(dir, "README"), "mine");
