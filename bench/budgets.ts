@@ -3,6 +3,8 @@ import type { FeatureRow } from "./features.ts";
 import type { PeerName } from "./peers/peer.ts";
 import type { Results } from "./results.ts";
 import type { ThroughputRow } from "./throughput.ts";
+import type { TlsName } from "./tls/ends.ts";
+import type { TlsRow, TlsSetup } from "./tls/measure.ts";
 
 export interface Budget {
 	readonly max: number;
@@ -28,6 +30,14 @@ export const RELOAD_FAILURES: Budget = { max: 0, unit: "requests" };
 // Of resilience and traffic policy, all of it, over a sidecar with none of it.
 export const FEATURES_ADDED: Budget = { max: 1.5, unit: "us" };
 export const TAP_ADDED: Budget = { max: 2, unit: "%" };
+
+// With one core each, 0.8 of the handshakes a second is 1.25 of the CPU for one.
+export const TLS_RATIO: Readonly<Record<TlsSetup, Partial<Record<TlsName, Budget>>>> = {
+	listener: { haproxy: { max: 1.3, unit: "x" }, envoy: { max: 0.65, unit: "x" } },
+	hop: { envoy: { max: 0.8, unit: "x" }, "envoy, h2 between": { max: 0.8, unit: "x" } },
+	"full handshake": { nginx: { max: 1.25, unit: "x" } },
+	"resumed handshake": {},
+};
 
 export interface Verdict {
 	readonly what: string;
@@ -62,6 +72,7 @@ export function judge(results: Results): Verdict[] {
 		verdicts.push(verdict("kinds of failure during reloads", RELOAD_FAILURES, failures, reload.requests === 0 ? reload.faults : []));
 	}
 	verdicts.push(...featureVerdicts(results.features ?? []));
+	verdicts.push(...tlsVerdicts(results.tls ?? []));
 	return verdicts;
 }
 
@@ -71,6 +82,15 @@ function featureVerdicts(rows: readonly FeatureRow[]): Verdict[] {
 			return [verdict("CPU per request that all features add", FEATURES_ADDED, addedUs?.median ?? Number.NaN, faults)];
 		if (setup === "tap open") return [verdict("CPU per request that an open tap adds", TAP_ADDED, (addedShare?.median ?? Number.NaN) * 100, faults)];
 		return [];
+	});
+}
+
+function tlsVerdicts(rows: readonly TlsRow[]): Verdict[] {
+	return rows.flatMap(({ setup, name, ratio, faults }) => {
+		const budget = TLS_RATIO[setup][name];
+		if (budget === undefined) return [];
+		const ours = rows.find((row) => row.setup === setup && row.name === "ours");
+		return [verdict(`CPU, ${setup} with mutual TLS / ${name}`, budget, ratio?.median ?? Number.NaN, [...(ours?.faults ?? []), ...faults])];
 	});
 }
 

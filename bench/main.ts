@@ -22,6 +22,7 @@ import type { Results } from "./results.ts";
 import { measureStart } from "./start.ts";
 import { plainTable } from "./table.ts";
 import { measureThroughput } from "./throughput.ts";
+import { measureTls } from "./tls/measure.ts";
 import type { Bench, Contestant } from "./turn.ts";
 
 const RESULTS = new URL("results/", import.meta.url);
@@ -101,6 +102,7 @@ async function measure(bench: Bench) {
 		start: asked("start") ? await measureStart(bench) : undefined,
 		reload: asked("reload") ? await measureReload(bench) : undefined,
 		features: asked("features") && bench.contestants.some(({ name }) => name === "ours") ? await measureFeatures(bench) : undefined,
+		tls: asked("tls") ? await measureTls(bench) : undefined,
 	};
 }
 

@@ -5,7 +5,7 @@ import type { GeneratorName } from "./closed-load.ts";
 import { PEERS } from "./peers/all.ts";
 import type { PeerName } from "./peers/peer.ts";
 
-export const PARTS = ["throughput", "log", "latency", "idle", "start", "reload", "features"] as const;
+export const PARTS = ["throughput", "log", "latency", "idle", "start", "reload", "features", "tls"] as const;
 export type Part = (typeof PARTS)[number];
 
 export interface Options {

@@ -4,6 +4,7 @@ import type { FeatureRow } from "./features.ts";
 import type { Results } from "./results.ts";
 import { figure, signed, type Table, thousands } from "./table.ts";
 import type { ThroughputRow } from "./throughput.ts";
+import { TLS_SETUPS, type TlsRow, type TlsSetup } from "./tls/measure.ts";
 
 const MEGA = 1e6;
 
@@ -29,6 +30,7 @@ export function tablesOf(results: Results): Table[] {
 	if (results.start !== undefined) tables.push(startTable(results));
 	if (results.reload !== undefined) tables.push(reloadTable(results.reload));
 	if (results.features !== undefined) tables.push(featureTable(results.features));
+	if (results.tls !== undefined) tables.push(...tlsTables(results.tls));
 	const verdicts = judge(results);
 	if (verdicts.length > 0) tables.push(budgetTable(verdicts));
 	return tables;
@@ -138,6 +140,34 @@ function featureTable(rows: readonly FeatureRow[]): Table {
 		]),
 		notes: faultNotes(rows.map(({ setup, faults }) => ({ name: setup, faults }))),
 	};
+}
+
+const TLS_TITLES: Readonly<Record<TlsSetup, string>> = {
+	listener: "Mutual TLS on the listener",
+	hop: "A hop of two proxies with mutual TLS between them",
+	"full handshake": "A connection with one request, full handshake",
+	"resumed handshake": "A connection with one request, resumed",
+};
+
+function tlsTables(all: readonly TlsRow[]): Table[] {
+	return TLS_SETUPS.map((setup) => {
+		const rows = all.filter((row) => row.setup === setup);
+		const each = setup === "listener" || setup === "hop" ? "request" : "connection";
+		return {
+			title: TLS_TITLES[setup],
+			columns: ["proxy", `${each}s/s`, `CPU us/${each}`, "user", "system", "ours / it", "least-most"],
+			rows: rows.map(({ name, perSecond, userUs, systemUs, ratio }) => [
+				name,
+				thousands(perSecond),
+				figure(userUs + systemUs, 1),
+				figure(userUs, 1),
+				figure(systemUs, 1),
+				ratio === undefined ? "-" : figure(ratio.median, 2),
+				ratio === undefined ? "-" : `${figure(ratio.min, 2)}-${figure(ratio.max, 2)}`,
+			]),
+			notes: faultNotes(rows),
+		};
+	});
 }
 
 function budgetTable(verdicts: readonly Verdict[]): Table {

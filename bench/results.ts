@@ -7,6 +7,7 @@ import type { PeerName } from "./peers/peer.ts";
 import type { ReloadResult } from "./reload.ts";
 import type { StartRow } from "./start.ts";
 import type { ThroughputRow } from "./throughput.ts";
+import type { TlsRow } from "./tls/measure.ts";
 
 export interface Results {
 	readonly format: 1;
@@ -32,4 +33,5 @@ export interface Results {
 	readonly start: readonly StartRow[] | undefined;
 	readonly reload: ReloadResult | undefined;
 	readonly features: readonly FeatureRow[] | undefined;
+	readonly tls: readonly TlsRow[] | undefined;
 }

@@ -35,6 +35,8 @@ export class Port {
 	/** Undefined: plain text alone. */
 	#tls: AcceptorMaker["tls"] | undefined;
 	#acceptor: Acceptor | undefined;
+	/** Also of connections that began before TLS was turned off: a sidecar has one for its life. */
+	#identity: AcceptorMaker["tls"]["identity"] | undefined;
 	#drained: (() => void) | undefined;
 
 	constructor(name: string, listen: Address & { kind: "tcp" }, stack: Stack, deps: PortDeps) {
@@ -112,6 +114,7 @@ export class Port {
 		const before = this.#tls;
 		const tls = maker?.tls;
 		this.#tls = tls;
+		this.#identity ??= tls?.identity;
 		const goesOn = tls !== undefined && tls.minVersion === before?.minVersion && tls.identity === before.identity;
 		if (goesOn && this.#acceptor !== undefined) this.#acceptor.mode = tls.mode;
 		else {
@@ -153,7 +156,7 @@ export class Port {
 	#begin(stream: ReadyStream<VerifiedPeer>): void {
 		const connection = new ClientConnection(stream, this.#context);
 		this.#connections.add(connection);
-		this.#tls?.identity.watchCaller(connection);
+		this.#identity?.watchCaller(connection);
 	}
 
 	#place(address: string): TlsPlace {
@@ -162,7 +165,7 @@ export class Port {
 
 	#onClosed(connection: ClientConnection): void {
 		this.#connections.delete(connection);
-		this.#tls?.identity.unwatch(connection);
+		this.#identity?.unwatch(connection);
 		this.#listener.release();
 		if (this.#connections.size === 0) this.#drained?.();
 	}

@@ -49,6 +49,7 @@ function resultsOf(throughput: readonly ThroughputRow[]): Results {
 		start: undefined,
 		reload: undefined,
 		features: undefined,
+		tls: undefined,
 	};
 }
 
