@@ -75,8 +75,14 @@ Put this line on top of a policy and an editor with YAML support completes and c
 | \`/a/*.json\` | \`*\` is any part of one segment, also none of it | \`/new\` |
 | \`/a/**/b\` | \`**\` is any number of whole segments, also none: \`/a/b\`, \`/a/x/y/b\` | \`/new\` |
 
-The query is no part of the path: it is compared by \`match.query\`, decoded once, and stays when the path is rewritten. Paths are compared
-as they are received, and what a rewrite keeps of them stays as it was encoded. The \`path\` of a \`redirect\` means the same.
+The query is no part of the path: it is compared by \`match.query\`, decoded once, and stays as it came, also when the path is rewritten. The
+\`path\` of a \`redirect\` means the same.
+
+A path is brought into its normal form once, right behind the head of a request, and that one string is compared, logged and sent on:
+\`%41\` becomes \`A\` (letters, digits, \`-._~\`), \`\\\` a slash, \`.\` and \`..\` are resolved, empty segments go. All else stays encoded as
+it came, \`%2F\` too. What no two servers read alike is refused with \`bad_request\`: a \`%\` without two digits, \`%00\`, dots that hide behind
+\`%2F\` or \`;\`, several kinds of encoded dividers at once. Rules of \`authorization\` look further, at each reading that some server may
+have of a path ([0056](decisions/0056-paths-are-read-once.md)).
 
 ## Which route a request takes
 

@@ -117,6 +117,11 @@ export const METRICS = Object.freeze({
 		labels: ["result"],
 		help: "OpenTelemetry spans: ended (given to the exporter) or dropped (exporter full or failing).",
 	},
+	nexus_authorization_requests_total: {
+		type: "counter",
+		labels: ["rule", "result"],
+		help: "Inbound requests by rule of authorization (empty where none decided): denied, audited, would_deny (by a dry run) or would_allow (denied, but for a dry run).",
+	},
 
 	nexus_tls_connections_total: {
 		type: "counter",
@@ -132,11 +137,6 @@ export const METRICS = Object.freeze({
 		type: "counter",
 		labels: ["reason"],
 		help: "Connections that stood and were cut because their peer is not trusted any more, by reason (see reasons.md).",
-	},
-	nexus_authorization_requests_total: {
-		type: "counter",
-		labels: ["rule", "result"],
-		help: "Inbound requests by rule of authorization (empty where none decided): denied, audited, would_deny (by a dry run) or would_allow (denied, but for a dry run).",
 	},
 	nexus_tls_handshakes_active: { type: "gauge", labels: [], help: "TLS handshakes of callers that have begun and not ended." },
 	nexus_tls_handshakes_waiting: { type: "gauge", labels: [], help: "Callers that wait for their turn to shake hands." },

@@ -22,7 +22,7 @@ export const ACCESS_LOG_FIELDS = Object.freeze({
 	time: "When the exchange ended: ISO 8601, UTC, milliseconds.",
 	direction: "`inbound` (others call this service) or `outbound` (it calls others).",
 	method: "Request method.",
-	target: "Request target as received, query included; at most 16 KiB.",
+	target: "Request target, its path in the normal form in which it is sent on (as it came where that is refused), query included; at most 16 KiB.",
 	host: "Host that the request names.",
 	route: "Name of the route; empty where the host alone named the upstream.",
 	upstream: "Name of the upstream; empty where none was found.",

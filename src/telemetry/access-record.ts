@@ -6,7 +6,7 @@ import type { Direction } from "../metrics/traffic.ts";
 export interface ExchangeRecord {
 	readonly direction: Direction;
 	readonly method: string;
-	/** Request target as received, at most 16 KiB. */
+	/** Request target, normal where it has a normal form, at most 16 KiB. */
 	readonly target: string;
 	readonly host: string;
 	readonly route: string;

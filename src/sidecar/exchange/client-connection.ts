@@ -97,9 +97,7 @@ export class ClientConnection implements ByteReader, Downstream {
 
 	/** Another policy has begun to act: what it takes the right from is cut, where no further request would be asked for it. */
 	reconsider(): void {
-		if (this.#state !== "tunnel") return;
-		const { stack } = this.#context;
-		if (this.#exchange?.mayGoOn(stack, this.#meet(stack)) === false) this.cut();
+		if (this.#state === "tunnel" && !this.#mayGoOn()) this.cut();
 	}
 
 	onBytes(buffer: Buffer, from: number, to: number): void {
@@ -257,8 +255,12 @@ export class ClientConnection implements ByteReader, Downstream {
 			if (!this.socket.writableEnded) this.socket.destroy();
 		});
 		// The policy may have changed while the upstream thought about it.
-		if (this.#metStack !== this.#context.stack) this.reconsider();
-		if (this.socket.destroyed) return;
+		if (this.#metStack !== this.#context.stack && !this.#mayGoOn()) {
+			// No status has gone out.
+			(this.#exchange as Exchange).status = 0;
+			this.cut();
+			return;
+		}
 		this.socket.write(head, "latin1");
 		if (early.length > 0) this.#tunnel.fromUpstream.onBytes(early, 0, early.length);
 		if (this.#halfClosed) upstream.socket.end();
@@ -284,6 +286,11 @@ export class ClientConnection implements ByteReader, Downstream {
 			this.#client = stack.meet(this.socket.remoteAddress ?? "", this.#context.port(), this.peer);
 		}
 		return this.#client;
+	}
+
+	#mayGoOn(): boolean {
+		const { stack } = this.#context;
+		return (this.#exchange as Exchange).mayGoOn(stack, this.#meet(stack));
 	}
 
 	#pause(): void {

@@ -101,5 +101,7 @@ describe("an upgraded connection", { timeout: 60_000 }, () => {
 		await client.untilClosed();
 		assert.equal(client.text, "");
 		await connection.untilClosed();
+		const [line] = await accessLog(service, 1);
+		assert.deepEqual([line?.status, line?.reason], [0, "unauthorized"]);
 	});
 });
