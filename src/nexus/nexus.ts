@@ -3,6 +3,8 @@ import type { Clock } from "../core/clock.ts";
 import { Lifecycle } from "../core/lifecycle.ts";
 import type { Logger } from "../core/log.ts";
 import { type Rng, systemRng } from "../core/rng.ts";
+import { CLOCK_SKEW_MS } from "../identity/path-rules.ts";
+import type { VerifiedPeer } from "../identity/verify-chain.ts";
 import type { StartFront } from "../server/front.ts";
 import { type HttpServer, startHttpServer } from "../server/http-server.ts";
 import { sendProblem } from "../server/problem.ts";
@@ -74,7 +76,11 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			log: logger,
 			connectionsMax: CONNECTIONS_MAX,
 			...(front === undefined ? {} : { front }),
-			handler: (req, res) => (isIngest(req) ? ingested(req, res) : behind(req, res)),
+			handler(req, res) {
+				const { peer } = req.caller;
+				if (peer !== undefined && isNearEnd(peer, clock.wallMs())) res.endConnection();
+				return isIngest(req) ? ingested(req, res) : behind(req, res);
+			},
 		});
 		server = started;
 		lifecycle.onClose("the HTTP server", () => {
@@ -89,6 +95,15 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		await lifecycle.close();
 		throw thrown;
 	}
+}
+
+/** Before its certificate ends, a caller is to come again with the next one; it has had 30 % of the life to get that. */
+const NEAR_END_PART = 0.1;
+const NEAR_END_MAX_MS = 60_000;
+
+function isNearEnd({ leaf, validUntilMs }: VerifiedPeer, nowMs: number): boolean {
+	const lifeMs = leaf.notAfterMs - leaf.notBeforeMs - CLOCK_SKEW_MS;
+	return validUntilMs - nowMs < Math.min(NEAR_END_MAX_MS, lifeMs * NEAR_END_PART);
 }
 
 const AUTHENTICATE = { "www-authenticate": "Bearer" };

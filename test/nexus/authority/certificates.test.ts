@@ -69,6 +69,15 @@ test("the answer of a renewal ends its connection, so that the next request show
 	assert.equal(held, "held");
 });
 
+test("a connection whose certificate is about to end ends with its answer, so that its caller comes again with the next one", async (t) => {
+	const clock = new JumpingClock();
+	const { joined } = await serveAuthority(t, { clock });
+	const payments = await joined("payments");
+	assert.notEqual((await payments.caller.call("/v1/trust-bundle")).headers.connection, "close");
+	clock.jump(24 * 3_600_000 - 30_000);
+	assert.equal((await payments.caller.call("/v1/trust-bundle")).headers.connection, "close");
+});
+
 test("a token for another service, an unknown, a damaged and an expired one are refused, and only its holder is told why", async (t) => {
 	const clock = new JumpingClock();
 	const { joinToken, anybody, operate } = await serveAuthority(t, { clock });
