@@ -114,6 +114,25 @@ export const rowSubjectHash = (rows: Uint32Array, index: number): number => rows
 export const rowType = (rows: Uint32Array, index: number): number => (rows[index * ROW_WORDS + ROW_TYPE_SOURCE] as number) >>> 16;
 export const rowSource = (rows: Uint32Array, index: number): number => (rows[index * ROW_WORDS + ROW_TYPE_SOURCE] as number) & 0xffff;
 
+/** A compacted event leaves its row, so that sequences stay where they are, and no bytes. */
+export const isRowEmpty = (rows: Uint32Array, index: number): boolean => rowLength(rows, index) === 0;
+
+/** The block without the bytes of some events; `isDropped` is asked by row. */
+export function compactBlock(head: BlockHead, body: Buffer, isDropped: (row: number) => boolean): { rows: Uint32Array; body: Buffer } {
+	const rows = head.rows.slice();
+	const kept: Buffer[] = [];
+	let end = 0;
+	for (let row = 0; row < head.events; row++) {
+		const at = row * ROW_WORDS;
+		const length = isDropped(row) ? 0 : rowLength(rows, row);
+		if (length > 0) kept.push(body.subarray(rowOffset(rows, row), rowOffset(rows, row) + length));
+		rows[at + ROW_OFFSET] = end;
+		rows[at + ROW_LENGTH_PRIORITY] = (length << 4) | ((rows[at + ROW_LENGTH_PRIORITY] as number) & 0xf);
+		end += length;
+	}
+	return { rows, body: Buffer.concat(kept) };
+}
+
 /** CRC-32 (zlib's polynomial) of a body or head, seeded with the segment it belongs to. */
 function checksum(segmentId: Buffer, bytes: Buffer): number {
 	return crc32(bytes, crc32(segmentId));

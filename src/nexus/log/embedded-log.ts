@@ -3,6 +3,7 @@ import type { Clock } from "../../core/clock.ts";
 import { codeOf, messageOf } from "../../core/errors.ts";
 import { IdSource } from "../../core/ids.ts";
 import type { Logger } from "../../core/log.ts";
+import { type BackupOptions, type BackupReport, backupSegments } from "./backup.ts";
 import { BACKENDS } from "./capabilities.ts";
 import { DEDUPE_WINDOW_EVENTS, type DedupeWindow } from "./dedupe-window.ts";
 import { lockDirectory } from "./directory-lock.ts";
@@ -89,7 +90,7 @@ class EmbeddedLog implements EventLog {
 		this.#durableSequence = segments.at(-1)?.lastSequence ?? 0;
 		this.#nextSequence = this.#durableSequence + 1;
 		this.#window = recoverWindow(segments, options.dedupeWindowEvents ?? DEDUPE_WINDOW_EVENTS);
-		this.#housekeeping = new Housekeeping({ dir, segments, limits: retention, clock, log });
+		this.#housekeeping = new Housekeeping({ dir, segments, limits: retention, extentBytes, ids, clock, log });
 	}
 
 	append(batch: AppendBatch): Promise<AppendOutcome> {
@@ -115,6 +116,10 @@ class EmbeddedLog implements EventLog {
 
 	truncate(limits: RetentionLimits): Promise<void> {
 		return this.#housekeeping.apply(limits);
+	}
+
+	backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
+		return backupSegments(this.#segments, dir, options);
 	}
 
 	stats(): LogStats {

@@ -1,4 +1,5 @@
 /** What Nexus asks of a log, whatever keeps it: append with durability, read in order with filters, hear of commits, forget by policy. */
+import type { BackupOptions, BackupReport } from "./backup.ts";
 import type { Durability, LogCapabilities } from "./capabilities.ts";
 
 export type { Durability } from "./capabilities.ts";
@@ -126,6 +127,8 @@ export interface EventLog {
 	onCommit(listener: () => void): () => void;
 	/** Forgets what is beyond the limits, now; whole units of the log's own size at a time. Rejects with what the disk or broker says. */
 	truncate(limits: RetentionLimits): Promise<void>;
+	/** Copies all that is durable into a new directory, while it runs; see restoreLog. Only where the capability "backup" says so. */
+	backup?(dir: string, options?: BackupOptions): Promise<BackupReport>;
 	stats(): LogStats;
 	/** Commits what is staged, then lets go of everything. Later appends are `closed`. */
 	close(): Promise<void>;

@@ -1,8 +1,10 @@
-/** Holds an embedded log within its limits: every minute, and when asked. */
+/** Holds an embedded log within its limits: every minute, and when asked; one compaction at a time. */
 import type { Clock, Timer } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
+import type { IdSource } from "../../core/ids.ts";
 import type { Logger } from "../../core/log.ts";
-import type { RetentionLimits } from "./event-log.ts";
+import { compactSegments } from "./compaction.ts";
+import type { RetentionLimits, TypeRetention } from "./event-log.ts";
 import { removeExpired } from "./retention.ts";
 import type { Segment } from "./segment.ts";
 
@@ -11,6 +13,9 @@ export interface HousekeepingOptions {
 	/** In order; shared with the writer, and changed here. */
 	readonly segments: Segment[];
 	readonly limits: RetentionLimits;
+	/** Log bytes between two checkpoints of the index. */
+	readonly extentBytes: number;
+	readonly ids: IdSource;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
@@ -20,6 +25,8 @@ const CHECK_MS = 60_000;
 export class Housekeeping {
 	readonly #options: HousekeepingOptions;
 	#timer: Timer | undefined;
+	#working: Promise<void> = Promise.resolve();
+	#isClosing = false;
 
 	constructor(options: HousekeepingOptions) {
 		this.#options = options;
@@ -30,10 +37,24 @@ export class Housekeeping {
 	async apply(limits: RetentionLimits): Promise<void> {
 		const { dir, segments, clock } = this.#options;
 		removeExpired(dir, segments, limits, clock.wallMs());
+		const { types = [] } = limits;
+		if (types.length === 0) return;
+		const work = this.#working.then(() => this.#compact(types));
+		this.#working = work.catch(() => {});
+		await work;
 	}
 
 	async close(): Promise<void> {
+		this.#isClosing = true;
 		this.#timer?.cancel();
+		await this.#working;
+	}
+
+	async #compact(types: readonly TypeRetention[]): Promise<void> {
+		if (this.#isClosing) return;
+		const { dir, segments, clock, extentBytes, ids, log } = this.#options;
+		const rewritten = await compactSegments({ dir, segments, types, nowMs: clock.wallMs(), extentBytes, ids, isCancelled: () => this.#isClosing });
+		if (rewritten > 0) log.info("segments of the log were compacted", { segments: rewritten });
 	}
 
 	#schedule(): void {

@@ -1,5 +1,5 @@
 /** Answers queries from segments: finds the extents, the blocks, the events; checks every byte that it hands out. Sees durable events only. */
-import { type BlockHead, decodeBlockHead, isBodyIntact, rowLength, rowOffset } from "./block-codec.ts";
+import { type BlockHead, decodeBlockHead, isBodyIntact, isRowEmpty, rowLength, rowOffset } from "./block-codec.ts";
 import { ByteCache } from "./byte-cache.ts";
 import type { ReadQuery, ReadResult, StoredEvent } from "./event-log.ts";
 import { compileMatcher, type EventMatcher } from "./event-matcher.ts";
@@ -35,6 +35,8 @@ interface Scan {
 export class LogReader {
 	readonly #options: LogReaderOptions;
 	readonly #blocks = new ByteCache<Block>(BLOCK_CACHE_BYTES, ({ head, body }) => head.headBytes * 2 + body.length);
+	readonly #serials = new WeakMap<Segment, number>();
+	#nextSerial = 0;
 	readonly #extents = new ByteCache<Extent>(EXTENT_CACHE_BYTES, (extent) => extent.bytes);
 
 	constructor(options: LogReaderOptions) {
@@ -131,7 +133,7 @@ export class LogReader {
 	}
 
 	#loadBlock(segment: Segment, location: BlockLocation): Promise<Block | undefined> {
-		return this.#blocks.get(location.firstSequence, async () => {
+		return this.#blocks.get(this.#keyOf(segment, location.firstSequence), async () => {
 			const bytes = await segment.readAt(location.offset, location.headBytes + location.bodyBytes);
 			const head = bytes === undefined ? undefined : decodeBlockHead(segment.header.id, bytes.subarray(0, location.headBytes));
 			const body = bytes?.subarray(location.headBytes);
@@ -142,10 +144,21 @@ export class LogReader {
 		});
 	}
 
+	/** Compaction puts another segment in the place of one: what was cached of the old one must not be taken for the new. */
+	#keyOf(segment: Segment, firstSequence: number): number {
+		let serial = this.#serials.get(segment);
+		if (serial === undefined) {
+			serial = this.#nextSerial++;
+			this.#serials.set(segment, serial);
+		}
+		// Offsets in a segment have 32 bits, and an event takes more than one of them.
+		return serial * 2 ** 32 + (firstSequence - segment.header.firstSequence);
+	}
+
 	#loadExtent(segment: Segment, piece: Piece): Promise<Extent | undefined> {
 		const { ref, summary } = piece;
 		if (ref === undefined || ref.pinned !== undefined) return Promise.resolve(ref?.pinned);
-		return this.#extents.get(summary.firstSequence, async () => {
+		return this.#extents.get(this.#keyOf(segment, summary.firstSequence), async () => {
 			const extent = await segment.loadExtent(ref);
 			extent?.dropHashes();
 			if (extent === undefined) {
@@ -167,7 +180,7 @@ function scanBlock({ head, body }: Block, scan: Scan): boolean {
 		if (ascending ? sequence <= scan.position : sequence >= scan.position) continue;
 		if (events.length >= query.limit) return false;
 		scan.position = sequence;
-		if (!test(row)) continue;
+		if (isRowEmpty(head.rows, row) || !test(row)) continue;
 		const offset = rowOffset(head.rows, row);
 		const json = body.subarray(offset, offset + rowLength(head.rows, row));
 		if (matcher.confirms(json)) events.push({ sequence, receivedAtMs: head.receivedAtMs, json });

@@ -30,8 +30,9 @@ export function openMemoryLog({ clock, log, retention, bytesMax }: MemoryLogOpti
 	});
 }
 
-interface Kept extends StoredEvent {
+interface Kept {
 	readonly identity: string;
+	readonly event: StoredEvent;
 }
 
 class MemoryBroker implements Broker {
@@ -56,7 +57,7 @@ class MemoryBroker implements Broker {
 			const known = this.#sequences.get(identity);
 			if (known !== undefined) return { sequence: known, isDuplicate: true };
 			const sequence = ++this.#last;
-			this.#events.push({ identity, sequence, receivedAtMs, json });
+			this.#events.push({ identity, event: { sequence, receivedAtMs, json } });
 			this.#sequences.set(identity, sequence);
 			this.#bytes += json.length + OVERHEAD_BYTES;
 			return { sequence, isDuplicate: false };
@@ -68,7 +69,7 @@ class MemoryBroker implements Broker {
 
 	async fetch(first: number, count: number): Promise<readonly StoredEvent[]> {
 		const at = this.#head + Math.max(0, first - this.#first);
-		return this.#events.slice(at, at + count);
+		return this.#events.slice(at, at + count).map(({ event }) => event);
 	}
 
 	async next(after: number): Promise<readonly StoredEvent[]> {
@@ -91,7 +92,7 @@ class MemoryBroker implements Broker {
 	/** Times may have jumped, or be those of another log: the first that is late enough, from the oldest on. */
 	async sequenceAt(timeMs: number): Promise<number | undefined> {
 		for (let i = this.#head; i < this.#events.length; i++) {
-			const event = this.#events[i] as Kept;
+			const { event } = this.#events[i] as Kept;
 			if (event.receivedAtMs >= timeMs) return event.sequence;
 		}
 		return undefined;
@@ -110,9 +111,9 @@ class MemoryBroker implements Broker {
 	}
 
 	#dropOldest(): void {
-		const { identity, json } = this.#events[this.#head++] as Kept;
+		const { identity, event } = this.#events[this.#head++] as Kept;
 		this.#sequences.delete(identity);
-		this.#bytes -= json.length + OVERHEAD_BYTES;
+		this.#bytes -= event.json.length + OVERHEAD_BYTES;
 		if (this.#head >= CUT_EVENTS && this.#head * 2 >= this.#events.length) {
 			this.#events = this.#events.slice(this.#head);
 			this.#head = 0;

@@ -2,9 +2,10 @@
  * Opens the segments of a directory as the last process left them: reads the finished extents, walks the blocks behind them, cuts a torn tail,
  * steps over damaged blocks that have good ones behind them. Tells all of it; changes nothing but tails.
  */
-import { readdirSync, renameSync, statSync, unlinkSync } from "node:fs";
+import { readdirSync, renameSync, rmSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { BLOCK_FIXED_BYTES, BLOCK_MAGIC, type BlockHead, decodeBlockHead, isBodyIntact, peekBlock, SEGMENT_HEADER_BYTES } from "./block-codec.ts";
+import { COMPACTING_DIR } from "./compaction.ts";
 import { isSegmentName, Segment, syncDirectory } from "./segment.ts";
 
 export type RecoveryNote =
@@ -28,6 +29,7 @@ const SEARCH_BYTES = 1024 * 1024;
 
 /** `extentBytes`: log bytes between two checkpoints. Throws what the file system says. */
 export function recoverSegments(dir: string, extentBytes: number): Recovered {
+	rmSync(join(dir, COMPACTING_DIR), { recursive: true, force: true });
 	const names = readdirSync(dir).filter(isSegmentName).sort();
 	const notes: RecoveryNote[] = [];
 	const segments: Segment[] = [];

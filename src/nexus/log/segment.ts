@@ -1,5 +1,18 @@
 /** One segment on disk: the file of blocks, and beside it the file of finished extents. Raw descriptors; knows no events. */
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, read, readSync, unlinkSync, writeSync, writevSync } from "node:fs";
+import {
+	closeSync,
+	fstatSync,
+	fsyncSync,
+	ftruncateSync,
+	mkdirSync,
+	openSync,
+	read,
+	readSync,
+	renameSync,
+	unlinkSync,
+	writeSync,
+	writevSync,
+} from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { decodeSegmentHeader, encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./block-codec.ts";
 import { decodeExtentHeader, EXTENT_HEADER_BYTES, Extent, type ExtentSummary } from "./extent.ts";
@@ -14,7 +27,8 @@ export interface ExtentRef {
 
 export class Segment {
 	readonly header: SegmentHeader;
-	readonly path: string;
+	/** Where its file is; changes once, when a compacted segment takes the place of the one it was made from. */
+	path: string;
 	readonly fd: number;
 	/** Everything before is durable and whole. */
 	end = SEGMENT_HEADER_BYTES;
@@ -22,7 +36,7 @@ export class Segment {
 	readonly extents: ExtentRef[] = [];
 	/** Grows while this is the last segment. */
 	open: Extent;
-	readonly #indexPath: string;
+	#indexPath: string;
 	readonly #indexFd: number;
 	#indexEnd = 0;
 	#indexBroken = false;
@@ -170,6 +184,16 @@ export class Segment {
 		if (ref.at === undefined) return undefined;
 		const bytes = Buffer.alloc(ref.at.bytes);
 		return readSync(this.#indexFd, bytes, 0, bytes.length, ref.at.offset) === bytes.length ? this.#decodeExtent(bytes) : undefined;
+	}
+
+	/** Moves its files into another directory, over those of the same names there. Not durable before that directory is. */
+	moveTo(dir: string): void {
+		const path = join(dir, segmentName(this.header.firstSequence));
+		// In this order: an index that belongs to another segment is seen as such and made again.
+		renameSync(this.path, path);
+		this.path = path;
+		renameSync(this.#indexPath, indexPathOf(path));
+		this.#indexPath = indexPathOf(path);
 	}
 
 	/** Keeps the descriptors open while someone reads. */
