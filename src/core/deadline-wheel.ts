@@ -58,7 +58,7 @@ export class DeadlineWheel {
 
 	#schedule(): void {
 		// To the next tick, not one tick from now: what the runtime is late must not add up.
-		const delayMs = Math.ceil(this.#originMs + (this.#tick + 1) * TICK_MS - this.#clock.monotonicMs());
+		const delayMs = Math.max(0, Math.ceil(this.#originMs + (this.#tick + 1) * TICK_MS - this.#clock.monotonicMs()));
 		this.#timer = this.#clock.setTimer(delayMs, () => {
 			const target = Math.floor((this.#clock.monotonicMs() - this.#originMs) / TICK_MS);
 			if (target - this.#tick > 1) this.#excuse(target - this.#tick - 1);
