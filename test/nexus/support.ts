@@ -7,7 +7,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { type Logger, silentLogger } from "../../src/core/log.ts";
 import { DEFAULT_CONFIG } from "../../src/nexus/config.ts";
 import { type EmbeddedLogOptions, openEmbeddedLog } from "../../src/nexus/log/embedded-log.ts";
-import type { AppendBatch, EventLog, NewEvent, ReadQuery, StoredEvent } from "../../src/nexus/log/event-log.ts";
+import type { EventLog, ReadQuery, StoredEvent } from "../../src/nexus/log/event-log.ts";
 import type { RecoveryNote } from "../../src/nexus/log/recovery.ts";
 import { type Nexus, type NexusOptions, startNexus } from "../../src/nexus/nexus.ts";
 
@@ -17,36 +17,7 @@ export function temporaryDir(t: TestContext): string {
 	return dir;
 }
 
-export interface TestEvent {
-	readonly id: string;
-	readonly source?: string;
-	readonly type?: string;
-	readonly subject?: string;
-	readonly partitionkey?: string;
-	readonly data?: unknown;
-}
-
-export function eventJson({ id, source = "/s", type = "t", subject, partitionkey, data }: TestEvent): string {
-	return JSON.stringify({ specversion: "1.0", id, source, type, subject, partitionkey, data });
-}
-
-export function batchOf(events: readonly TestEvent[]): AppendBatch {
-	const parts = events.map((event) => Buffer.from(eventJson(event)));
-	let start = 0;
-	const members = events.map((event, i): NewEvent => {
-		const end = start + (parts[i] as Buffer).length;
-		const { source = "/s", id, type = "t", subject, partitionkey } = event;
-		const member = { source, id, type, subject, partitionKey: partitionkey, priority: undefined, start, end };
-		start = end;
-		return member;
-	});
-	return { bytes: Buffer.concat(parts), events: members };
-}
-
-/** Events with ids `prefix + n`. */
-export function numbered(prefix: string, count: number, extra: Omit<TestEvent, "id"> = {}): TestEvent[] {
-	return Array.from({ length: count }, (_, n) => ({ id: `${prefix}${n}`, ...extra }));
-}
+export { batchOf, eventJson, numbered, type TestEvent } from "./log/events.ts";
 
 /** Closed at the end of the test at the latest. */
 export function openLog(
