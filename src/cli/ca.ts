@@ -37,7 +37,7 @@ export function runCaRotate(flags: RotateFlags, io: CliIo, context: CaContext): 
 		while (view.rotation !== null) {
 			const text = asJson ? `${JSON.stringify(view.rotation)}\n` : `${stepText(view.rotation)}\n${waitsText(view.rotation)}`;
 			// Seconds that run down are no news.
-			const news = text.replace(/"patienceLeftMs":\d+|waits \d+ s/, "");
+			const news = text.replace(/"patienceLeftMs":\d+|waits \d+ s .*\n/, "");
 			if (news !== told) io.stdout.write(text);
 			told = news;
 			if (flags.detach === true) return 0;
