@@ -212,10 +212,10 @@ test("a certificate is renewed in time, by itself alone, with another key; what 
 	assert.ok(!identity.keyed.key.equals(firstKey));
 	assert.ok(isKeyOf(identity.keyed.key, identity.keyed));
 	assert.equal(contexts.generation, generation + 1);
-	await eventually(
-		() => nexus.asked.some(({ path, serial }) => path.startsWith("/v1/trust") && serial === serialOf(identity)),
-		"Nexus sees it in use",
-	);
+	await eventually(() => {
+		clock.advance(100);
+		return nexus.asked.some(({ path, serial }) => path.startsWith("/v1/trust") && serial === serialOf(identity));
+	}, "Nexus sees it in use");
 	const rotated = events.filter(({ type }) => type === "nexus.mesh.certificate.rotated");
 	assert.equal(rotated.length, 1);
 	assert.partialDeepStrictEqual(rotated[0]?.data, { oldSerial: first, newSerial: serialOf(identity) });
