@@ -68,6 +68,8 @@ export interface StateEngine {
 	readonly name: string;
 	readonly isShared: boolean;
 	readonly durability: Durability;
+	/** What a group may hold of commits, and again of cursors; one commit always fits. */
+	readonly groupMax: { readonly bytes: number; readonly writes: number };
 	/** One at a time. Never rejects. */
 	write(group: Group): Promise<Outcome<GroupResult>>;
 	get(table: string, key: string): Promise<Outcome<EncodedEntry | undefined>>;

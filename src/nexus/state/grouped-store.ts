@@ -2,7 +2,7 @@
 
 import { encodeCommit, encodeCursor, encodeQuery, faultOfKey, faultOfTable, invalid } from "./encode.ts";
 import type { CommitResult, EncodedCursor, EncodedPage, EncodedWrite, Outcome, StateEngine } from "./engine.ts";
-import { GROUP_BYTES_MAX, GROUP_WRITES_MAX, PAGE_BYTES_MAX, PENDING_BYTES_MAX, PENDING_READS_MAX } from "./limits.ts";
+import { PAGE_BYTES_MAX, PENDING_BYTES_MAX, PENDING_READS_MAX } from "./limits.ts";
 import type {
 	ChangePage,
 	CommitOutcome,
@@ -205,19 +205,20 @@ export class GroupedStore implements StateStore {
 
 	/** Commits and cursors have room of their own, so that neither keeps the other waiting. */
 	#take(): { commits: PendingCommit[]; cursors: PendingCursor[]; bytes: number } {
+		const { groupMax } = this.#engine;
 		let commitBytes = 0;
 		let writes = 0;
 		let count = 0;
-		for (const commit of this.#commits) {
-			if (commitBytes >= GROUP_BYTES_MAX || writes >= GROUP_WRITES_MAX) break;
-			commitBytes += commit.bytes;
-			writes += commit.writes.length;
+		for (const { bytes, writes: own } of this.#commits) {
+			if (count > 0 && (commitBytes + bytes > groupMax.bytes || writes + own.length > groupMax.writes)) break;
+			commitBytes += bytes;
+			writes += own.length;
 			count++;
 		}
 		let cursorBytes = 0;
 		const cursors: PendingCursor[] = [];
 		for (const [id, pending] of this.#cursors) {
-			if (cursorBytes >= GROUP_BYTES_MAX || cursors.length >= GROUP_WRITES_MAX) break;
+			if (cursorBytes + pending.bytes > groupMax.bytes || cursors.length >= groupMax.writes) break;
 			this.#cursors.delete(id);
 			cursors.push(pending);
 			cursorBytes += pending.bytes;

@@ -1,5 +1,6 @@
 /** State that ends with the process: for tests, and for a Nexus without a data directory. */
 import type { StateEngine } from "./engine.ts";
+import { GROUP_MAX } from "./limits.ts";
 import { Tables } from "./tables.ts";
 
 export function memoryEngine(): StateEngine {
@@ -8,6 +9,7 @@ export function memoryEngine(): StateEngine {
 		name: "memory",
 		isShared: false,
 		durability: "memory",
+		groupMax: GROUP_MAX,
 		write: async (group) => ({ ok: true, value: { ...tables.apply(group), durability: "memory" } }),
 		get: async (table, key) => ({ ok: true, value: tables.get(table, key) }),
 		list: async (table, span) => ({ ok: true, value: tables.list(table, span) }),

@@ -2,6 +2,7 @@
 import type { StateEngine } from "./engine.ts";
 import { GroupedStore } from "./grouped-store.ts";
 import { memoryEngine } from "./memory-engine.ts";
+import type { NatsEngineOptions } from "./nats-engine.ts";
 import type { PostgresOptions } from "./postgres-engine.ts";
 import { openSqliteEngine, type SqliteOptions } from "./sqlite-engine.ts";
 import type { StateStore } from "./state-store.ts";
@@ -9,7 +10,8 @@ import type { StateStore } from "./state-store.ts";
 export type StateOptions =
 	| { readonly engine: "memory" }
 	| ({ readonly engine: "sqlite" } & SqliteOptions)
-	| ({ readonly engine: "postgres" } & PostgresOptions);
+	| ({ readonly engine: "postgres" } & PostgresOptions)
+	| ({ readonly engine: "nats" } & NatsEngineOptions);
 
 /** `detail` names the file or the server, and what to do about it. */
 export type OpenState = { readonly ok: true; readonly store: StateStore } | { readonly ok: false; readonly detail: string };
@@ -30,5 +32,7 @@ async function openEngine(
 		case "postgres":
 			// Loaded only where it is used: its client takes 30 ms and some memory.
 			return (await import("./postgres-engine.ts")).openPostgresEngine(options);
+		case "nats":
+			return (await import("./nats-engine.ts")).openNatsEngine(options);
 	}
 }

@@ -2,7 +2,7 @@
 import { DatabaseError } from "pg";
 import { messageOf } from "../../core/errors.ts";
 import { type EncodedEntry, type EncodedPage, endOfPrefix, type GroupResult, type Outcome, type Span, type StateEngine } from "./engine.ts";
-import { COMMIT_WRITES_MAX, PAGE_ENTRIES_MAX } from "./limits.ts";
+import { COMMIT_WRITES_MAX, GROUP_MAX, PAGE_ENTRIES_MAX } from "./limits.ts";
 import { type LinkOptions, NotConnected, PostgresLink } from "./postgres-link.ts";
 import { prepareSchema, SCHEMA_NAME } from "./postgres-schema.ts";
 import type { StateFailed, StateFailure } from "./state-store.ts";
@@ -62,6 +62,7 @@ export async function openPostgresEngine({ schema = "nexus", ...options }: Postg
 class PostgresEngine implements StateEngine {
 	readonly name = "postgres";
 	readonly isShared = true;
+	readonly groupMax = GROUP_MAX;
 	readonly durability: GroupResult["durability"];
 	readonly #link: PostgresLink;
 	readonly #schema: string;

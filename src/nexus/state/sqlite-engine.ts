@@ -2,7 +2,7 @@
 import { Worker } from "node:worker_threads";
 import { messageOf } from "../../core/errors.ts";
 import type { Outcome, StateEngine } from "./engine.ts";
-import { STATE_BYTES_MAX } from "./limits.ts";
+import { GROUP_MAX, STATE_BYTES_MAX } from "./limits.ts";
 import type { OpenFailure } from "./sqlite-database.ts";
 import type { SqliteCall, SqliteWorkerData } from "./sqlite-worker.ts";
 import type { StateFailed } from "./state-store.ts";
@@ -31,6 +31,7 @@ export async function openSqliteEngine({
 			name: "sqlite",
 			isShared: false,
 			durability: "disk",
+			groupMax: GROUP_MAX,
 			write: (group) => thread.call({ call: "write", group }),
 			get: (table, key) => thread.call({ call: "get", table, key }),
 			list: (table, span) => thread.call({ call: "list", table, span }),

@@ -359,6 +359,54 @@ export function conformance(subject: Subject): void {
 		const next = await committed(after, [put("services", "s0", "again", revisions[0])]);
 		assert.deepEqual(await changesOf(after, "services", revisions.at(-1) ?? 0), [{ key: "s0", value: "again", revision: next }]);
 	});
+	if (!subject.isShared) return;
+	test(`${subject.name}: two nodes write and watch through crashes of the server: nothing acknowledged is lost, no watch has a gap`, {
+		skip: subject.skip,
+	}, async (t) => {
+		const bench = await subject.bench(t);
+		const nodes = [await bench.open(), await bench.open()] as const;
+		const watchers = nodes.map((node) => follow(t, node, "services", 0));
+		const acknowledged = new Map<string, number>();
+		const failures = new Set<string>();
+		let isOver = false;
+		const writers = nodes.flatMap((node, n) =>
+			[0, 1, 2].map(async (writer) => {
+				for (let i = 0; !isOver; i++) {
+					const key = `${n}-${writer}-${i}`;
+					const outcome = await node.commit([put("services", key, i, 0)]);
+					if (outcome.ok) acknowledged.set(key, outcome.revision);
+					else failures.add(outcome.failure);
+					// A server that is down refuses at once; without a pause the loop would spin.
+					if (!outcome.ok) await new Promise((resolve) => setTimeout(resolve, 20));
+				}
+			}),
+		);
+		const reach = async (count: number): Promise<void> => {
+			while (acknowledged.size < count) await new Promise((resolve) => setTimeout(resolve, 10));
+		};
+		for (let crash = 1; crash <= 3; crash++) {
+			await reach(crash * 150);
+			await bench.restart();
+		}
+		await reach(600);
+		isOver = true;
+		await Promise.all(writers);
+		const last = Math.max(...acknowledged.values());
+		const [seen, other] = await Promise.all(watchers.map((watcher) => watcher.until(last)));
+		const upTo = (seen ?? []).filter(({ revision }) => revision <= last);
+		assert.deepEqual(
+			upTo,
+			(other ?? []).filter(({ revision }) => revision <= last),
+		);
+		assert.equal(new Set(upTo.map(({ key }) => key)).size, upTo.length, "seen twice");
+		const revisions = new Map(upTo.map(({ key, revision }) => [key, revision]));
+		for (const [key, revision] of acknowledged) assert.equal(revisions.get(key), revision, key);
+		assert.deepEqual(
+			[...revisions.values()],
+			Array.from({ length: last }, (_, i) => i + 1),
+		);
+		for (const failure of failures) assert.match(failure, /^(unknown|unavailable)$/);
+	});
 }
 
 export async function committed(store: StateStore, writes: readonly Write[]): Promise<number> {

@@ -1,4 +1,4 @@
-/** A real PostgreSQL for tests: a cluster of its own, which crashes, hangs and comes back as the test says. */
+/** A real PostgreSQL for tests: a cluster of its own, which crashes and comes back as the test says. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -68,17 +68,7 @@ export class PostgresServer {
 		return this.#end("SIGQUIT");
 	}
 
-	/** It keeps its connections, and its processes say nothing any more. */
-	hang(): void {
-		this.#signalAll("SIGSTOP");
-	}
-
-	goOn(): void {
-		this.#signalAll("SIGCONT");
-	}
-
 	async stop(): Promise<void> {
-		this.goOn();
 		await this.#end("SIGQUIT");
 		rmSync(this.folder, { recursive: true, force: true });
 	}
@@ -90,13 +80,6 @@ export class PostgresServer {
 		const ended = new Promise((resolve) => child.once("exit", resolve));
 		child.kill(signal);
 		await ended;
-	}
-
-	#signalAll(signal: NodeJS.Signals): void {
-		const pid = this.#process?.pid;
-		if (pid === undefined) return;
-		const children = spawnSync("ps", ["-o", "pid=", "--ppid", String(pid)], { encoding: "utf8" }).stdout.split("\n");
-		for (const each of [String(pid), ...children]) if (each.trim() !== "") process.kill(Number(each), signal);
 	}
 }
 
