@@ -51,6 +51,11 @@ export class SmallAuthority {
 		return small;
 	}
 
+	/** That are open now. */
+	get connections(): number {
+		return this.#sockets.size;
+	}
+
 	get url(): string {
 		return `https://127.0.0.1:${this.#port}`;
 	}
