@@ -1,5 +1,6 @@
 /** The header fields of one message as offsets into the bytes that they came in; strings are made only when asked. */
 import { latin1 } from "../core/latin1.ts";
+import { isAlias } from "./fields.ts";
 import { FIELDS_MAX } from "./limits.ts";
 
 // spans: [ name start | name end | value start | value end ] [ ... ]   ids: [ field id ] [ ... ]
@@ -72,6 +73,13 @@ export class FieldTable {
 		return undefined;
 	}
 
+	/** The same of fields whose names differ from it by `_` for `-` only. */
+	aliasLine(name: string, index: number): string | undefined {
+		let left = index;
+		for (let i = 0; i < this.count; i++) if (this.#isAlias(i, name) && left-- === 0) return this.value(i);
+		return undefined;
+	}
+
 	/** All values of a field, joined as RFC 9110 section 5.3 allows; undefined when it is absent. `name` in lower case. */
 	get(name: string): string | undefined {
 		let joined: string | undefined;
@@ -80,6 +88,11 @@ export class FieldTable {
 			joined = joined === undefined ? this.value(i) : `${joined}, ${this.value(i)}`;
 		}
 		return joined;
+	}
+
+	#isAlias(i: number, name: string): boolean {
+		if ((this.#spans[i * STRIDE + 1] as number) - this.nameStart(i) !== name.length) return false;
+		return isAlias(this.name(i).toLowerCase(), name);
 	}
 
 	#isNamed(i: number, name: string): boolean {

@@ -117,6 +117,11 @@ export function fieldIdOf(name: string): number {
 	return fieldId(Buffer.from(name, "latin1"), 0, name.length);
 }
 
+/** Whether two names in lower case differ by `_` for `-` only, at any of its places. */
+export function isAlias(one: string, other: string): boolean {
+	return one !== other && one.replaceAll("_", "-") === other.replaceAll("_", "-");
+}
+
 // Folding by range, not by bit: `_` and DEL, `[` and `{` must stay different.
 function compareFolded(buffer: Uint8Array, start: number, lower: Uint8Array): number {
 	let likeness = SAME;

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { suite, test } from "node:test";
+import { normalTarget } from "../../src/policy/path-normal.ts";
 import { ARRIVALS, relayRequests } from "../http1/sans-io-relay.ts";
 import { ok, rawClient, rawUpstream } from "../support/raw-peer.ts";
 import { readRequests, relayFaults } from "../support/strict-reader.ts";
@@ -40,7 +41,9 @@ suite("each request of the corpus, through a sidecar", { skip: SKIP, timeout: 30
 				if (relayed.length !== expected.length) say(`${relayed.length} relayed instead of ${expected.length}`);
 				for (const [i, request] of relayed.entries()) {
 					for (const fault of relayFaults(request, "")) say(fault);
-					if (request.method !== expected[i]?.method || request.target !== expected[i]?.target) say(`another request: ${request.startLine}`);
+					// The codec knows no paths: what it relays as it came, a sidecar sends on in its normal form.
+					const target = normalTarget(expected[i]?.target ?? "");
+					if (request.method !== expected[i]?.method || request.target !== target) say(`another request: ${request.startLine}`);
 					if (expected[i]?.body.equals(request.body) !== true) say("another body");
 				}
 				client.methods.push(...relayed.map((request) => request.method));

@@ -98,14 +98,20 @@ export class CompiledRule {
 	}
 }
 
-/** A field that came twice must not be let in for the line that the service does not read. */
+/** A field that came twice must not be let in for the line that the service does not read, nor for a name that it does not know. */
 function everyLineHolds(match: FieldMatch, name: string, subject: AuthorizationSubject): boolean {
 	let line = subject.headerLine(name, 0);
-	if (!("value" in match)) return (line !== undefined) === (match.kind === "present");
+	if (match.kind === "absent") return line === undefined && subject.aliasLine(name, 0) === undefined;
 	if (line === undefined) return false;
+	if (!("value" in match)) return true;
 	for (let i = 1; line !== undefined; i++) {
 		if (!textHolds(match, line)) return false;
 		line = subject.headerLine(name, i);
+	}
+	line = subject.aliasLine(name, 0);
+	for (let i = 1; line !== undefined; i++) {
+		if (!textHolds(match, line)) return false;
+		line = subject.aliasLine(name, i);
 	}
 	return true;
 }
@@ -113,13 +119,22 @@ function everyLineHolds(match: FieldMatch, name: string, subject: AuthorizationS
 /** Nor may it hide a value that is refused; lines are also joined with commas on their way (RFC 9110 section 5.3). */
 function someValueHolds(match: FieldMatch, name: string, subject: AuthorizationSubject): boolean {
 	let line = subject.headerLine(name, 0);
-	if (!("value" in match)) return (line !== undefined) === (match.kind === "present");
+	if (match.kind === "absent") return line === undefined;
+	if (!("value" in match)) return line !== undefined || subject.aliasLine(name, 0) !== undefined;
 	for (let i = 1; line !== undefined; i++) {
-		if (textHolds(match, line)) return true;
-		if (line.includes(",") && line.split(",").some((value) => textHolds(match, value.trim()))) return true;
+		if (someHolds(match, line)) return true;
 		line = subject.headerLine(name, i);
 	}
+	line = subject.aliasLine(name, 0);
+	for (let i = 1; line !== undefined; i++) {
+		if (someHolds(match, line)) return true;
+		line = subject.aliasLine(name, i);
+	}
 	return false;
+}
+
+function someHolds(match: Extract<FieldMatch, { readonly value: string }>, line: string): boolean {
+	return textHolds(match, line) || (line.includes(",") && line.split(",").some((value) => textHolds(match, value.trim())));
 }
 
 function textHolds(match: Extract<FieldMatch, { readonly value: string }>, text: string): boolean {

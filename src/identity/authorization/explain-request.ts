@@ -1,4 +1,5 @@
 /** The decision trace of a described request, with what the rules say about its caller: for the command line and the admin API alike. */
+import { isAlias } from "../../http1/fields.ts";
 import type { Decision } from "../../policy/decision-trace.ts";
 import { type ExplainedRequest, explainRouting, type RoutingTrace } from "../../policy/explain.ts";
 import type { InboundPolicy, Snapshot } from "../../policy/snapshot.ts";
@@ -36,7 +37,13 @@ function callerId(caller: string | undefined, trustDomain: string): string {
 }
 
 function subjectOf({ method, path, headers, headerLines }: ExplainedRequest, port: number): AuthorizationSubject {
-	const line = (name: string, index: number): string | undefined =>
-		headerLines === undefined ? [headers.get(name)][index] : headerLines.get(name)?.[index];
-	return { method, path, port, headerLine: line };
+	const lines = headerLines ?? new Map(Array.from(headers, ([name, value]) => [name, [value]]));
+	const aliases = (name: string): string[] => [...lines].flatMap(([own, values]) => (isAlias(own, name) ? values : []));
+	return {
+		method,
+		path,
+		port,
+		headerLine: (name, index) => lines.get(name)?.[index],
+		aliasLine: (name, index) => aliases(name)[index],
+	};
 }

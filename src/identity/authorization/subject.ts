@@ -8,4 +8,6 @@ export interface AuthorizationSubject {
 	readonly port: number;
 	/** The value of the `index`-th field line of that name, from 0; undefined behind the last. `name` in lower case. */
 	headerLine(name: string, index: number): string | undefined;
+	/** The same of fields whose names differ from it by `_` for `-` only: servers of the CGI family read them as that field. */
+	aliasLine(name: string, index: number): string | undefined;
 }

@@ -6,6 +6,7 @@
 import type { Deadline } from "../../core/deadline-wheel.ts";
 import { REASONS, type Reason } from "../../core/reasons.ts";
 import { BodyDecoder } from "../../http1/body-decoder.ts";
+import { TRACEPARENT, X_REQUEST_ID } from "../../http1/fields.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { ResponseParser } from "../../http1/response-parser.ts";
 import { fieldLine } from "../../http1/serializer.ts";
@@ -83,7 +84,7 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 			this.route = verdict.route;
 			this.#enter(verdict.counters);
 			this.#answerByPolicy(verdict.response, verdict.lines, undefined);
-		} else this.#refuse(verdict, stack);
+		} else this.#refuse(verdict, stack, request);
 		this.#out.view.close(this.#active && this.#fieldsAreAskedLater(stack));
 	}
 
@@ -217,8 +218,11 @@ export class Exchange extends ExchangeFacts implements TriesObserver, LimitWaite
 	}
 
 	/** By the policy, before a target is known. */
-	#refuse(refused: Refusal, stack: Stack): void {
+	#refuse(refused: Refusal, stack: Stack, { fields, meaning }: RequestParser): void {
 		this.#enter(stack.refused);
+		// Made for what goes on; what stops here has those that it brings.
+		if (meaning.has(X_REQUEST_ID)) this.requestId = fields.first(X_REQUEST_ID) ?? "";
+		if (meaning.has(TRACEPARENT) && !this.spanned) this.traceparent = fields.first(TRACEPARENT) ?? "";
 		this.#tellCause(refused);
 		this.#answerLocally(refused.reason, refused.detail, 0, "", refused.told);
 	}

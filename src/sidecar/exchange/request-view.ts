@@ -1,9 +1,12 @@
 /** The request as rules, limits and faults ask about it. Its fields are there while its head is; later only where somebody will ask later. */
+import { isAlias } from "../../http1/fields.ts";
 import type { RequestParser } from "../../http1/request-parser.ts";
 import type { AuthorizationSubject } from "../../identity/authorization/subject.ts";
 import type { LimitSubject } from "../../limits/limit-key.ts";
 import { pathOf } from "../../policy/path-normal.ts";
 import type { Client } from "./stack.ts";
+
+const NOTHING_KEPT: ReadonlyMap<string, string[]> = new Map();
 
 export class RequestView implements LimitSubject, AuthorizationSubject {
 	method = "";
@@ -75,5 +78,15 @@ export class RequestView implements LimitSubject, AuthorizationSubject {
 
 	headerLine(name: string, index: number): string | undefined {
 		return this.#request === undefined ? this.#kept?.get(name)?.[index] : this.#request.fields.line(name, index);
+	}
+	aliasLine(name: string, index: number): string | undefined {
+		if (this.#request !== undefined) return this.#request.fields.aliasLine(name, index);
+		let left = index;
+		for (const [own, lines] of this.#kept ?? NOTHING_KEPT) {
+			if (!isAlias(own, name)) continue;
+			if (left < lines.length) return lines[left];
+			left -= lines.length;
+		}
+		return undefined;
 	}
 }

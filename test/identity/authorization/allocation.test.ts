@@ -42,7 +42,7 @@ test("a decision allocates nothing", { skip }, () => {
 	});
 	const rules = new Authorizer(policy(specs), "mesh.local").meet(id("frontend"));
 	const plain = request("GET", "/api/orders/1234");
-	const subject = { ...plain, headerLine: (_name: string, index: number) => (index === 0 ? "acme" : undefined) };
+	const subject = { ...plain, headerLine: (_name: string, index: number) => (index === 0 ? "acme" : undefined), aliasLine: () => undefined };
 	const other = { ...subject, path: "/api/none/1234" };
 	assert.equal(rules.decide(subject).allowed, true);
 	assert.equal(rules.decide(other).allowed, false);

@@ -192,6 +192,7 @@ test("what a decision costs does not grow with rules that cannot fit", () => {
 				path: "/svc7/orders/1234",
 				port: 1,
 				headerLine: () => undefined,
+				aliasLine: () => undefined,
 			};
 			const verdict = authorizer.meet(id("svc7-x")).decide(subject);
 			assert.equal(verdict.rule?.name, shape === "caller" ? undefined : "r7");

@@ -100,3 +100,25 @@ test("200,000 hostile paths: where only /public is allowed, nothing else is reac
 	const seen = attacks([{ name: "public", paths: ["/public/**"] }], ([first]) => first !== "public");
 	assert.ok(seen.allowed > 1_000 && seen.averted > 10_000, JSON.stringify(seen));
 });
+
+test("a field spelt with _ gets nobody in, and nobody past a deny", () => {
+	const allowed = (rules: readonly RuleSpec[], headers: Record<string, string | readonly string[]>, written?: "allow") =>
+		new Authorizer(policy(rules, written), "mesh.local").meet("").decide(request("GET", "/", headers)).allowed;
+	const team: RuleSpec[] = [{ name: "team", headers: { "x-team": "blue" } }];
+	assert.deepEqual(
+		[{ "x-team": "blue" }, { "x-team": "blue", x_team: "blue" }, { "x-team": "blue", x_team: ["blue", "red"] }, { x_team: "blue" }].map((headers) =>
+			allowed(team, headers),
+		),
+		[true, true, false, false],
+	);
+	for (const [kind, fields] of [
+		["present", { x_team: "a" }],
+		["absent", {}],
+	] as const) {
+		const headers = { "x-team": { kind } };
+		assert.equal(allowed([{ name: "no", action: "deny", headers }], fields, "allow"), false, `deny ${kind}`);
+	}
+	assert.equal(allowed([{ name: "no", action: "deny", headers: { "x-team": { kind: "absent" } } }], { x_team: "a" }, "allow"), false);
+	assert.equal(allowed([{ name: "yes", headers: { "x-team": { kind: "present" } } }], { x_team: "a" }), false);
+	assert.equal(allowed([{ name: "yes", headers: { "x-team": { kind: "absent" } } }], { x_team: "a" }), false);
+});

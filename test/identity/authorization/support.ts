@@ -54,7 +54,14 @@ export function request(
 	headers: Readonly<Record<string, string | readonly string[]>> = {},
 	port = 8080,
 ): AuthorizationSubject {
-	return { method, path, port, headerLine: (name, index) => [headers[name] ?? []].flat()[index] };
+	const aliases = (name: string) => Object.keys(headers).filter((own) => own !== name && own.replaceAll("_", "-") === name);
+	return {
+		method,
+		path,
+		port,
+		headerLine: (name, index) => [headers[name] ?? []].flat()[index],
+		aliasLine: (name, index) => aliases(name).flatMap((own) => headers[own] ?? [])[index],
+	};
 }
 
 export function id(service: string, trustDomain = "mesh.local"): string {

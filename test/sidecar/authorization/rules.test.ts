@@ -52,7 +52,7 @@ describe("rules", { timeout: 60_000 }, () => {
 	it("are named to operators only: log, trace, metric and event say rule, line and caller, the answer says none of it", async (t) => {
 		const service = await guarded(t, RULES, { inbound: ", limits: { maxConnections: 50 }" });
 		const client = await service.client("shop-a");
-		const answer = await ask(client, "DELETE /x?secret=1");
+		const answer = await ask(client, "DELETE /x?secret=1\r\nX-Request-Id: order-7");
 		assert.deepEqual([answer.status, reasonOf(answer)], [403, "unauthorized"]);
 		const body = answer.body.toString();
 		assert.doesNotMatch(body + JSON.stringify(answer.fields), /no-deletes|policy\.yaml/);
@@ -61,7 +61,8 @@ describe("rules", { timeout: 60_000 }, () => {
 		await service.status("stranger", "GET /y");
 
 		const [first] = await accessLog(service, 3);
-		assert.deepEqual([first?.status, first?.reason, first?.upstream], [403, "unauthorized", ""]);
+		assert.deepEqual([first?.status, first?.reason, first?.upstream, first?.request_id], [403, "unauthorized", "", "order-7"]);
+		assert.deepEqual([valuesOf(answer, "x-request-id"), JSON.parse(body).requestId], [["order-7"], "order-7"]);
 		assert.match(String(first?.detail), /^rule no-deletes refuses this to spiffe:\/\/mesh\.local\/shop-a \(.*policy\.yaml:\d+:\d+\)$/);
 
 		const { body: failures } = await service.sidecar.admin("GET", "/failures");
@@ -167,7 +168,7 @@ describe("rules", { timeout: 60_000 }, () => {
 		assert.equal(upstream.connections.length, 0);
 	});
 
-	it("look at every line of a field that came several times", async (t) => {
+	it("look at every line of a field that came several times, and at its spelling with _, which some servers read as the same", async (t) => {
 		const service = await guarded(
 			t,
 			'{ rules: [ { name: team, action: allow, from: ["*"], headers: { x-team: blue } }, { name: debug, action: deny, headers: { x-debug: "1" } } ] }',
@@ -181,6 +182,10 @@ describe("rules", { timeout: 60_000 }, () => {
 			["x-team: blue\r\nx-debug: 0", 200],
 			["x-team: blue\r\nx-debug: 0\r\nX-Debug: 1", 403],
 			["x-team: blue\r\nx-debug: 0, 1", 403],
+			["x-team: blue\r\nX_Team: red", 403],
+			["X_Team: blue", 403],
+			["x-team: blue\r\nX_Team: blue", 200],
+			["x-team: blue\r\nx_debug: 1", 403],
 		] as const) {
 			assert.equal(await service.status("frontend", `GET /\r\n${fields}`.trimEnd()), status, fields);
 		}

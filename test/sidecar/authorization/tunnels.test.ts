@@ -71,9 +71,11 @@ describe("an upgraded connection", { timeout: 60_000 }, () => {
 
 	it("is judged by fields that no rule asked for when it began, each of its lines", async (t) => {
 		const { service, open } = await chat(t, "");
-		const [plain, debug] = [await open("frontend", "/a", "X-Debug: 0\r\n"), await open("frontend", "/b", "X-Debug: 0\r\nx-debug: 1\r\n")];
+		const plain = await open("frontend", "/a", "X-Debug: 0\r\n");
+		const debug = await open("frontend", "/b", "X-Debug: 0\r\nx-debug: 1\r\n");
+		const alias = await open("frontend", "/c", "X-Debug: 0\r\nx_debug: 0\r\nX_Debug: 1\r\n");
 		await service.reload('{ rules: [ { name: debug, action: deny, headers: { x-debug: "1" } } ] }');
-		await debug.untilClosed();
+		await Promise.all([debug.untilClosed(), alias.untilClosed()]);
 		await echoes(plain, "still here");
 	});
 
