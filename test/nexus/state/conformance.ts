@@ -21,6 +21,7 @@ import {
 } from "../../../src/nexus/state/state-store.ts";
 import { type WatchItem, watch } from "../../../src/nexus/state/watch.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
+import { eventually } from "../../support/processes.ts";
 
 export interface Bench {
 	/** Another node on the same state; the store itself again where an engine serves one node. */
@@ -381,9 +382,7 @@ export function conformance(subject: Subject): void {
 				}
 			}),
 		);
-		const reach = async (count: number): Promise<void> => {
-			while (acknowledged.size < count) await new Promise((resolve) => setTimeout(resolve, 10));
-		};
+		const reach = (count: number): Promise<void> => eventually(`${count} commits are acknowledged`, async () => acknowledged.size >= count);
 		for (let crash = 1; crash <= 3; crash++) {
 			await reach(crash * 150);
 			await bench.restart();

@@ -144,8 +144,10 @@ test("a server that hangs makes no caller hang, and a write that nobody has answ
 	proxy.resume();
 	assert.equal(!written.ok && written.failure, "unknown");
 	assert.equal(!read.ok && read.failure, "unavailable");
-	let outcome = await store.commit([put("keys", "k", 2, first)]);
-	while (!outcome.ok && outcome.failure !== "conflict") outcome = await store.commit([put("keys", "k", 2, first)]);
+	await eventually("the write is known", async () => {
+		const outcome = await store.commit([put("keys", "k", 2, first)]);
+		return outcome.ok || outcome.failure === "conflict";
+	});
 	assert.equal((await get(store, "keys", "k"))?.value, 2);
 	assert.equal((await changesOf(store, "keys", 0)).length, 2);
 });

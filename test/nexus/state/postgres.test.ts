@@ -10,6 +10,7 @@ import { systemClock } from "../../../src/core/clock.ts";
 import { seededRng } from "../../../src/core/rng.ts";
 import { openState } from "../../../src/nexus/state/open-state.ts";
 import { put, type StateStore } from "../../../src/nexus/state/state-store.ts";
+import { eventually } from "../../support/processes.ts";
 import { changesOf, committed, conformance, get } from "./conformance.ts";
 import { pausable } from "./pausable.ts";
 import { PostgresServer, skipWithoutPostgres } from "./postgres-server.ts";
@@ -56,8 +57,10 @@ test("a server that hangs makes no caller hang: the write is unknown, reads are 
 	assert.equal(!read.ok && read.failure, "unavailable");
 	assert.equal(store.stats().isFailing, true);
 	// Whoever names what it expects tries again, and sees which it was.
-	let outcome = await store.commit([put("keys", "k", 2, first)]);
-	while (!outcome.ok && outcome.failure !== "conflict") outcome = await store.commit([put("keys", "k", 2, first)]);
+	await eventually("the write is known", async () => {
+		const outcome = await store.commit([put("keys", "k", 2, first)]);
+		return outcome.ok || outcome.failure === "conflict";
+	});
 	assert.equal((await get(store, "keys", "k"))?.value, 2);
 	assert.equal((await changesOf(store, "keys", 0)).length, 2, "written once");
 });
@@ -108,7 +111,7 @@ test("an acknowledgement names what the server promises; one that would not wait
 		await sql(`ALTER SYSTEM ${setting}`);
 		await sql("SELECT pg_reload_conf()");
 		// The server's processes read it when they get to it.
-		while ((await durability()) !== expected);
+		await eventually(`${setting} is in force`, async () => (await durability()) === expected);
 	};
 	assert.equal(await durability(), "disk");
 	await change("SET fsync = off", "os");
