@@ -60,8 +60,6 @@ describe("a hop of two sidecars", { timeout: 60_000 }, () => {
 		socket.on("open", () => socket.send("hello"));
 		assert.equal(await answered, "hello");
 		await service.reload(RULES.replace("frontend", "backend"));
-		const since = performance.now();
 		assert.equal(await closed, 1006, "cut, not closed");
-		assert.ok(performance.now() - since < 1000);
 	});
 });

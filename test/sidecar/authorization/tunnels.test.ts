@@ -52,21 +52,19 @@ describe("an upgraded connection", { timeout: 60_000 }, () => {
 		assert.deepEqual([answer.status, reasonOf(answer)], [403, "unauthorized"]);
 	});
 
-	it("is cut within a second of a policy that takes its right away, on both sides; the others go on", async (t) => {
+	it("is cut by the very swap to a policy that takes its right away, on both sides; the others go on", async (t) => {
 		const { service, open, closed } = await chat(t, ALLOW);
 		const [gone, stays] = [await open("frontend", "/chat/a/../gone?x"), await open("frontend", "/chat/stays")];
 		await service.reload("{ rules: [ { name: chats, action: allow, from: [frontend], paths: [/chat/stays] } ] }");
-		const since = performance.now();
-		// The loop runs alone here, so that a second is what a person would call it.
+		// Decided and cut before the reload is over: no timer, however busy the machine.
+		assert.equal(await service.sidecar.metric("nexus_authorization_requests_total", { rule: "", result: "denied" }), 1);
 		await gone.untilClosed();
-		assert.ok(performance.now() - since < 1000);
 		await until(() => closed.length === 1);
 		assert.deepEqual(closed, ["/chat/gone?x"]);
 		await echoes(stays, "still here");
 		const [line] = await accessLog(service, 1);
 		assert.deepEqual([line?.status, line?.reason, line?.target], [101, "unauthorized", "/chat/gone?x"]);
 		assert.match(String(line?.detail), /^no rule allows this to spiffe:\/\/mesh\.local\/frontend \(/);
-		assert.equal(await service.sidecar.metric("nexus_authorization_requests_total", { rule: "", result: "denied" }), 1);
 	});
 
 	it("is judged by fields that no rule asked for when it began, each of its lines", async (t) => {
