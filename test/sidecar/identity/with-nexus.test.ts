@@ -55,16 +55,21 @@ inbound: { listen: 127.0.0.1:${inboundPort}, application: "127.0.0.1:9" }
 	};
 }
 
-function createToken({ nexus, nexusUrl }: Mesh, uses = 1): Promise<string> {
-	const to = ["--url", nexusUrl, "--ca", "certs/ca.pem", "--token-file", "data/operator.token"];
-	return nexus("token", "create", "--service", "payments", "--uses", String(uses), "--out", "join.token", ...to);
+function createToken(mesh: Mesh, uses = 1): Promise<string> {
+	return operate(mesh, "token", "create", "--service", "payments", "--uses", String(uses), "--out", "join.token");
+}
+
+/** As the operator of Nexus. */
+function operate({ nexus, nexusUrl }: Mesh, ...command: string[]): Promise<string> {
+	return nexus(...command, "--url", nexusUrl, "--ca", "certs/ca.pem", "--token-file", "data/operator.token");
 }
 
 interface IdentityPage {
 	readonly identity: {
 		readonly state: string;
-		readonly certificate: { readonly serial: string };
-		readonly renewals: { renewed: number; failed: number };
+		readonly certificate: { readonly serial: string; readonly issuer: string };
+		readonly bundle: { readonly version: number; readonly roots: readonly { readonly fingerprint: string }[] };
+		readonly renewals: { readonly renewed: number; readonly failed: number };
 	};
 }
 
@@ -147,4 +152,23 @@ test("a sidecar that is killed starts again without a token, from what it has ke
 	await createToken(mesh);
 	await third.said(/"ready"/, "stderr");
 	assert.notEqual((await identityOf(mesh))?.certificate.serial, serial);
+});
+
+test("the root of the mesh is replaced under a sidecar that runs, and one that is revoked says so", async (t) => {
+	// A rotation waits for one life of a certificate before it believes that it knows them all.
+	const mesh = await setUp(t, "10s");
+	await mesh.startNexus();
+	await createToken(mesh, 9);
+	const sidecar = mesh.startSidecar();
+	await sidecar.said(/"ready"/, "stderr");
+	const before = await identityOf(mesh);
+	assert.ok(before);
+	await operate(mesh, "ca", "rotate", "--root");
+	await eventually("the old root is gone", async () => {
+		const roots = (await identityOf(mesh))?.bundle.roots ?? [];
+		return roots.length === 1 && roots[0]?.fingerprint !== before.bundle.roots[0]?.fingerprint;
+	});
+	assert.notEqual((await identityOf(mesh))?.certificate.issuer, before.certificate.issuer);
+	await operate(mesh, "ca", "revoke", "--identity", "payments");
+	await sidecar.said(/our own certificate is of no use any more: .* is on the deny list/, "stderr");
 });
