@@ -5,6 +5,8 @@ import type { Path, Plain } from "./tree.ts";
 
 // Each caller of a rule is indexed with each of its paths; more would hold up the event loop.
 const ENTRIES_MAX = 200_000;
+// What the sidecar itself says to the application about the caller; from the caller it is dropped, and may be a lie.
+const OURS = /^(?:x[-_]nexus[-_].*|x[-_]forwarded[-_]client[-_]cert)$/i;
 const CONDITIONS = ["from", "methods", "paths", "headers", "ports"];
 
 export function checkAuthorization(authorization: Mapping | undefined, path: Path, report: Report): void {
@@ -22,6 +24,10 @@ export function checkAuthorization(authorization: Mapping | undefined, path: Pat
 		entries += Math.max(1, texts(rule.from).length) * Math.max(1, texts(rule.paths).length);
 		checkTwice(rule, "from", at, report);
 		checkTwice(rule, "paths", at, report);
+		for (const header of Object.keys(mapping(rule.headers) ?? {})) {
+			if (!OURS.test(header)) continue;
+			report([...at, "headers", header], "key", `\`${header}\` is what a caller says about itself`, "who has proven to be whom is asked by `from`");
+		}
 		const dryRun = rule.dryRun === true || rule.dryRun === "true";
 		if (rule.action === "audit" && dryRun) {
 			report([...at, "dryRun"], "key", "`dryRun` does not act with `action: audit`", "an audit decides nothing anyway: remove it");

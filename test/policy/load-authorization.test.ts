@@ -77,6 +77,18 @@ test("rules that never act, or leave nothing to others, are told with all other 
 	);
 });
 
+test("a rule does not ask a caller for what only the sidecar may say about it", () => {
+	assert.deepEqual(
+		faultsOf(`${POLICY}    rules:
+      - { name: a, action: allow, headers: { X-Nexus-Caller: a, x-team: b, x_forwarded_client_cert: c } }
+`),
+		[
+			"7:46 inbound.authorization.rules[0].headers.X-Nexus-Caller: `X-Nexus-Caller` is what a caller says about itself | who has proven to be whom is asked by `from`",
+			"7:76 inbound.authorization.rules[0].headers.x_forwarded_client_cert: `x_forwarded_client_cert` is what a caller says about itself | who has proven to be whom is asked by `from`",
+		],
+	);
+});
+
 test("more callers and paths than can be indexed are told", () => {
 	const callers = Array.from({ length: 1_000 }, (_, i) => `s${i}`).join(", ");
 	const paths = Array.from({ length: 100 }, (_, i) => `/p${i}`).join(", ");
