@@ -5,7 +5,7 @@
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
-import type { Bounds, Broker } from "./broker.ts";
+import type { Bounds, Broker, Next } from "./broker.ts";
 import type { StoredEvent } from "./event-log.ts";
 import { IDENTITY_WINDOW_EVENTS, IdentityWindow, identityOf } from "./identity-window.ts";
 import type { RecordSource } from "./record-scan.ts";
@@ -143,9 +143,9 @@ export class BrokerTail {
 		for (let failures = 0; !this.#isClosing; ) {
 			try {
 				if (this.#down !== undefined) await this.#comeBack();
-				const events = await broker.next(this.#last);
+				const next = await broker.next(this.#last);
 				failures = 0;
-				if (events.length > 0) this.#take(events);
+				if (next.position > this.#last) this.#take(next);
 			} catch (thrown) {
 				if (this.#isClosing) return;
 				if (this.#down === undefined) log.error("the broker of the event log cannot be reached", { error: messageOf(thrown) });
@@ -173,14 +173,14 @@ export class BrokerTail {
 		log.info("the broker of the event log is back");
 	}
 
-	#take(events: readonly StoredEvent[]): void {
+	#take({ events, position }: Next): void {
 		const { window } = this.#options;
 		for (const event of events) {
 			if (event.sequence <= this.#last) continue;
 			this.#cache.add(event);
-			this.#last = event.sequence;
 			if (window !== undefined) remember(window, event);
 		}
+		this.#last = position;
 		for (const { sequence, resolve } of this.#waiting) if (sequence <= this.#last) resolve();
 		for (const listener of this.#listeners) listener();
 	}

@@ -32,6 +32,12 @@ export interface Bounds {
 	readonly bytes: number | undefined;
 }
 
+export interface Next {
+	readonly events: readonly StoredEvent[];
+	/** Everything up to here has been seen: brokers give sequences to marks of their own as well. At least `after`. */
+	readonly position: number;
+}
+
 /** Every request rejects with a readable error while the broker is away, and works again by itself once it is back. */
 export interface Broker {
 	/** As this very server or topic is configured. */
@@ -40,8 +46,8 @@ export interface Broker {
 	append(events: readonly BrokerEvent[], receivedAtMs: number): Promise<BrokerAppend>;
 	/** The events from sequence `first` on, rising, at most `count`; fewer only where there are no more or they are large. */
 	fetch(first: number, count: number): Promise<readonly StoredEvent[]>;
-	/** The events behind `after` once there are any; empty after about NEXT_WAIT_MS without. One call at a time. */
-	next(after: number): Promise<readonly StoredEvent[]>;
+	/** What is behind `after` once there is anything; nothing after about NEXT_WAIT_MS without. One call at a time. */
+	next(after: number): Promise<Next>;
 	bounds(): Promise<Bounds>;
 	/** The first sequence received at or after that time, or an earlier one; undefined where there is none. */
 	sequenceAt(timeMs: number): Promise<number | undefined>;

@@ -206,7 +206,7 @@ export const BACKENDS: Readonly<Record<Backend, LogCapabilities>> = Object.freez
 			dedupe: yes("by this node, the last 100,000 events"),
 			dedupeAcrossRestart: yes("the window is read back from the stream"),
 			dedupeAcrossNodes: no("two nodes that take the same event at the same moment both keep it"),
-			readByTime: yes("from the chunk that holds the time on"),
+			readByTime: yes("by reading from the beginning"),
 			keepsTimes: yes(),
 			sharedByNodes: yes(),
 			retentionByAge: yes("set when the stream is declared"),

@@ -101,7 +101,7 @@ export interface TypeRetention {
 export interface LogStats {
 	/** Oldest sequence that is kept. */
 	readonly firstSequence: number;
-	/** 0 while the log is empty. */
+	/** Nothing newer can be read; 0 where nothing was ever stored. */
 	readonly lastSequence: number;
 	readonly bytes: number;
 	/** Files of the log; 0 where it has none of its own. */

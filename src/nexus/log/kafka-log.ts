@@ -12,6 +12,7 @@ import {
 	type BrokerAppend,
 	type BrokerEvent,
 	NEXT_WAIT_MS,
+	type Next,
 	READ_TIMEOUT_MS,
 	type Receipt,
 	within,
@@ -106,13 +107,14 @@ class KafkaBroker implements Broker {
 		if (from > last) return [];
 		const reading = this.#reading.then(() => this.#fetch("reader", from, 0));
 		this.#reading = reading.catch(() => {});
-		return (await reading).slice(0, count);
+		return (await reading).events.slice(0, count);
 	}
 
-	async next(after: number): Promise<readonly StoredEvent[]> {
-		const { promise: closed, resolve } = Promise.withResolvers<readonly StoredEvent[]>();
-		this.#endWait = () => resolve([]);
-		if (this.#isClosed) return [];
+	async next(after: number): Promise<Next> {
+		const { promise: closed, resolve } = Promise.withResolvers<Next>();
+		const nothing = { events: [], position: after };
+		this.#endWait = () => resolve(nothing);
+		if (this.#isClosed) return nothing;
 		return Promise.race([closed, this.#fetch("tail", after + 1, NEXT_WAIT_MS)]);
 	}
 
@@ -173,7 +175,7 @@ class KafkaBroker implements Broker {
 		}
 	}
 
-	async #fetch(name: "tail" | "reader", first: number, waitMs: number): Promise<readonly StoredEvent[]> {
+	async #fetch(name: "tail" | "reader", first: number, waitMs: number): Promise<Next> {
 		try {
 			const consumer = (await this.#link.get())[name];
 			const metadata = await consumer.metadata({ topics: [this.#topic] });
@@ -191,8 +193,10 @@ class KafkaBroker implements Broker {
 			};
 			const response = await within(this.#clock, waitMs + READ_TIMEOUT_MS, "an answer of Kafka", consumer.fetch(request));
 			const events: StoredEvent[] = [];
+			let position = first - 1;
 			for (const { records } of response.responses.flatMap(({ partitions }) => partitions)) {
 				for (const batch of records ?? []) {
+					position = Number(batch.firstOffset) + batch.lastOffsetDelta + 1;
 					if ((batch.attributes & CONTROL_BATCH) !== 0) continue;
 					for (const { offsetDelta, timestampDelta, value } of batch.records) {
 						const offset = batch.firstOffset + BigInt(offsetDelta);
@@ -202,7 +206,7 @@ class KafkaBroker implements Broker {
 					}
 				}
 			}
-			return events;
+			return { events, position };
 		} catch (thrown) {
 			this.#link.drop();
 			throw new Error(causeOf(thrown), { cause: thrown });

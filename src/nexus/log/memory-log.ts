@@ -1,7 +1,7 @@
 /** The log that lives as long as its process: for tests, demonstrations and meshes whose events may be lost. */
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
-import { type Bounds, type Broker, type BrokerAppend, type BrokerEvent, NEXT_WAIT_MS, type Receipt } from "./broker.ts";
+import { type Bounds, type Broker, type BrokerAppend, type BrokerEvent, NEXT_WAIT_MS, type Next, type Receipt } from "./broker.ts";
 import { openBrokerLog } from "./broker-log.ts";
 import { BACKENDS } from "./capabilities.ts";
 import type { EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
@@ -72,7 +72,7 @@ class MemoryBroker implements Broker {
 		return this.#events.slice(at, at + count).map(({ event }) => event);
 	}
 
-	async next(after: number): Promise<readonly StoredEvent[]> {
+	async next(after: number): Promise<Next> {
 		if (this.#last <= after) {
 			await new Promise<void>((resolve) => {
 				const timer = this.#clock.setTimer(NEXT_WAIT_MS, resolve);
@@ -82,7 +82,8 @@ class MemoryBroker implements Broker {
 				};
 			});
 		}
-		return this.fetch(after + 1, CUT_EVENTS);
+		const events = await this.fetch(after + 1, CUT_EVENTS);
+		return { events, position: events.at(-1)?.sequence ?? after };
 	}
 
 	async bounds(): Promise<Bounds> {

@@ -4,32 +4,29 @@ import type { NatsConnection } from "@nats-io/transport-node";
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
-import { APPEND_TIMEOUT_MS, type Bounds, type Broker, type BrokerAppend, type BrokerEvent, NEXT_WAIT_MS, READ_TIMEOUT_MS, within } from "./broker.ts";
+import {
+	APPEND_TIMEOUT_MS,
+	type Bounds,
+	type Broker,
+	type BrokerAppend,
+	type BrokerEvent,
+	NEXT_WAIT_MS,
+	type Next,
+	READ_TIMEOUT_MS,
+	within,
+} from "./broker.ts";
 import { BrokerLink } from "./broker-link.ts";
 import { openBrokerLog } from "./broker-log.ts";
-import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
+import type { LogCapabilities } from "./capabilities.ts";
 import type { EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
+import { capabilitiesOf, ensureStream, type NatsStream, subjectOf } from "./nats-stream.ts";
 
-export interface NatsLogConfig {
-	/** `host:port` of one or more members of the cluster. */
-	readonly servers: readonly string[];
-	/** Name of the stream; made where it is missing, else used as it is. */
-	readonly stream: string;
-	/** Copies of a stream that is made; 1, 3 or 5. */
-	readonly replicas: number;
-	/** Base URL of the server's monitoring port: the proof that it syncs before it acknowledges. Without it nothing more than `os` is promised. */
-	readonly monitor?: string;
-	readonly token?: string;
-}
-
-export interface NatsLogOptions extends NatsLogConfig {
+export interface NatsLogOptions extends NatsStream {
 	readonly clock: Clock;
 	readonly log: Logger;
 	readonly retention?: RetentionLimits;
 }
 
-/** How long the server knows an event; it keeps the identities in memory, about 200 bytes each. */
-const DUPLICATE_WINDOW_NS = 3_600_000_000_000;
 const NS_PER_MS = 1_000_000;
 /** A server that vanished without a word is noticed after two of them. */
 const PING_MS = 5_000;
@@ -37,8 +34,6 @@ const FLUSH_TIMEOUT_MS = 1_000;
 const TAIL_MESSAGES = 1024;
 // https://github.com/nats-io/nats-server/blob/main/server/errors.json
 const NO_ROOM = new Set([10023, 10047, 10077, 10122]);
-const STREAM_NOT_FOUND = 10059;
-const QUORUM = 3;
 
 /** Rejects with a readable error where no server can be reached or the stream cannot be had. */
 export async function openNatsLog(options: NatsLogOptions): Promise<EventLog> {
@@ -117,7 +112,7 @@ class NatsBroker implements Broker {
 		return this.#read({ deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: first }, count);
 	}
 
-	async next(after: number): Promise<readonly StoredEvent[]> {
+	async next(after: number): Promise<Next> {
 		const session = await this.#link.get();
 		if (this.#tail?.session !== session || this.#tail.position !== after) await this.#startTail(session, after);
 		const tail = this.#tail as unknown as Tail;
@@ -134,7 +129,7 @@ class NatsBroker implements Broker {
 		const events = tail.queue;
 		tail.queue = [];
 		tail.position = events.at(-1)?.sequence ?? after;
-		return events;
+		return { events, position: tail.position };
 	}
 
 	async bounds(): Promise<Bounds> {
@@ -238,43 +233,6 @@ async function disconnect(connection: NatsConnection, clock: Clock): Promise<voi
 		// A server that hangs or is gone: there is nothing to lose.
 	}
 	if (!connection.isClosed()) await connection.close();
-}
-
-/** The number of its copies. */
-async function ensureStream(manager: JetStreamManager, { stream, replicas }: NatsLogOptions): Promise<number> {
-	const { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } = await import("@nats-io/jetstream");
-	try {
-		const { config } = await manager.streams.info(stream);
-		if (config.retention !== RetentionPolicy.Limits)
-			throw new Error(`the stream ${stream} forgets what was consumed (retention ${config.retention})`);
-		return config.num_replicas;
-	} catch (thrown) {
-		if (!(thrown instanceof JetStreamApiError) || thrown.apiError().err_code !== STREAM_NOT_FOUND) throw thrown;
-	}
-	const { config } = await manager.streams.add({
-		name: stream,
-		subjects: [subjectOf(stream)],
-		storage: StorageType.File,
-		retention: RetentionPolicy.Limits,
-		// Full means full: nothing that was acknowledged makes room for the next.
-		discard: DiscardPolicy.New,
-		num_replicas: replicas,
-		duplicate_window: DUPLICATE_WINDOW_NS,
-	});
-	return config.num_replicas;
-}
-
-/** Whether the server syncs before it acknowledges is in no answer of JetStream's API, only on its monitoring port. */
-async function capabilitiesOf({ monitor }: NatsLogOptions, replicas: number): Promise<LogCapabilities> {
-	if (monitor === undefined) return BACKENDS.nats;
-	const response = await fetch(`${monitor}/jsz?config=true`, { signal: AbortSignal.timeout(READ_TIMEOUT_MS) });
-	const { config } = (await response.json()) as { config?: { sync_always?: boolean } };
-	if (config?.sync_always !== true) return { ...BACKENDS.nats, durabilityBasis: "JetStream file storage, and the server says that it syncs later" };
-	return { ...BACKENDS.nats, durability: replicas >= QUORUM ? "quorum" : "disk", durabilityBasis: "sync_interval: always, as the server says" };
-}
-
-function subjectOf(stream: string): string {
-	return `${stream}.events`;
 }
 
 function storedEvent(message: JsMsg): StoredEvent {

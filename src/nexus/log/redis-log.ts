@@ -2,7 +2,17 @@
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
-import { APPEND_TIMEOUT_MS, type Bounds, type Broker, type BrokerAppend, type BrokerEvent, NEXT_WAIT_MS, READ_TIMEOUT_MS, within } from "./broker.ts";
+import {
+	APPEND_TIMEOUT_MS,
+	type Bounds,
+	type Broker,
+	type BrokerAppend,
+	type BrokerEvent,
+	NEXT_WAIT_MS,
+	type Next,
+	READ_TIMEOUT_MS,
+	within,
+} from "./broker.ts";
 import { BrokerLink } from "./broker-link.ts";
 import { openBrokerLog } from "./broker-log.ts";
 import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
@@ -100,14 +110,15 @@ class RedisBroker implements Broker {
 		return stored(await this.#send(["XRANGE", this.#stream, `${first}-0`, "+", "COUNT", String(count)]));
 	}
 
-	async next(after: number): Promise<readonly StoredEvent[]> {
+	async next(after: number): Promise<Next> {
 		const session = await this.#link.get();
 		const waiting = session.wait(["XREAD", "COUNT", String(TAIL_EVENTS), "BLOCK", String(NEXT_WAIT_MS), "STREAMS", this.#stream, `${after}-0`]);
 		try {
 			const answer = (await within(this.#clock, NEXT_WAIT_MS + READ_TIMEOUT_MS, "waiting for events", waiting)) as
 				| readonly [string, unknown][]
 				| null;
-			return answer === null ? [] : stored(answer[0]?.[1]);
+			const events = answer === null ? [] : stored(answer[0]?.[1]);
+			return { events, position: events.at(-1)?.sequence ?? after };
 		} catch (thrown) {
 			this.#link.drop();
 			throw thrown;

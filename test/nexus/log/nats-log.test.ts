@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
-import { type NatsLogConfig, openNatsLog } from "../../../src/nexus/log/nats-log.ts";
+import { openNatsLog } from "../../../src/nexus/log/nats-log.ts";
 import { batchOf, idOf, numbered, readAll } from "../support.ts";
 import { logConformance } from "./conformance.ts";
 import { skipWithout, startNats } from "./servers.ts";
@@ -36,8 +36,7 @@ test("nats: nothing to connect to is an error that names it", { skip }, async ()
 
 test("nats: a stream that is full refuses as a full disk does, and goes on when there is room", { skip }, async (t) => {
 	const { address } = await startNats(t);
-	const config: NatsLogConfig = { ...common, servers: [address] };
-	const log = await openNatsLog({ ...common, ...config });
+	const log = await openNatsLog({ ...common, servers: [address] });
 	t.after(() => log.close());
 	const { jetstreamManager } = await import("@nats-io/jetstream");
 	const { connect } = await import("@nats-io/transport-node");

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { eventually, freePorts, isTaken, temporaryFolder } from "../../support/processes.ts";
@@ -163,4 +163,57 @@ export async function startKafka(t: TestContext): Promise<KafkaServer> {
 	assert.equal(formatted.status, 0, formatted.stderr?.toString());
 	const server = await Server.start(t, { command: [...java, "kafka.Kafka", file], isReady: () => isTaken(port ?? 0) });
 	return { server, address: `127.0.0.1:${port}` };
+}
+
+// As Debian's package lays it out; the program in the path would change to another user first.
+const RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+export const skipWithoutRabbitmq: string | false =
+	existsSync(RABBITMQ) || process.env.NEXUS_TEST_STRICT === "1" ? false : "rabbitmq-server is not installed";
+
+export interface RabbitmqServer {
+	readonly server: Server;
+	readonly url: string;
+}
+
+export async function startRabbitmq(t: TestContext): Promise<RabbitmqServer> {
+	const folder = temporaryFolder(t, "rabbitmq");
+	const [port, distribution, epmd] = await freePorts(3);
+	const settings = [
+		`listeners.tcp.1 = 127.0.0.1:${port}`,
+		"loopback_users = none",
+		"vm_memory_high_watermark.absolute = 512MB",
+		"disk_free_limit.absolute = 100MB",
+	];
+	writeFileSync(join(folder, "rabbitmq.conf"), settings.map((line) => `${line}\n`).join(""));
+	for (const name of ["advanced.config", "enabled_plugins"]) writeFileSync(join(folder, name), "[].\n");
+	const env = {
+		HOME: folder,
+		RABBITMQ_NODENAME: "test@localhost",
+		RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
+		RABBITMQ_NODE_PORT: String(port),
+		RABBITMQ_DIST_PORT: String(distribution),
+		ERL_EPMD_PORT: String(epmd),
+		ERL_EPMD_ADDRESS: "127.0.0.1",
+		RABBITMQ_CONFIG_FILE: join(folder, "rabbitmq.conf"),
+		RABBITMQ_ADVANCED_CONFIG_FILE: join(folder, "advanced.config"),
+		RABBITMQ_CONF_ENV_FILE: "/dev/null",
+		RABBITMQ_MNESIA_BASE: join(folder, "mnesia"),
+		RABBITMQ_LOG_BASE: join(folder, "log"),
+		RABBITMQ_ENABLED_PLUGINS_FILE: join(folder, "enabled_plugins"),
+		RABBITMQ_PID_FILE: join(folder, "pid"),
+		ERL_CRASH_DUMP: join(folder, "crash"),
+		RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+	};
+	// The daemon of names that Erlang starts outlives its node.
+	t.after(() => spawnSync("epmd", ["-port", String(epmd), "-kill"]));
+	const logFile = join(folder, "log", "test@localhost.log");
+	// The log goes on over a restart.
+	const started = (): number => (existsSync(logFile) ? readFileSync(logFile, "utf8").split("Server startup complete").length - 1 : 0);
+	let starts = 0;
+	const isReady = async (): Promise<boolean> => {
+		if (started() <= starts || !(await isTaken(port ?? 0))) return false;
+		starts = started();
+		return true;
+	};
+	return { server: await Server.start(t, { command: [RABBITMQ], env, isReady }), url: `amqp://guest:guest@127.0.0.1:${port}` };
 }

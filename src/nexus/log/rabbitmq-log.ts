@@ -1,0 +1,254 @@
+/**
+ * The event log on a RabbitMQ stream. A confirm names no offset, so each append waits until its events come by at the end of the stream, which
+ * this node follows; and nothing says where a stream ends, so a mark of our own is written where that must be known.
+ */
+import { randomUUID } from "node:crypto";
+import type { AsyncMessage, Channel, Connection, Envelope } from "rabbitmq-client";
+import type { Clock } from "../../core/clock.ts";
+import { messageOf } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import {
+	APPEND_TIMEOUT_MS,
+	type Bounds,
+	type Broker,
+	type BrokerAppend,
+	type BrokerEvent,
+	NEXT_WAIT_MS,
+	type Next,
+	READ_TIMEOUT_MS,
+	within,
+} from "./broker.ts";
+import { BrokerLink } from "./broker-link.ts";
+import { openBrokerLog } from "./broker-log.ts";
+import { BACKENDS } from "./capabilities.ts";
+import type { EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
+import { declareStream, isMark, PREFETCH, placeOf, readStream, type StreamOffset, TIME_HEADER, TOKEN_HEADER } from "./rabbitmq-stream.ts";
+
+export interface RabbitmqLogConfig {
+	/** `amqp://` or `amqps://`; may hold credentials, and stands in no error. */
+	readonly url: string;
+	/** Name of the stream queue; made where it is missing, with the log's retention by size and age, else used as it is. */
+	readonly queue: string;
+}
+
+export interface RabbitmqLogOptions extends RabbitmqLogConfig {
+	readonly clock: Clock;
+	readonly log: Logger;
+	readonly retention?: RetentionLimits;
+}
+
+/** Acknowledging every message costs a frame each; this is far below what is let under way. */
+const ACK_EVERY = PREFETCH / 4;
+
+/** Rejects with a readable error where the server cannot be reached or the queue is no stream. */
+export async function openRabbitmqLog(options: RabbitmqLogOptions): Promise<EventLog> {
+	const { clock, log, retention } = options;
+	return openBrokerLog({ broker: new RabbitmqBroker(options), clock, log, dedupesHere: true, ...(retention && { retention }) });
+}
+
+interface Session {
+	readonly connection: Connection;
+	readonly publisher: Channel;
+}
+
+interface Tail {
+	readonly session: Session;
+	readonly channel: Channel;
+	/** Everything up to here was handed out, and what came since. */
+	position: number;
+	events: StoredEvent[];
+	seen: number;
+}
+
+class RabbitmqBroker implements Broker {
+	readonly capabilities = BACKENDS.rabbitmq;
+	readonly #queue: string;
+	readonly #clock: Clock;
+	readonly #link: BrokerLink<Session>;
+	/** Of this opening: tells its own messages from those of another node. */
+	readonly #name = randomUUID();
+	#published = 0;
+	/** Waits for the offset of a message of ours, by its token. */
+	readonly #expected = new Map<string, (sequence: number) => void>();
+	#tail: Tail | undefined;
+	#wake: (() => void) | undefined;
+	/** The newest sequence that was ever seen: a read beyond it would wait for what is not there. */
+	#newest = 0;
+
+	constructor(options: RabbitmqLogOptions) {
+		this.#queue = options.queue;
+		this.#clock = options.clock;
+		this.#link = new BrokerLink<Session>(
+			(lost) =>
+				connect(options, () => {
+					lost();
+					this.#endTail();
+				}),
+			async ({ connection }) => connection.unsafeDestroy(),
+		);
+	}
+
+	async append(events: readonly BrokerEvent[], receivedAtMs: number): Promise<BrokerAppend> {
+		try {
+			const sequences = events.map(() => 0);
+			const { publisher } = await this.#link.get();
+			const stored = events.map(async ({ json }, i) => {
+				const token = this.#nextToken();
+				const seen = new Promise<number>((resolve) => this.#expected.set(token, resolve));
+				try {
+					await this.#publish(publisher, { headers: { [TOKEN_HEADER]: token, [TIME_HEADER]: receivedAtMs } }, json);
+					sequences[i] = await within(this.#clock, APPEND_TIMEOUT_MS, "the end of the stream", seen);
+				} finally {
+					this.#expected.delete(token);
+				}
+			});
+			await Promise.all(stored);
+			return { ok: true, receipts: sequences.map((sequence) => ({ sequence, isDuplicate: false })) };
+		} catch (thrown) {
+			return { ok: false, failure: "unavailable", detail: messageOf(thrown) };
+		}
+	}
+
+	async fetch(first: number, count: number): Promise<readonly StoredEvent[]> {
+		const { connection } = await this.#link.get();
+		const events: StoredEvent[] = [];
+		for (let from = first; events.length === 0 && from <= this.#newest; ) {
+			await this.#read(connection, from - 1, Math.min(count, PREFETCH), (message) => {
+				const { sequence, event } = placeOf(message);
+				from = sequence + 1;
+				if (event !== undefined && sequence >= first) events.push(event);
+				return sequence >= this.#newest;
+			});
+		}
+		return events;
+	}
+
+	async next(after: number): Promise<Next> {
+		const session = await this.#link.get();
+		if (this.#tail?.session !== session || this.#tail.position !== after) await this.#startTail(session, after);
+		const tail = this.#tail as unknown as Tail;
+		if (tail.seen === tail.position) {
+			await new Promise<void>((resolve) => {
+				const timer = this.#clock.setTimer(NEXT_WAIT_MS, resolve);
+				this.#wake = () => {
+					timer.cancel();
+					resolve();
+				};
+			});
+		}
+		if (this.#tail !== tail) throw new Error("the connection to RabbitMQ was lost");
+		const { events, seen } = tail;
+		tail.events = [];
+		tail.position = seen;
+		return { events, position: seen };
+	}
+
+	/** Writes a mark and reads from the beginning, and from the last piece of the stream until the mark comes. */
+	async bounds(): Promise<Bounds> {
+		const { connection, publisher } = await this.#link.get();
+		const token = this.#nextToken();
+		await this.#publish(publisher, { headers: { [TOKEN_HEADER]: token } }, Buffer.alloc(0));
+		let last = 0;
+		await this.#read(connection, "last", PREFETCH, (message) => {
+			last = placeOf(message).sequence;
+			return isMark(message, token);
+		});
+		let first = last;
+		await this.#read(connection, "first", 1, (message) => {
+			first = placeOf(message).sequence;
+			return true;
+		});
+		this.#newest = Math.max(this.#newest, last);
+		return { first, last, bytes: undefined };
+	}
+
+	/** A stream finds the time of its pieces, not of the events, which may be those of another log: the beginning is always right. */
+	async sequenceAt(): Promise<number | undefined> {
+		return 1;
+	}
+
+	removeBefore(): Promise<void> {
+		return Promise.reject(new Error("a stream is cut by the limits that it was declared with"));
+	}
+
+	async close(): Promise<void> {
+		this.#endTail();
+		await this.#link.close();
+	}
+
+	#nextToken(): string {
+		return `${this.#name}-${this.#published++}`;
+	}
+
+	#publish(publisher: Channel, envelope: Envelope, body: Buffer): Promise<void> {
+		return within(this.#clock, APPEND_TIMEOUT_MS, "a confirm", publisher.basicPublish({ routingKey: this.#queue, durable: true, ...envelope }, body));
+	}
+
+	#read(connection: Connection, offset: StreamOffset, count: number, visit: (message: AsyncMessage) => boolean): Promise<void> {
+		return within(this.#clock, READ_TIMEOUT_MS, "reading the stream", readStream(connection, this.#queue, offset, count, visit));
+	}
+
+	async #startTail(session: Session, after: number): Promise<void> {
+		await this.#tail?.channel.close().catch(() => {});
+		this.#tail = undefined;
+		const channel = await session.connection.acquire();
+		const tail: Tail = { session, channel, position: after, events: [], seen: after };
+		this.#tail = tail;
+		let unacknowledged = 0;
+		await channel.basicQos({ prefetchCount: PREFETCH });
+		await channel.basicConsume({ queue: this.#queue, arguments: { "x-stream-offset": after } }, (message) => {
+			if (++unacknowledged >= ACK_EVERY) {
+				unacknowledged = 0;
+				channel.basicAck({ deliveryTag: message.deliveryTag, multiple: true });
+			}
+			this.#see(tail, message);
+		});
+	}
+
+	#see(tail: Tail, message: AsyncMessage): void {
+		const { sequence, event, token } = placeOf(message);
+		if (sequence <= tail.seen) return;
+		tail.seen = sequence;
+		this.#newest = Math.max(this.#newest, sequence);
+		if (event !== undefined) tail.events.push(event);
+		if (token !== undefined) this.#expected.get(token)?.(sequence);
+		this.#wake?.();
+	}
+
+	#endTail(): void {
+		this.#tail = undefined;
+		this.#wake?.();
+	}
+}
+
+async function connect({ url, queue, clock, retention }: RabbitmqLogOptions, lost: () => void): Promise<Session> {
+	const { Connection } = await import("rabbitmq-client");
+	const connection = new Connection({
+		url,
+		connectionName: "nexus log",
+		acquireTimeout: READ_TIMEOUT_MS,
+		connectionTimeout: READ_TIMEOUT_MS,
+		heartbeat: 10,
+	});
+	// The first failure speaks for all: connecting again is done above, where it is known what must be asked again.
+	const { promise: failed, reject } = Promise.withResolvers<never>();
+	failed.catch(() => {});
+	connection.on("error", (error) => {
+		reject(error);
+		lost();
+	});
+	connection.on("connection.blocked", (reason) => {
+		reject(new Error(`RabbitMQ takes nothing: ${reason}`));
+		lost();
+	});
+	try {
+		await within(clock, READ_TIMEOUT_MS, "connecting to RabbitMQ", Promise.race([connection.onConnect(READ_TIMEOUT_MS), failed]));
+		await Promise.race([declareStream(connection, queue, retention), failed]);
+		const publisher = await connection.acquire();
+		await publisher.confirmSelect();
+		return { connection, publisher };
+	} catch (thrown) {
+		connection.unsafeDestroy();
+		throw thrown;
+	}
+}

@@ -1,0 +1,71 @@
+/** A RabbitMQ stream over AMQP 0-9-1: its declaration, reading from an offset, and what a message of ours looks like. */
+import type { AsyncMessage, Connection } from "rabbitmq-client";
+import type { RetentionLimits, StoredEvent } from "./event-log.ts";
+
+/** https://www.rabbitmq.com/docs/streams#consuming */
+export type StreamOffset = number | "first" | "last";
+
+/** Which message of which node this is. */
+export const TOKEN_HEADER = "nexus-token";
+/** Of receipt, milliseconds since 1970; the property of AMQP has seconds. */
+export const TIME_HEADER = "nexus-received-at";
+const OFFSET_HEADER = "x-stream-offset";
+/** A stream gives as many messages as may be under way without an acknowledgement. */
+export const PREFETCH = 512;
+const MS_PER_S = 1000;
+
+/** Makes the stream where it is missing. Rejects with a readable error where there is a queue of another kind. */
+export async function declareStream(connection: Connection, queue: string, retention: RetentionLimits | undefined): Promise<void> {
+	const limits: Record<string, string | number> = {};
+	if (retention !== undefined && Number.isFinite(retention.ageMsMax)) limits["x-max-age"] = `${Math.ceil(retention.ageMsMax / MS_PER_S)}s`;
+	if (retention !== undefined && Number.isFinite(retention.bytesMax)) limits["x-max-length-bytes"] = retention.bytesMax;
+	const isThere = await connection.queueDeclare({ queue, passive: true }).then(
+		() => true,
+		(thrown: unknown) => {
+			if (thrown instanceof Error && "code" in thrown && thrown.code === "NOT_FOUND") return false;
+			throw thrown;
+		},
+	);
+	if (!isThere) await connection.queueDeclare({ queue, durable: true, arguments: { "x-queue-type": "stream", ...limits } });
+}
+
+/** Shows messages from `offset` on until `visit` returns true or `count` were shown. Does not end where there are fewer. */
+export async function readStream(
+	connection: Connection,
+	queue: string,
+	offset: StreamOffset,
+	count: number,
+	visit: (message: AsyncMessage) => boolean,
+): Promise<void> {
+	const channel = await connection.acquire();
+	try {
+		const { promise, resolve, reject } = Promise.withResolvers<void>();
+		channel.once("close", () => reject(new Error("the connection to RabbitMQ was lost")));
+		await channel.basicQos({ prefetchCount: PREFETCH });
+		let shown = 0;
+		let isDone = false;
+		await channel.basicConsume({ queue, arguments: { [OFFSET_HEADER]: offset } }, (message) => {
+			if (isDone) return;
+			isDone = visit(message) || ++shown >= count;
+			if (isDone) resolve();
+			else if (shown % (PREFETCH / 2) === 0) channel.basicAck({ deliveryTag: message.deliveryTag, multiple: true });
+		});
+		await promise;
+	} finally {
+		await channel.close().catch(() => {});
+	}
+}
+
+/** Where a message stands; `event` is undefined for a mark and for what somebody else has written. */
+export function placeOf(message: AsyncMessage): { sequence: number; event: StoredEvent | undefined; token: string | undefined } {
+	const headers = message.headers ?? {};
+	const sequence = Number(headers[OFFSET_HEADER]) + 1;
+	const time = headers[TIME_HEADER];
+	const token = headers[TOKEN_HEADER] as string | undefined;
+	const isEvent = time !== undefined && Buffer.isBuffer(message.body);
+	return { sequence, token, event: isEvent ? { sequence, receivedAtMs: Number(time), json: message.body as Buffer } : undefined };
+}
+
+export function isMark(message: AsyncMessage, token: string): boolean {
+	return message.headers?.[TOKEN_HEADER] === token;
+}
