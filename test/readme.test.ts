@@ -13,7 +13,8 @@ import { assertSays, here, otherPorts, type Step, stepsOf, take, tourFolder } fr
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const README = readFileSync(join(ROOT, "README.md"), "utf8");
 const TOUR_MS = 180_000;
-const EVENTS = "bin/nexus events ";
+/** Commands that ask Nexus, which stands elsewhere here. */
+const OF_NEXUS = /bin\/nexus (?:events|token create|ca revoke) /g;
 // Of the service that the tour adds; the others stand in the table of the mesh.
 const HELLO_PORTS = ["15000", "15001", "15006", "3000"];
 
@@ -31,12 +32,22 @@ test("the tour of the README does what it says", { timeout: TOUR_MS, skip }, asy
 	assertSays(up.stdout, here(start.expected, tour), start.command);
 
 	const nexus = `--url http://127.0.0.1:${tour.ports.get("7400")} `;
-	for (const { command, expected } of steps) await take(t, { command: command.replaceAll(EVENTS, EVENTS + nexus), expected }, tour);
+	for (const { command, expected } of steps) await take(t, { command: command.replaceAll(OF_NEXUS, `$&${nexus}`), expected }, tour);
 });
 
 test("the tour has the steps that a newcomer needs, each with its outcome", () => {
 	const steps = tourOf(README);
-	for (const needed of [/^npm start$/, /^curl .*15011/, /\/upstreams/, /nexus check/, /nexus explain/, /nexus events/, /nexus run/]) {
+	for (const needed of [
+		/^npm start$/,
+		/^curl .*15011/,
+		/\/upstreams/,
+		/nexus check/,
+		/nexus explain/,
+		/nexus events/,
+		/nexus token create/,
+		/nexus run/,
+		/nexus ca revoke/,
+	]) {
 		const has = steps.some(({ command }) => needed.test(command));
 		assert.ok(has, `${needed} is not in the tour`);
 	}

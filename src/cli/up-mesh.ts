@@ -39,6 +39,10 @@ export interface MeshService {
 	readonly command: readonly string[];
 	/** For the service and its sidecar alike: its own ports, and those of all others as NAME_PORT (PAYMENTS_1_INBOUND_PORT). */
 	readonly env: NodeJS.ProcessEnv;
+	/** What the sidecar has besides: JOIN_TOKEN_FILE, for a policy with `identity.nexus`. */
+	readonly sidecarEnv: NodeJS.ProcessEnv;
+	/** Absolute; there is a token in it once Nexus is up and the policy wants one. */
+	readonly joinTokenFile: string;
 	/** By variable. */
 	readonly ports: ReadonlyMap<string, number>;
 }
@@ -54,8 +58,8 @@ export interface Mesh {
 
 export type MeshResult = { readonly ok: true; readonly mesh: Mesh } | { readonly ok: false; readonly message: string };
 
-/** Reads the file and finds free ports. Never rejects. */
-export async function readMesh(file: string): Promise<MeshResult> {
+/** Reads the file and finds free ports. `tokenFolder`: where join tokens are to stand. Never rejects. */
+export async function readMesh(file: string, tokenFolder: string): Promise<MeshResult> {
 	let config: MeshConfig;
 	try {
 		const parsed = meshSchema.safeParse(JSON.parse(await readFile(file, "utf8")));
@@ -67,7 +71,7 @@ export async function readMesh(file: string): Promise<MeshResult> {
 	const wrong = contradictionIn(config);
 	if (wrong !== undefined) return { ok: false, message: `${file}: ${wrong}` };
 	try {
-		return { ok: true, mesh: assemble(file, config, await choosePorts(config)) };
+		return { ok: true, mesh: assemble(file, config, await choosePorts(config), tokenFolder) };
 	} catch (error) {
 		return { ok: false, message: `no free ports on ${HOST}: ${messageOf(error)}` };
 	}
@@ -123,18 +127,22 @@ function hold(port: number): Promise<Server | undefined> {
 	});
 }
 
-function assemble(file: string, config: MeshConfig, choices: ReadonlyMap<string, PortChoice>): Mesh {
+function assemble(file: string, config: MeshConfig, choices: ReadonlyMap<string, PortChoice>, tokenFolder: string): Mesh {
 	const directory = dirname(resolve(file));
 	const given = (what: string): number => choices.get(what)?.given ?? 0;
 	const everywhere = Object.fromEntries([...choices.values()].map((choice) => [choice.what, String(choice.given)]));
 	const services = config.services.map(({ name, policy, command, env, ports }): MeshService => {
 		const own = new Map(Object.keys(ports).map((variable) => [variable, given(globalName(name, variable))]));
 		const ownText = Object.fromEntries([...own].map(([variable, port]) => [variable, String(port)]));
+		const joinTokenFile = join(tokenFolder, `${name}.token`);
+		const environment = { ...process.env, ...everywhere, NEXUS_INSTANCE: name, ...env, ...ownText };
 		return {
 			name,
 			policyFile: join(directory, policy),
 			command: command[0] === "node" ? [process.execPath, ...command.slice(1)] : command,
-			env: { ...process.env, ...everywhere, NEXUS_INSTANCE: name, ...env, ...ownText },
+			env: environment,
+			sidecarEnv: { ...environment, JOIN_TOKEN_FILE: joinTokenFile },
+			joinTokenFile,
 			ports: own,
 		};
 	});

@@ -1,17 +1,11 @@
-/** How a local mesh looks in a terminal or in a pipe: the table, what to try, the live line. Only makes text. */
-import { relative } from "node:path";
+/** How a local mesh looks in a terminal or in a pipe: the table, who gets in, the live line. Only makes text. */
+import type { Snapshot } from "../policy/snapshot.ts";
+import { printable } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
 import type { Mesh } from "./up-mesh.ts";
 import { quantileMs, type ServiceTraffic, type StoredEvent, serviceOf } from "./up-watch.ts";
 
 const HOST = "127.0.0.1";
-const DEFAULT_NEXUS_PORT = 7400;
-
-export interface Paths {
-	readonly logs: string;
-	/** What a person types to start our program here. */
-	readonly program: string;
-}
 
 export function table(mesh: Mesh): string {
 	const header = ["service", "application", "sidecar in", "sidecar out", "admin"];
@@ -35,33 +29,26 @@ export function table(mesh: Mesh): string {
 		.join("");
 }
 
-export function whatToTry(mesh: Mesh, { logs, program }: Paths): string {
-	const { port: nexusPort, flag } = {
-		port: mesh.nexusPort,
-		flag: mesh.nexusPort === DEFAULT_NEXUS_PORT ? "" : ` --url http://${HOST}:${mesh.nexusPort}`,
-	};
-	const example =
-		mesh.services.find(
-			({ ports }) => ports.has("OUTBOUND_PORT") && mesh.services.length > 1 && ports.get("INBOUND_PORT") !== portOf(mesh.traffic.url),
-		) ?? mesh.services[0];
-	const file = example === undefined ? "" : relative(process.cwd(), example.policyFile);
-	const admin = example?.ports.get("ADMIN_PORT");
-	const lines: [command: string, meaning: string][] = [
-		[`curl -i ${mesh.traffic.url}`, "one request through the whole mesh"],
-		[`${program} events --follow${flag}`, "what happens, as it happens"],
-		[`curl ${HOST}:${admin}/upstreams`, `whom ${example?.name} calls, and how they are`],
-		[`${program} tap http://${HOST}:${admin}`, "why each request goes as it goes, live"],
-		[`curl '${HOST}:${nexusPort}/v1/events?limit=3&order=desc'`, "the events as Nexus keeps them"],
-		[`edit ${file}`, "takes effect when saved; with a fault in it nothing changes, and the fault shows below"],
-		[`tail -f ${logs}/*.log`, "logs and access logs"],
-	];
-	const width = Math.max(...lines.map(([command]) => command.length));
-	return `Try in another terminal:\n${lines.map(([command, meaning]) => `  ${command.padEnd(width)}  ${meaning}\n`).join("")}`;
+/** Who gets in where, and by what; `policies` by name of the mesh file. */
+export function encryptionText({ services }: Mesh, policies: ReadonlyMap<string, Snapshot>): string {
+	const known = services.flatMap(({ name }) => policies.get(name) ?? []);
+	if (known.every(({ identity }) => identity === undefined)) return "Nothing is encrypted: no policy has an `identity`.\n";
+	const modes = Object.entries(WHO_GETS_IN).flatMap(([mode, who]) => {
+		const names = new Set(known.filter(({ inbound }) => inbound?.tls.mode === mode).map(({ service }) => service));
+		return names.size === 0 ? [] : [[mode, [...names].join(", "), who] as const];
+	});
+	const domain = known.find(({ identity }) => identity !== undefined)?.trustDomain;
+	const width = Math.max(...modes.map(([, names]) => names.length));
+	const rows = modes.map(([mode, names, who]) => `  ${mode.padEnd("permissive".length)}  ${names.padEnd(width)}  ${who}\n`).join("");
+	return `Between services all is encrypted and both sides prove who they are (mutual TLS):\nspiffe://${domain}/SERVICE, by an authority of this mesh alone.\n${rows}`;
 }
 
-function portOf(url: string): number {
-	return Number(new URL(url).port);
-}
+/** By `inbound.tls`. */
+const WHO_GETS_IN = {
+	strict: "only who has a certificate of the mesh",
+	permissive: "visitors in plain text as well: the edge",
+	off: "everybody, in plain text",
+} as const;
 
 export interface Seen {
 	/** Inbound, by service, in the order in which they are shown. */
@@ -114,6 +101,11 @@ function describeData(type: string, data: unknown): string {
 			.join("");
 	}
 	const record = data as Record<string, unknown>;
+	if (type === "nexus.mesh.mtls.failure") return printable(` ${record.name || "cut"}: ${record.reason} x${record.count} ${record.peer}`).trimEnd();
+	if (type === "nexus.mesh.authorization.denied") {
+		const rule = record.kind === "rule" ? `rule ${record.rule}` : "no rule allows it";
+		return printable(` ${record.caller || "unauthenticated"} ${record.method} ${record.path} x${record.count}: ${rule}`);
+	}
 	const keys = [
 		"dependency",
 		"upstream",

@@ -9,12 +9,15 @@ import { fileURLToPath } from "node:url";
 import { systemClock } from "../core/clock.ts";
 import { formatFaults } from "../policy/load.ts";
 import { loadPolicyFile } from "../policy/load-file.ts";
+import type { Snapshot } from "../policy/snapshot.ts";
 import type { CliIo } from "./io.ts";
 import { listenForStop, type StopSignals } from "./stop-signals.ts";
 import { Child, describeEnd, nexusCommand } from "./supervise.ts";
+import { giveJoinTokens, prepareAuthority, trustDomainOf } from "./up-identity.ts";
 import { type Mesh, type MeshService, readMesh } from "./up-mesh.ts";
 import { startTraffic } from "./up-traffic.ts";
-import { eventLine, inMeshOrder, LiveScreen, liveLine, table, whatToTry } from "./up-view.ts";
+import { whatToTry } from "./up-try.ts";
+import { encryptionText, eventLine, inMeshOrder, LiveScreen, liveLine, table } from "./up-view.ts";
 import { MeshWatch } from "./up-watch.ts";
 
 const SHOP = fileURLToPath(new URL("../../config/samples/shop/mesh.json", import.meta.url));
@@ -37,37 +40,55 @@ export interface UpOptions {
 
 /** Resolves with 0 when it was asked to stop, 1 for a wrong file, 70 where a process did not start or ended by itself. */
 export async function runUp({ meshFile = SHOP }: UpOptions, io: CliIo): Promise<number> {
-	const read = await readMesh(meshFile);
-	if (!read.ok) {
-		io.stderr.write(`nexus: ${read.message}\n`);
-		return EXIT_INPUT;
-	}
-	const faults = await policyFaults(read.mesh);
-	if (faults !== "") {
-		io.stderr.write(faults);
-		return EXIT_INPUT;
-	}
+	// Made so that nobody else can look into it: logs, events, and the keys of the authority.
 	const scratch = mkdtempSync(join(tmpdir(), "nexus-up-"));
-	const signals = listenForStop(process, systemClock);
-	const running = new RunningMesh(read.mesh, scratch, signals, io);
+	const clear = (): void => rmSync(scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+	// Also where this ends at once, as when nobody reads what it says any more: there are keys in it.
+	process.once("exit", clear);
 	try {
-		return await running.run();
+		const prepared = await prepare(meshFile, scratch);
+		if (typeof prepared === "string") {
+			io.stderr.write(prepared);
+			return EXIT_INPUT;
+		}
+		const running = new RunningMesh(prepared, scratch, listenForStop(process, systemClock), io);
+		try {
+			return await running.run();
+		} finally {
+			await running.stop();
+		}
 	} finally {
-		await running.stop();
-		rmSync(scratch, { recursive: true, force: true });
+		process.off("exit", clear);
+		clear();
 	}
 }
 
-async function policyFaults({ services }: Mesh): Promise<string> {
-	let told = "";
-	for (const { policyFile, env } of services) {
-		const { text, result } = await loadPolicyFile(policyFile, env, 1);
-		if (!result.ok && !told.includes(policyFile)) told += `${formatFaults(result.faults, text)}\n`;
+interface Prepared {
+	readonly mesh: Mesh;
+	/** By name of the mesh file. */
+	readonly snapshots: ReadonlyMap<string, Snapshot>;
+	/** Of the authority that the policies ask for; undefined where none does. */
+	readonly trustDomain: string | undefined;
+}
+
+/** Or what is wrong, for people. */
+async function prepare(meshFile: string, scratch: string): Promise<Prepared | string> {
+	const read = await readMesh(meshFile, join(scratch, "tokens"));
+	if (!read.ok) return `nexus: ${read.message}\n`;
+	const snapshots = new Map<string, Snapshot>();
+	let faults = "";
+	for (const { name, policyFile, sidecarEnv } of read.mesh.services) {
+		const { text, result } = await loadPolicyFile(policyFile, sidecarEnv, 1);
+		if (result.ok) snapshots.set(name, result.snapshot);
+		else if (!faults.includes(policyFile)) faults += `${formatFaults(result.faults, text)}\n`;
 	}
-	return told;
+	if (faults !== "") return faults;
+	const found = trustDomainOf([...snapshots.values()]);
+	return "fault" in found ? `nexus: ${found.fault}\n` : { mesh: read.mesh, snapshots, trustDomain: found.trustDomain };
 }
 
 class RunningMesh {
+	readonly #prepared: Prepared;
 	readonly #mesh: Mesh;
 	readonly #scratch: string;
 	readonly #signals: StopSignals;
@@ -75,8 +96,9 @@ class RunningMesh {
 	readonly #screen: LiveScreen;
 	readonly #children: Child[] = [];
 
-	constructor(mesh: Mesh, scratch: string, signals: StopSignals, io: CliIo) {
-		this.#mesh = mesh;
+	constructor(prepared: Prepared, scratch: string, signals: StopSignals, io: CliIo) {
+		this.#prepared = prepared;
+		this.#mesh = prepared.mesh;
 		this.#scratch = scratch;
 		this.#signals = signals;
 		this.#io = io;
@@ -108,17 +130,24 @@ class RunningMesh {
 	/** "ready", or the child that is the reason why not. */
 	async #start(): Promise<"ready" | Child> {
 		const { nexusPort, services, directory } = this.#mesh;
+		const { trustDomain, snapshots } = this.#prepared;
+		const config = trustDomain === undefined ? [] : ["--config", await prepareAuthority(this.#scratch, trustDomain, systemClock)];
 		const nexus = this.#child(
 			"nexus",
-			nexusCommand("serve", "--listen", `127.0.0.1:${nexusPort}`, "--data", join(this.#scratch, "events")),
+			nexusCommand("serve", ...config, "--listen", `127.0.0.1:${nexusPort}`, "--data", join(this.#scratch, "events")),
 			process.env,
 		);
 		if (!(await this.#ready(nexus, nexusPort))) return nexus;
+		const joining = services.flatMap(({ name, joinTokenFile }) => {
+			const snapshot = snapshots.get(name);
+			return snapshot?.identity?.kind === "nexus" ? [{ service: snapshot.service, tokenFile: joinTokenFile }] : [];
+		});
+		await giveJoinTokens(nexusPort, joining);
 		// The called before their callers, so that a first health check finds somebody.
 		for (const group of groupsOf(services).reverse()) {
-			const sidecars = group.map(({ name, command, env, policyFile, ports }) => {
+			const sidecars = group.map(({ name, command, env, sidecarEnv, policyFile, ports }) => {
 				this.#child(name, command, env, directory);
-				const sidecar = this.#child(`${name} sidecar`, nexusCommand("sidecar", "--config", policyFile), env, directory);
+				const sidecar = this.#child(`${name} sidecar`, nexusCommand("sidecar", "--config", policyFile), sidecarEnv, directory);
 				return { sidecar, admin: ports.get("ADMIN_PORT") ?? 0 };
 			});
 			const ready = await Promise.all(sidecars.map(({ sidecar, admin }) => this.#ready(sidecar, admin)));
@@ -149,11 +178,15 @@ class RunningMesh {
 	}
 
 	#introduce(): void {
-		const program = relative(process.cwd(), PROGRAM);
-		const moved = this.#mesh.moved.map(({ what, wanted, given }) => `  ${what}: ${wanted} is taken, using ${given}\n`).join("");
-		this.#screen.print(
-			`\nA mesh of ${this.#mesh.services.length} services, each with its own sidecar. Ctrl-C stops all of it.\n\n${table(this.#mesh)}${moved === "" ? "" : `\n${moved}`}\n${whatToTry(this.#mesh, { logs: this.#scratch, program })}\n`,
-		);
+		const { mesh, snapshots } = this.#prepared;
+		const moved = mesh.moved.map(({ what, wanted, given }) => `  ${what}: ${wanted} is taken, using ${given}\n`).join("");
+		const parts = [
+			`A mesh of ${mesh.services.length} services, each with its own sidecar. Ctrl-C stops all of it.\n`,
+			`${table(mesh)}${moved === "" ? "" : `\n${moved}`}`,
+			encryptionText(mesh, snapshots),
+			whatToTry(mesh, snapshots, { logs: this.#scratch, program: relative(process.cwd(), PROGRAM) }),
+		];
+		this.#screen.print(`\n${parts.join("\n")}\n`);
 	}
 
 	async #follow(): Promise<number> {
