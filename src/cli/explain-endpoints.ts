@@ -99,6 +99,7 @@ function hashedText(key: HashKey, { headers, path, from }: ExplainedRequest): st
 }
 
 function sourceText(endpoints: Exclude<EndpointsPolicy, { kind: "static" }>): string {
+	if (endpoints.kind === "registry") return `the instances of ${endpoints.service} that have registered at Nexus`;
 	if (endpoints.kind === "file") return `endpoints from the file ${endpoints.path}, read when the sidecar runs`;
 	const port = endpoints.port === undefined ? "" : `, port ${endpoints.port}`;
 	return `endpoints from DNS (${endpoints.type} of ${endpoints.name}${port}), resolved every ${endpoints.refreshMs / 1000} s when the sidecar runs`;

@@ -27,6 +27,7 @@ import type {
 	NexusPolicy,
 	OutboundPolicy,
 	Place,
+	PolicySourcePolicy,
 	PoolLimits,
 	Snapshot,
 	Timeouts,
@@ -62,6 +63,7 @@ export function compile(config: PolicyConfig, identity: SnapshotIdentity, places
 		outbound: config.outbound && compileOutbound(config.outbound, places),
 		upstreams: new FrozenMap(upstreams),
 		nexus: config.nexus && compileNexus(config.nexus, file, places),
+		policy: config.policy && compileSource(config.policy, file, places),
 		tracing: tracing?.otlp === undefined ? undefined : { otlpUrl: tracing.otlp, sample: tracing.sample ?? DEFAULTS.tracingSample },
 		traceAllowed: tracing?.allow ?? DEFAULTS.traceAllow,
 		accessLogSample: config.accessLog?.sample,
@@ -69,14 +71,19 @@ export function compile(config: PolicyConfig, identity: SnapshotIdentity, places
 	});
 }
 
-function compileNexus({ url, spool }: NonNullable<PolicyConfig["nexus"]>, file: string, places: Places): NexusPolicy {
+function compileNexus({ url, spool, register }: NonNullable<PolicyConfig["nexus"]>, file: string, places: Places): NexusPolicy {
 	const { dir, maxBytes, maxEvents } = spool;
 	const place = places.of(["nexus", "spool", "dir"]);
 	return {
 		url,
 		spoolEventsMax: maxEvents,
 		spoolDirectory: dir === undefined ? undefined : { dir: resolve(dirname(file), dir), bytesMax: maxBytes, place },
+		...(register === undefined ? {} : { register: { address: register.address, leaseMs: register.lease } }),
 	};
+}
+
+function compileSource({ merge, cacheDir }: NonNullable<PolicyConfig["policy"]>, file: string, places: Places): PolicySourcePolicy {
+	return { place: places.of(["policy"]), merge, cacheDir: cacheDir && resolve(dirname(file), cacheDir) };
 }
 
 /** Has a place of its own in the snapshot, or none that anybody asks for. */
@@ -136,7 +143,7 @@ function compileUpstream(name: string, upstream: UpstreamConfig, mesh: MeshFacts
 		places: new FrozenMap(places.below(path, isOwnSection)),
 		name,
 		listen: upstream.listen,
-		endpoints: compileEndpoints(upstream, mesh.file),
+		endpoints: compileEndpoints(name, upstream, mesh.file),
 		tls: compileUpstreamTls(upstream.tls, name, mesh),
 		loadBalancing: upstream.loadBalancing,
 		balancing: compileBalancing(upstream),
@@ -153,11 +160,12 @@ function compileUpstream(name: string, upstream: UpstreamConfig, mesh: MeshFacts
 	};
 }
 
-function compileEndpoints({ endpoints, dns, file }: UpstreamConfig, policyFile: string): EndpointsPolicy {
+function compileEndpoints(name: string, { endpoints, dns, file, registry }: UpstreamConfig, policyFile: string): EndpointsPolicy {
 	if (dns !== undefined) {
 		return { kind: "dns", name: dns.name, port: dns.port, type: dns.type, refreshMs: dns.refresh, servers: dns.servers };
 	}
 	if (file !== undefined) return { kind: "file", path: resolve(dirname(policyFile), file) };
+	if (registry !== undefined) return { kind: "registry", service: registry.service ?? name };
 	return { kind: "static", endpoints: (endpoints ?? []).map(compileEndpoint) };
 }
 

@@ -20,7 +20,8 @@ export type Report = (path: Path, at: "key" | "value", message: string, hint: st
 export function crossCheck(plain: Plain, report: Report): void {
 	const policy = mapping(plain);
 	if (policy === undefined) return;
-	if (policy.inbound === undefined && policy.outbound === undefined) {
+	// Nexus may say all about traffic.
+	if (policy.inbound === undefined && policy.outbound === undefined && policy.policy === undefined) {
 		report([], "value", "neither `inbound` nor `outbound` is given", "add `inbound:` for traffic to this service, `outbound:` for traffic from it");
 	}
 	const upstreams = mapping(policy.upstreams) ?? {};
@@ -31,6 +32,7 @@ export function crossCheck(plain: Plain, report: Report): void {
 	checkIdentity(policy, report);
 	checkTracing(mapping(policy.tracing), report);
 	checkSpool(mapping(mapping(policy.nexus)?.spool), report);
+	checkSource(policy, report);
 	checkListeners(policy, upstreams, report);
 }
 
@@ -38,14 +40,13 @@ function checkUpstream(name: string, upstream: Mapping, policy: Mapping, report:
 	const path = ["upstreams", name];
 	const valid = parseName(name);
 	if (isRefusal(valid)) report(path, "key", `\`${name}\` ${valid.refused}`, valid.hint);
-	const sources = ["endpoints", "dns", "file"].filter((key) => upstream[key] !== undefined);
-	// `registry` is told to be no key yet; that it is the only source is no second fault.
-	if (sources.length === 0 && upstream.registry === undefined) {
-		report(path, "key", `upstream \`${name}\` has no endpoints`, "give one of `endpoints`, `dns` and `file`");
-	}
+	const sources = ["endpoints", "dns", "file", "registry"].filter((key) => upstream[key] !== undefined);
+	if (sources.length === 0) report(path, "key", `upstream \`${name}\` has no endpoints`, "give one of `endpoints`, `dns`, `file` and `registry`");
 	for (const extra of sources.slice(1)) {
-		report([...path, extra], "key", `\`${sources[0]}\` and \`${extra}\` are both given`, "keep one of `endpoints`, `dns` and `file`");
+		report([...path, extra], "key", `\`${sources[0]}\` and \`${extra}\` are both given`, "keep one of `endpoints`, `dns`, `file` and `registry`");
 	}
+	if (upstream.registry !== undefined && policy.nexus === undefined)
+		report([...path, "registry"], "key", "`registry` does not act without `nexus.url`", "add `nexus: { url: http://... }`");
 	checkEndpoints(list(upstream.endpoints), [...path, "endpoints"], report);
 	checkDns(mapping(upstream.dns), [...path, "dns"], report);
 	checkHealthCheck(mapping(upstream.healthCheck), [...path, "healthCheck"], report);
@@ -97,6 +98,13 @@ function checkTracing(tracing: Mapping | undefined, report: Report): void {
 function checkSpool(spool: Mapping | undefined, report: Report): void {
 	if (spool?.maxBytes === undefined || spool.dir !== undefined) return;
 	report(["nexus", "spool", "maxBytes"], "key", "`maxBytes` does not act without `dir`", "name a directory, or remove it");
+}
+
+function checkSource(policy: Mapping, report: Report): void {
+	const add = "add `nexus: { url: http://... }`";
+	if (policy.policy !== undefined && policy.nexus === undefined) report(["policy"], "key", "`policy` does not act without `nexus.url`", add);
+	if (mapping(policy.nexus)?.register !== undefined && policy.inbound === undefined && policy.policy === undefined)
+		report(["nexus", "register"], "key", "`register` does not act without `inbound`", "there is nothing that others could reach: remove it");
 }
 
 function checkEndpoints(endpoints: readonly Plain[], path: Path, report: Report): void {

@@ -150,5 +150,9 @@ export const DEFAULTS = {
 	spoolMaxEvents: 10_000,
 	/** A day of rollups of one route, or a week of state changes: longer than anybody leaves Nexus down, and nobody misses the room. */
 	spoolMaxBytes: "64MiB",
+	/** Who is next to the service knows what it needs; Nexus says what nobody has said there. */
+	policyMerge: "local",
+	/** Consul and Eureka: three missed renewals of 10 s. */
+	registrationLease: "30s",
 	accessLogSample: 1,
 } as const;

@@ -27,6 +27,7 @@ const SETTINGS = partsOf<SettingPart>({
 	identity: true,
 	admin: true,
 	nexus: true,
+	policy: true,
 	tracing: true,
 	traceAllowed: true,
 	accessLogSample: true,

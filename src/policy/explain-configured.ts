@@ -46,6 +46,8 @@ export function note(stage: DecisionStage, text: string, place: Place | undefine
 	return { stage, verdict: "note", atMs: 0, text, place, data };
 }
 
+const SOURCES = { dns: "DNS name", file: "file", registry: "service" } as const;
+
 type Guarded = Pick<UpstreamPolicy, "place" | "places" | "timeout" | "circuitBreaker" | "concurrency">;
 
 /** The line that says so; undefined where none does. */
@@ -155,7 +157,7 @@ function pickText({ loadBalancing, balancing, endpoints }: UpstreamPolicy): stri
 }
 
 function endpointsText(endpoints: EndpointsPolicy): string {
-	if (endpoints.kind !== "static") return `the endpoints of its ${endpoints.kind === "dns" ? "DNS name" : "file"}`;
+	if (endpoints.kind !== "static") return `the endpoints of its ${SOURCES[endpoints.kind]}`;
 	return endpoints.endpoints.length === 1 ? "one endpoint" : `${endpoints.endpoints.length} endpoints`;
 }
 

@@ -74,8 +74,13 @@ export function printable(source: string): string {
 	return out;
 }
 
+/** From an offset in the text that was read to where that stands for a person. */
+export interface Lines {
+	place(offset: number): Place;
+}
+
 /** Line and column of an offset; the line starts are only looked for when the first place is asked for. */
-export class LineIndex {
+export class LineIndex implements Lines {
 	readonly #file: string;
 	readonly #text: string;
 	#starts: number[] | undefined;

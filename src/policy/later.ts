@@ -3,7 +3,7 @@
 const UPSTREAM = "upstreams.*";
 
 // The place of a key: names and list positions stand as `*`.
-const KEYS: ReadonlySet<string> = new Set([`${UPSTREAM}.registry`]);
+const KEYS: ReadonlySet<string> = new Set();
 
 const VALUES: Readonly<Record<string, readonly string[]>> = {
 	[`${UPSTREAM}.protocol`]: ["http2", "tcp"],

@@ -5,7 +5,8 @@ import { readCommonYaml } from "./common-yaml.ts";
 import { compile, compileEndpoint, deepFreeze } from "./compile.ts";
 import { crossCheck } from "./cross-checks.ts";
 import type { Env } from "./env.ts";
-import { LineIndex, type PolicyFault, printable } from "./fault.ts";
+import { LineIndex, type Lines, type PolicyFault, printable } from "./fault.ts";
+import { joinedLines, joinedText, type LayerWins, layered, type PolicyText, shiftOf } from "./layers.ts";
 import { mergePolicies } from "./merge-policies.ts";
 import { Places } from "./places.ts";
 import { policySchema } from "./schema.ts";
@@ -32,20 +33,51 @@ const WORDS_CHARS_MAX = 400;
  */
 export function loadPolicy(text: string, file: string, env: Env, version: number, wallMs: number = systemClock.wallMs()): LoadResult {
 	const lines = new LineIndex(text, file);
-	return load(text, lines, (root, faults) => {
-		const tree = mergePolicies(root, env, faults);
-		const plain = toPlain(tree, env, faults);
-		const config = validate(policySchema, plain, tree, text, faults);
-		crossCheck(plain, (path, at, message, hint) => {
-			const { node, keySpan, depth } = locate(tree, path);
-			const written = depth === path.length;
-			faults.push({ span: at === "value" && written ? node : (keySpan ?? node), path, message, hint });
-		});
-		if (tree !== root) tellOnce(faults);
-		if (config === undefined || faults.length !== 0) return undefined;
-		const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
-		return { ok: true, snapshot: compile(config, { version, hash, file, wallMs }, new Places(tree, lines)) };
+	return load([text], text, lines, ([root], faults) => root && build(root, { text, file, lines, env, version, wallMs }, faults));
+}
+
+export interface Layers {
+	/** The sidecar's own file, which names the service, and which paths are relative to. */
+	readonly local: PolicyText;
+	/** What Nexus has for the service; `file` names service and version. */
+	readonly nexus: PolicyText;
+	/** Whose word counts where both say something. */
+	readonly wins: LayerWins;
+}
+
+/** As `loadPolicy`, of both texts as one policy. Each value and each fault keeps the place in the text that it comes from. */
+export function loadLayeredPolicy({ local, nexus, wins }: Layers, env: Env, version: number, wallMs: number = systemClock.wallMs()): LoadResult {
+	const text = joinedText(local, nexus);
+	const lines = joinedLines(local, nexus);
+	return load([local.text, nexus.text], text, lines, ([own, given], faults) => {
+		if (own === undefined || given === undefined) return undefined;
+		const root = layered(own, shiftOf(given, local), wins, faults);
+		return build(root, { text, file: local.file, lines, env, version, wallMs }, faults);
 	});
+}
+
+interface Building {
+	readonly text: string;
+	readonly file: string;
+	readonly lines: Lines;
+	readonly env: Env;
+	readonly version: number;
+	readonly wallMs: number;
+}
+
+function build(root: Node, { text, file, lines, env, version, wallMs }: Building, faults: TreeFault[]): LoadResult | undefined {
+	const tree = mergePolicies(root, env, faults);
+	const plain = toPlain(tree, env, faults);
+	const config = validate(policySchema, plain, tree, text, faults);
+	crossCheck(plain, (path, at, message, hint) => {
+		const { node, keySpan, depth } = locate(tree, path);
+		const written = depth === path.length;
+		faults.push({ span: at === "value" && written ? node : (keySpan ?? node), path, message, hint });
+	});
+	if (tree !== root) tellOnce(faults);
+	if (config === undefined || faults.length !== 0) return undefined;
+	const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
+	return { ok: true, snapshot: compile(config, { version, hash, file, wallMs }, new Places(tree, lines)) };
 }
 
 export type EndpointsResult =
@@ -54,7 +86,8 @@ export type EndpointsResult =
 
 /** The file behind `upstreams.X.file`: a YAML or JSON list of `{ address, weight?, zone? }`, which may be empty. */
 export function loadEndpoints(text: string, file: string, env: Env): EndpointsResult {
-	return load(text, new LineIndex(text, file), (root, faults) => {
+	return load([text], text, new LineIndex(text, file), ([root], faults) => {
+		if (root === undefined) return undefined;
 		const config = validate(endpointListSchema, toPlain(root, env, faults), root, text, faults);
 		return config === undefined || faults.length !== 0 ? undefined : { ok: true, endpoints: deepFreeze(config.map(compileEndpoint)) };
 	});
@@ -65,17 +98,41 @@ interface Failure {
 	readonly faults: readonly PolicyFault[];
 }
 
-/** `build` gives undefined where it has added to `faults`. */
-function load<T>(text: string, lines: LineIndex, build: (root: Node, faults: TreeFault[]) => T | undefined): T | Failure {
-	const unreadable = refuseText(text);
-	if (unreadable !== undefined) return failure([unreadable], text, lines);
-	const common = readCommonYaml(text);
-	const built = common && build(common, []);
+/** Each of `parts` is a text of its own; joined by line breaks they are `text`. `build` gives undefined where it has added to `faults`. */
+function load<T>(
+	parts: readonly string[],
+	text: string,
+	lines: Lines,
+	build: (roots: readonly Node[], faults: TreeFault[]) => T | undefined,
+): T | Failure {
+	const starts = startsOf(parts);
+	const unreadable = parts.flatMap((part, i) => moved(refuseText(part), starts[i]));
+	if (unreadable.length > 0) return failure(unreadable, text, lines);
+	const common = parts.flatMap((part) => readCommonYaml(part) ?? []);
+	const built = common.length === parts.length ? build(common, []) : undefined;
 	if (built !== undefined) return built;
 	// There is a fault, or unusual YAML: the library knows the exact extent of everything.
 	const faults: TreeFault[] = [];
-	const root = readYaml(text, faults);
-	return (root && build(root, faults)) ?? failure(faults, text, lines);
+	const roots = parts.flatMap((part, i) => {
+		const found: TreeFault[] = [];
+		const root = readYaml(part, found);
+		faults.push(...found.flatMap((fault) => moved(fault, starts[i])));
+		return root ?? [];
+	});
+	return (roots.length === parts.length ? build(roots, faults) : undefined) ?? failure(faults, text, lines);
+}
+
+function startsOf(parts: readonly string[]): number[] {
+	let at = 0;
+	return parts.map((part) => {
+		const start = at;
+		at += part.length + 1;
+		return start;
+	});
+}
+
+function moved(fault: TreeFault | undefined, by = 0): TreeFault[] {
+	return fault === undefined ? [] : [{ ...fault, span: { start: fault.span.start + by, end: fault.span.end + by } }];
 }
 
 /** What is refused before any parser looks at it. */
@@ -89,11 +146,11 @@ function refuseText(text: string): TreeFault | undefined {
 	return { span: { start: nul, end: nul + 1 }, path: [], message: "the text holds a NUL character", hint: "is this a text file in UTF-8?" };
 }
 
-function failure(faults: readonly TreeFault[], text: string, lines: LineIndex): Failure {
+function failure(faults: readonly TreeFault[], text: string, lines: Lines): Failure {
 	return { ok: false, faults: toFaults(faults, text, lines) };
 }
 
-function toFaults(faults: readonly TreeFault[], text: string, lines: LineIndex): PolicyFault[] {
+function toFaults(faults: readonly TreeFault[], text: string, lines: Lines): PolicyFault[] {
 	return [...faults]
 		.sort((a, b) => a.span.start - b.span.start)
 		.slice(0, FAULTS_MAX)

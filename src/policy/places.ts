@@ -1,13 +1,13 @@
 /** Where the values of a policy stand, asked by their path. */
-import type { LineIndex } from "./fault.ts";
+import type { Lines } from "./fault.ts";
 import type { Place } from "./snapshot.ts";
 import { locate, type MapNode, type Node, type Path } from "./tree.ts";
 
 export class Places {
 	readonly #root: Node;
-	readonly #lines: LineIndex;
+	readonly #lines: Lines;
 
-	constructor(root: Node, lines: LineIndex) {
+	constructor(root: Node, lines: Lines) {
 		this.#root = root;
 		this.#lines = lines;
 	}

@@ -3,6 +3,7 @@ import * as z from "zod/mini";
 import { DEFAULTS } from "./defaults.ts";
 import { upstreamTls } from "./schema-identity.ts";
 import { circuitBreaker, fault, outlierDetection, rateLimits, retry } from "./schema-resilience.ts";
+import { registry } from "./schema-source.ts";
 import { balancingKeys } from "./schema-traffic.ts";
 import { anyAddress, byDefault, duration, headers, integer, list, listenAddress, name, optional, required, text } from "./schema-values.ts";
 import { parseAuthority, parseDnsServer, parseFilePath, parseHostName, parseRequestPath } from "./values.ts";
@@ -94,10 +95,11 @@ export const upstream = z.strictObject({
 	listen: optional(listenAddress, "A port of its own on this side, for applications that cannot set a Host."),
 	endpoints: optional(
 		list(endpoint, { min: 1, max: ENDPOINTS_MAX }),
-		"The instances, as a list. Exactly one of `endpoints`, `dns` and `file` is given.",
+		"The instances, as a list. Exactly one of `endpoints`, `dns`, `file` and `registry` is given.",
 	),
 	dns: optional(dns, "The instances, as a DNS name."),
 	file: optional(text("file path", parseFilePath), "The instances, as a YAML or JSON list in a file that is watched; relative to the policy file."),
+	registry: optional(registry, "The instances that have registered at Nexus; needs `nexus.url`."),
 	protocol: byDefault(z.enum(["http1"]), "http1", "What the endpoints speak."),
 	...policyKeys,
 	healthCheck: optional(healthCheck, "Active checks; without it every endpoint counts as healthy."),

@@ -9,6 +9,7 @@ import { parseBytes } from "./resilience-values.ts";
 import { authorization } from "./schema-authorization.ts";
 import { identity, inboundTls } from "./schema-identity.ts";
 import { circuitBreaker, rateLimits } from "./schema-resilience.ts";
+import { policySource, register } from "./schema-source.ts";
 import { route } from "./schema-traffic.ts";
 import { policyKeys, pool, timeout, upstream } from "./schema-upstream.ts";
 import {
@@ -130,6 +131,7 @@ const nexus = z.strictObject({
 		{},
 		"Where events wait that are not delivered yet.",
 	),
+	register: optional(register, "Lists this instance at Nexus, for upstreams with `registry: nexus`; needs `inbound`."),
 });
 
 const tracing = z.strictObject({
@@ -169,6 +171,7 @@ export const policySchema = z.strictObject({
 		"From a source service to its destinations: fills what the upstream itself does not say, key by key. Later entries win over earlier ones.",
 	),
 	nexus: optional(nexus, "Where events go; without it nowhere."),
+	policy: optional(policySource, "Where more of the policy comes from. Without it this file is all."),
 	tracing: optional(tracing, "Spans for OpenTelemetry, and who may ask for a decision trace."),
 	accessLog: optional(accessLog, "The access log; without it none is written."),
 	drainTimeout: byDefault(duration, DEFAULTS.drainTimeout, "How long requests in flight may take to finish when the sidecar stops."),

@@ -39,6 +39,8 @@ export interface Snapshot {
 	readonly outbound: OutboundPolicy | undefined;
 	readonly upstreams: ReadonlyMap<string, UpstreamPolicy>;
 	readonly nexus: NexusPolicy | undefined;
+	/** Where more of the policy comes from; undefined where the file is all. */
+	readonly policy: PolicySourcePolicy | undefined;
 	/** Spans go to this OTLP/HTTP base URL; undefined: none are made. `sample` 0..1 of the traces that begin here. */
 	readonly tracing: { readonly otlpUrl: string; readonly sample: number } | undefined;
 	/** Addresses (CIDR) whose `x-nexus-trace` is answered. Default: loopback. */
@@ -48,6 +50,15 @@ export interface Snapshot {
 	readonly drainTimeoutMs: number;
 }
 
+/** Nexus as a source of policy. */
+export interface PolicySourcePolicy {
+	readonly place: Place;
+	/** Whose word counts where file and Nexus both say something. */
+	readonly merge: "local" | "nexus";
+	/** Absolute; undefined: the last good copy is kept in memory alone. */
+	readonly cacheDir: string | undefined;
+}
+
 /** Where events go. */
 export interface NexusPolicy {
 	readonly url: string;
@@ -55,6 +66,8 @@ export interface NexusPolicy {
 	readonly spoolEventsMax: number;
 	/** Undefined: events wait in memory alone. `dir` is absolute; `bytesMax` of its files, default 64 MiB. */
 	readonly spoolDirectory: { readonly dir: string; readonly bytesMax: number; readonly place: Place } | undefined;
+	/** Whether, and as what, this instance is listed at Nexus. `address` undefined: as it listens. */
+	readonly register?: { readonly address: (Address & { kind: "tcp" }) | undefined; readonly leaseMs: number } | undefined;
 }
 
 /** Limits of one listener; each key may be set under `inbound.limits` and `outbound.limits`. */
@@ -213,7 +226,9 @@ export type EndpointsPolicy =
 			readonly servers: readonly string[];
 	  }
 	/** A YAML or JSON list of `{ address, weight?, zone? }`, watched. The path is absolute. */
-	| { readonly kind: "file"; readonly path: string };
+	| { readonly kind: "file"; readonly path: string }
+	/** Those that have registered at Nexus. */
+	| { readonly kind: "registry"; readonly service: string };
 
 export interface HealthCheckPolicy {
 	readonly place: Place;

@@ -41,11 +41,6 @@ test("each fault is told with its place, its path and a hint", () => {
 			"6:5 upstreams.u.loadbalancing: unknown key `loadbalancing` | did you mean `loadBalancing`?",
 		],
 		["unknown key like none", `${BASE}admin: { zzzzzz: 1 }\n`, "3:10 admin.zzzzzz: unknown key `zzzzzz` | known here: listen"],
-		[
-			"later key",
-			`${UP}    registry: nexus\n`,
-			"6:5 upstreams.u.registry: this version does not act on `registry` yet | remove it: a policy says only what happens",
-		],
 		["later value", `${UP}    protocol: http2\n`, "6:15 upstreams.u.protocol: `http2` is not something that this version acts on yet | use http1"],
 		[
 			"wrong choice",
@@ -187,9 +182,17 @@ test("each fault is told with its place, its path and a hint", () => {
 			`${BASE}upstreams: { U: { file: x } }\n`,
 			"3:14 upstreams.U: `U` is not a name | at most 63 lower-case letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit",
 		],
-		["no endpoints", `${BASE}upstreams: { u: {} }\n`, "3:14 upstreams.u: upstream `u` has no endpoints | give one of `endpoints`, `dns` and `file`"],
+		[
+			"no endpoints",
+			`${BASE}upstreams: { u: {} }\n`,
+			"3:14 upstreams.u: upstream `u` has no endpoints | give one of `endpoints`, `dns`, `file` and `registry`",
+		],
 		["empty endpoints", `${BASE}upstreams: { u: { endpoints: [] } }\n`, "3:30 upstreams.u.endpoints: `[]` is empty | at least 1"],
-		["two sources", `${UP}    file: x\n`, "6:5 upstreams.u.file: `endpoints` and `file` are both given | keep one of `endpoints`, `dns` and `file`"],
+		[
+			"two sources",
+			`${UP}    file: x\n`,
+			"6:5 upstreams.u.file: `endpoints` and `file` are both given | keep one of `endpoints`, `dns`, `file` and `registry`",
+		],
 		[
 			"one endpoint twice",
 			`${BASE}upstreams: { u: { endpoints: [{ address: h:1 }, { address: h:1 }] } }\n`,
@@ -198,7 +201,7 @@ test("each fault is told with its place, its path and a hint", () => {
 		[
 			"registry",
 			`${BASE}upstreams: { u: { registry: nexus } }\n`,
-			"3:19 upstreams.u.registry: this version does not act on `registry` yet | remove it: a policy says only what happens",
+			"3:19 upstreams.u.registry: `registry` does not act without `nexus.url` | add `nexus: { url: http://... }`",
 		],
 		[
 			"A without port",

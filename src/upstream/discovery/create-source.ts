@@ -4,9 +4,10 @@ import type { EndpointsPolicy } from "../../policy/snapshot.ts";
 import type { EndpointSource } from "../endpoint-source.ts";
 import { DnsSource, type DnsSourceDeps } from "./dns.ts";
 import { FileSource, type FileSourceDeps } from "./file.ts";
+import { RegistrySource, type RegistrySourceDeps } from "./registry.ts";
 import { StaticSource } from "./static.ts";
 
-export type EndpointSourceDeps = DnsSourceDeps & FileSourceDeps;
+export type EndpointSourceDeps = DnsSourceDeps & FileSourceDeps & RegistrySourceDeps;
 
 export function createEndpointSource(policy: EndpointsPolicy, deps: EndpointSourceDeps): EndpointSource {
 	switch (policy.kind) {
@@ -16,6 +17,8 @@ export function createEndpointSource(policy: EndpointsPolicy, deps: EndpointSour
 			return new DnsSource(policy, deps);
 		case "file":
 			return new FileSource(policy.path, deps);
+		case "registry":
+			return new RegistrySource(policy.service, deps);
 		default:
 			return assertNever(policy);
 	}
