@@ -8,7 +8,7 @@ import type { Logger } from "../../core/log.ts";
 import type { Bounds, Broker, Next } from "./broker.ts";
 import type { StoredEvent } from "./event-log.ts";
 import { IDENTITY_WINDOW_EVENTS, IdentityWindow, identityOf } from "./identity-window.ts";
-import type { RecordSource } from "./record-scan.ts";
+import { RecordAttributes, type RecordSource } from "./record-scan.ts";
 import { TailCache } from "./tail-cache.ts";
 
 export interface BrokerTailOptions {
@@ -27,6 +27,7 @@ const RECOVERY_PAGE_EVENTS = 1024;
 
 export class BrokerTail {
 	readonly #options: BrokerTailOptions;
+	readonly #attributes = new RecordAttributes();
 	readonly #listeners = new Set<() => void>();
 	readonly #waiting = new Set<{ readonly sequence: number; readonly resolve: () => void }>();
 	#cache: TailCache;
@@ -78,6 +79,7 @@ export class BrokerTail {
 			last: this.#last,
 			fetch: async (first, count) => (first >= cache.from ? cache.slice(first, count) : broker.fetch(first, count)),
 			sequenceAt: (timeMs) => broker.sequenceAt(timeMs),
+			attributes: this.#attributes,
 		};
 	}
 
@@ -178,7 +180,7 @@ export class BrokerTail {
 		for (const event of events) {
 			if (event.sequence <= this.#last) continue;
 			this.#cache.add(event);
-			if (window !== undefined) remember(window, event);
+			if (window !== undefined) remember(window, event, this.#attributes);
 		}
 		this.#last = position;
 		for (const { sequence, resolve } of this.#waiting) if (sequence <= this.#last) resolve();
@@ -199,17 +201,18 @@ export class BrokerTail {
 /** The window as it would stand had this node followed from the beginning. */
 export async function recoverIdentities(broker: Broker, { first, last }: Bounds): Promise<IdentityWindow> {
 	const window = new IdentityWindow();
+	const attributes = new RecordAttributes();
 	for (let from = Math.max(first, last - IDENTITY_WINDOW_EVENTS + 1); from <= last; ) {
 		const page = await broker.fetch(from, RECOVERY_PAGE_EVENTS);
 		const end = page.at(-1);
 		if (end === undefined) break;
-		for (const event of page) remember(window, event);
+		for (const event of page) remember(window, event, attributes);
 		from = end.sequence + 1;
 	}
 	return window;
 }
 
-function remember(window: IdentityWindow, { json, sequence }: StoredEvent): void {
-	const { source, id } = JSON.parse(json.toString()) as { source: string; id: string };
-	window.add(identityOf(source, id), sequence);
+function remember(window: IdentityWindow, event: StoredEvent, attributes: RecordAttributes): void {
+	const known = attributes.of(event);
+	if (known !== undefined) window.add(identityOf(known.source, known.id), event.sequence);
 }

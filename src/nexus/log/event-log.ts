@@ -74,7 +74,7 @@ export interface ReadResult {
 	readonly scannedTo: number;
 	/** True when there was nothing behind `scannedTo` at the time. */
 	readonly atEnd: boolean;
-	/** Sequences, inclusive, that could not be read because their bytes are damaged. */
+	/** Sequences, inclusive, that could not be read: their bytes are damaged, or somebody else has written into a broker's log what is no event. */
 	readonly damaged: readonly { readonly first: number; readonly last: number }[];
 }
 

@@ -60,6 +60,25 @@ test("nats: a stream that is full refuses as a full disk does, and goes on when 
 	assert.equal(log.stats().isFailing, false);
 });
 
+test("nats: what somebody else writes into the stream and is no event is told as damage, and holds up nothing", { skip }, async (t) => {
+	const { address } = await startNats(t);
+	const log = await openNatsLog({ ...common, servers: [address] });
+	t.after(() => log.close());
+	const { jetstream } = await import("@nats-io/jetstream");
+	const { connect } = await import("@nats-io/transport-node");
+	const connection = await connect({ servers: [address] });
+	t.after(() => connection.close());
+	await log.append(batchOf([{ id: "before" }]));
+	for (const payload of ["not JSON", "null", "[]", '{"id":7,"source":"/s","type":"t"}']) await jetstream(connection).publish("NEXUS.events", payload);
+	await log.append(batchOf([{ id: "after" }]));
+	for (const order of ["asc", "desc"] as const) {
+		const page = await log.read({ order, limit: 100, type: "t" });
+		assert.deepEqual(page.events.map(idOf).toSorted(), ["after", "before"]);
+		assert.deepEqual(page.damaged, [{ first: 2, last: 5 }]);
+	}
+	assert.equal(log.stats().isFailing, false);
+});
+
 test("nats: a server that hangs is given up, and its events are taken once when it goes on", { skip }, async (t) => {
 	const { server, address } = await startNats(t);
 	const log = await openNatsLog({ ...common, servers: [address] });
