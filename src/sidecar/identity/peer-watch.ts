@@ -10,6 +10,11 @@ import { recheckPeer, type VerifiedPeer } from "../../identity/verify-chain.ts";
 const RETIRE_PART = 0.1;
 /** Requests end within seconds; a day's certificate need not give up two hours of its life. */
 const RETIRE_MAX_MS = 5 * 60_000;
+/**
+ * Who came from an authority that is trusted no more was let in rightly, and comes from another by now where that is a rotation: its connections
+ * end in good order, within this. Who is on the deny list is cut at once.
+ */
+const FORMER_ROOT_MS = 5_000;
 /** How late a jump of the wall clock is seen at most. */
 const LOOK_MS = 30_000;
 
@@ -24,8 +29,10 @@ export interface PeeredConnection {
 
 interface Entry {
 	readonly retireAtMs: number;
-	readonly endsAtMs: number;
+	endsAtMs: number;
 	retired: boolean;
+	/** Why it will be cut, where its peer is not trusted any more. */
+	refusal: TlsRefusal | undefined;
 }
 
 export interface PeerWatchOptions {
@@ -57,7 +64,7 @@ export class PeerWatch {
 	add(connection: PeeredConnection, untilMs: number, early: 1 | 2): void {
 		const nowMs = this.#options.clock.wallMs();
 		const marginMs = Math.min(RETIRE_MAX_MS, Math.max(0, untilMs - nowMs) * RETIRE_PART) * early;
-		this.#entries.set(connection, { retireAtMs: untilMs - marginMs, endsAtMs: untilMs, retired: false });
+		this.#entries.set(connection, { retireAtMs: untilMs - marginMs, endsAtMs: untilMs, retired: false, refusal: undefined });
 		this.#expect(untilMs - marginMs);
 	}
 
@@ -66,18 +73,26 @@ export class PeerWatch {
 		this.#entries.delete(connection);
 	}
 
-	/** Of a new bundle: whoever it does not trust is cut. */
+	/** Of a new bundle: whoever it denies is cut, and whoever comes from a former root is asked to leave. */
 	recheck(bundle: TrustBundle): void {
 		const { clock, self, onCut } = this.#options;
 		const nowMs = clock.wallMs();
 		// A hundred connections of one peer have one verdict.
 		const verdicts = new Map<VerifiedPeer["leaf"], TlsRefusal | undefined>();
-		for (const connection of [...this.#entries.keys()]) {
+		for (const [connection, entry] of [...this.#entries]) {
 			const { peer } = connection;
 			if (peer === undefined) continue;
 			if (!verdicts.has(peer.leaf)) verdicts.set(peer.leaf, recheckPeer(peer, { bundle, nowMs, self }));
 			const refusal = verdicts.get(peer.leaf);
 			if (refusal === undefined) continue;
+			if (refusal.reason === "tls_unknown_ca") {
+				entry.refusal = refusal;
+				entry.endsAtMs = Math.min(entry.endsAtMs, nowMs + FORMER_ROOT_MS);
+				entry.retired = true;
+				this.#expect(entry.endsAtMs);
+				connection.retire();
+				continue;
+			}
 			this.#entries.delete(connection);
 			onCut(refusal);
 			connection.cut();
@@ -104,6 +119,7 @@ export class PeerWatch {
 		for (const [connection, entry] of [...this.#entries]) {
 			if (nowMs >= entry.endsAtMs) {
 				this.#entries.delete(connection);
+				if (entry.refusal !== undefined) this.#options.onCut(entry.refusal);
 				connection.cut();
 				continue;
 			}
