@@ -21,12 +21,16 @@ export interface HousekeepingOptions {
 }
 
 const CHECK_MS = 60_000;
+const COMPACTION_MS = 3_600_000;
 
 export class Housekeeping {
 	readonly #options: HousekeepingOptions;
 	#timer: Timer | undefined;
 	#working: Promise<void> = Promise.resolve();
 	#isClosing = false;
+	/** The segment that was being written at the last compaction, and when that was. */
+	#compactedUpTo: Segment | undefined;
+	#compactedAtMs = 0;
 
 	constructor(options: HousekeepingOptions) {
 		this.#options = options;
@@ -35,13 +39,8 @@ export class Housekeeping {
 
 	/** Rejects with what the file system says, having removed what it could. */
 	async apply(limits: RetentionLimits): Promise<void> {
-		const { dir, segments, clock } = this.#options;
-		removeExpired(dir, segments, limits, clock.wallMs());
-		const { types = [] } = limits;
-		if (types.length === 0) return;
-		const work = this.#working.then(() => this.#compact(types));
-		this.#working = work.catch(() => {});
-		await work;
+		this.#remove(limits);
+		await this.#compactWhenFree(limits);
 	}
 
 	async close(): Promise<void> {
@@ -50,19 +49,45 @@ export class Housekeeping {
 		await this.#working;
 	}
 
+	#remove(limits: RetentionLimits): void {
+		const { dir, segments, clock } = this.#options;
+		removeExpired(dir, segments, limits, clock.wallMs());
+	}
+
+	async #compactWhenFree({ types = [] }: RetentionLimits): Promise<void> {
+		if (types.length === 0) return;
+		const work = this.#working.then(() => this.#compact(types));
+		this.#working = work.catch(() => {});
+		await work;
+	}
+
 	async #compact(types: readonly TypeRetention[]): Promise<void> {
 		if (this.#isClosing) return;
 		const { dir, segments, clock, extentBytes, ids, log } = this.#options;
+		this.#compactedAtMs = clock.monotonicMs();
+		this.#compactedUpTo = segments.at(-1);
 		const rewritten = await compactSegments({ dir, segments, types, nowMs: clock.wallMs(), extentBytes, ids, isCancelled: () => this.#isClosing });
 		if (rewritten > 0) log.info("segments of the log were compacted", { segments: rewritten });
 	}
 
+	/** It reads what it is about, so not every minute: when a segment has become whole, and once an hour for what has become too old. */
+	#isCompactionDue(): boolean {
+		const { segments, clock } = this.#options;
+		return segments.at(-1) !== this.#compactedUpTo || clock.monotonicMs() - this.#compactedAtMs >= COMPACTION_MS;
+	}
+
 	#schedule(): void {
 		const { clock, limits, log } = this.#options;
+		const failed = (thrown: unknown): void => {
+			log.warn("the log could not be held within its limits; trying again later", { error: messageOf(thrown) });
+		};
 		this.#timer = clock.setTimer(CHECK_MS, () => {
-			this.apply(limits).catch((thrown: unknown) => {
-				log.warn("the log could not be held within its limits; trying again later", { error: messageOf(thrown) });
-			});
+			try {
+				this.#remove(limits);
+			} catch (thrown) {
+				failed(thrown);
+			}
+			if (this.#isCompactionDue()) this.#compactWhenFree(limits).catch(failed);
 			this.#schedule();
 		});
 	}

@@ -90,7 +90,7 @@ test("a type keeps its own age and count; the first pattern that fits an event c
 	assert.ok(!ids.includes("debug-0") && !ids.includes("rollup-0"));
 });
 
-test("compaction runs by itself every minute where types have limits, also while events come and are read", async (t) => {
+test("compaction runs by itself where types have limits, also while events come and are read", async (t) => {
 	const clock = new FakeClock();
 	const types = [{ type: "config", lastPerKey: true }];
 	const { log } = openLog(t, temporaryDir(t), { ...SIZES, clock, retention: { bytesMax: 1e9, ageMsMax: 1e9, types } });
@@ -103,6 +103,19 @@ test("compaction runs by itself every minute where types have limits, also while
 	const ids = (await readAll(log)).map(idOf);
 	assert.ok(ids.includes("99") && ids.length < 60);
 	assert.deepEqual(ids.slice(-3), ["during0", "during1", "during2"]);
+});
+
+test("what has become too old since goes within the hour, also where no event comes any more", async (t) => {
+	const clock = new FakeClock();
+	const types = [{ type: "debug", ageMsMax: 1_800_000 }];
+	const { log } = openLog(t, temporaryDir(t), { ...SIZES, clock, retention: { bytesMax: 1e9, ageMsMax: 1e12, types } });
+	for (let n = 0; n < 100; n++) await log.append(batchOf([{ id: `${n}`, type: "debug", data: "x".repeat(200) }]));
+	clock.advance(60_000);
+	assert.equal((await readAll(log)).length, 100);
+	const { bytes } = log.stats();
+	clock.advance(3_600_000);
+	while (log.stats().bytes > bytes / 2) await new Promise((resolve) => setImmediate(resolve));
+	assert.ok((await readAll(log)).length < 50);
 });
 
 test("a segment with damage is left as it is", async (t) => {

@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { eventually, freePorts, isTaken, temporaryFolder } from "../../support/processes.ts";
+import { eventually, freePorts, isTaken } from "../../support/processes.ts";
 
 /** A reason to skip where the program cannot be run; with NEXUS_TEST_STRICT=1 the test fails instead. */
 export function skipWithout(program: string, args: readonly string[] = ["--version"]): string | false {
@@ -16,7 +17,11 @@ export function skipWithout(program: string, args: readonly string[] = ["--versi
 export interface ServerOptions {
 	readonly command: readonly string[];
 	readonly env?: NodeJS.ProcessEnv;
+	/** Its own; removed once it has ended. */
+	readonly folder: string;
 	isReady(): Promise<boolean>;
+	/** Ends what it has left behind. */
+	afterEnd?(): Promise<void>;
 }
 
 /** A process that is a server once `isReady` says so; killed at the end of its test. */
@@ -31,7 +36,11 @@ export class Server {
 
 	static async start(t: TestContext, options: ServerOptions): Promise<Server> {
 		const server = new Server(options);
-		t.after(() => server.kill());
+		t.after(async () => {
+			await server.kill();
+			await options.afterEnd?.();
+			rmSync(options.folder, { recursive: true, force: true });
+		});
 		await server.start();
 		return server;
 	}
@@ -77,7 +86,7 @@ export interface NatsServer {
 
 /** `jetstream`: further settings of that block. */
 export async function startNats(t: TestContext, jetstream = ""): Promise<NatsServer> {
-	const folder = temporaryFolder(t, "nats");
+	const folder = makeFolder("nats");
 	const [port, http] = await freePorts(2);
 	const file = join(folder, "nats.conf");
 	writeFileSync(
@@ -90,7 +99,7 @@ export async function startNats(t: TestContext, jetstream = ""): Promise<NatsSer
 			(response) => response.ok,
 			() => false,
 		);
-	return { server: await Server.start(t, { command: ["nats-server", "-c", file], isReady }), address: `127.0.0.1:${port}`, monitor };
+	return { server: await Server.start(t, { command: ["nats-server", "-c", file], folder, isReady }), address: `127.0.0.1:${port}`, monitor };
 }
 
 export interface RedisServer {
@@ -100,11 +109,11 @@ export interface RedisServer {
 
 /** With an append-only file. `options`: as on its command line. */
 export async function startRedis(t: TestContext, options: readonly string[]): Promise<RedisServer> {
-	const folder = temporaryFolder(t, "redis");
+	const folder = makeFolder("redis");
 	const [port] = await freePorts(1);
 	const command = ["redis-server", "--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", ...options];
 	const isReady = async (): Promise<boolean> => spawnSync("redis-cli", ["-p", String(port), "ping"]).stdout?.toString() === "PONG\n";
-	return { server: await Server.start(t, { command, isReady }), url: `redis://127.0.0.1:${port}` };
+	return { server: await Server.start(t, { command, folder, isReady }), url: `redis://127.0.0.1:${port}` };
 }
 
 /** A folder with the jars of Kafka (kafka_2.13 and slf4j-simple with all that they need), as Maven's dependency:copy-dependencies makes it. */
@@ -120,7 +129,7 @@ export interface KafkaServer {
 
 /** One node that is broker and controller. */
 export async function startKafka(t: TestContext): Promise<KafkaServer> {
-	const folder = temporaryFolder(t, "kafka");
+	const folder = makeFolder("kafka");
 	const [port, controller] = await freePorts(2);
 	const file = join(folder, "server.properties");
 	const settings = {
@@ -161,7 +170,7 @@ export async function startKafka(t: TestContext): Promise<KafkaServer> {
 	const [program = "", ...options] = java;
 	const formatted = spawnSync(program, [...options, "kafka.tools.StorageTool", "format", "-t", randomBytes(16).toString("base64url"), "-c", file]);
 	assert.equal(formatted.status, 0, formatted.stderr?.toString());
-	const server = await Server.start(t, { command: [...java, "kafka.Kafka", file], isReady: () => isTaken(port ?? 0) });
+	const server = await Server.start(t, { command: [...java, "kafka.Kafka", file], folder, isReady: () => isTaken(port ?? 0) });
 	return { server, address: `127.0.0.1:${port}` };
 }
 
@@ -176,7 +185,7 @@ export interface RabbitmqServer {
 }
 
 export async function startRabbitmq(t: TestContext): Promise<RabbitmqServer> {
-	const folder = temporaryFolder(t, "rabbitmq");
+	const folder = makeFolder("rabbitmq");
 	const [port, distribution, epmd] = await freePorts(3);
 	const settings = [
 		`listeners.tcp.1 = 127.0.0.1:${port}`,
@@ -204,8 +213,12 @@ export async function startRabbitmq(t: TestContext): Promise<RabbitmqServer> {
 		ERL_CRASH_DUMP: join(folder, "crash"),
 		RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
 	};
-	// The daemon of names that Erlang starts outlives its node.
-	t.after(() => spawnSync("epmd", ["-port", String(epmd), "-kill"]));
+	// The daemon of names that Erlang starts outlives its node, and does not go before it has noticed that the node is gone.
+	const endDaemon = async (): Promise<boolean> => {
+		spawnSync("epmd", ["-port", String(epmd), "-kill"]);
+		return !(await isTaken(epmd ?? 0));
+	};
+	const afterEnd = (): Promise<void> => eventually("epmd has ended", endDaemon);
 	const logFile = join(folder, "log", "test@localhost.log");
 	// The log goes on over a restart.
 	const started = (): number => (existsSync(logFile) ? readFileSync(logFile, "utf8").split("Server startup complete").length - 1 : 0);
@@ -215,5 +228,9 @@ export async function startRabbitmq(t: TestContext): Promise<RabbitmqServer> {
 		starts = started();
 		return true;
 	};
-	return { server: await Server.start(t, { command: [RABBITMQ], env, isReady }), url: `amqp://guest:guest@127.0.0.1:${port}` };
+	return { server: await Server.start(t, { command: [RABBITMQ], env, folder, isReady, afterEnd }), url: `amqp://guest:guest@127.0.0.1:${port}` };
+}
+
+function makeFolder(name: string): string {
+	return mkdtempSync(join(tmpdir(), `nexus-${name}-`));
 }
