@@ -6,11 +6,12 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { loadPolicy } from "../src/policy/load.ts";
+import { serveNexus, temporaryDir } from "./nexus/support.ts";
 import { startSidecar } from "./sidecar/support.ts";
 import { otherPorts, portsIn, stepsOf, take, tourFolder } from "./support/tour.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const PAGES = ["retries", "circuit-breaking", "rate-limits", "traffic", "faults", "admin-api"];
+const PAGES = ["retries", "circuit-breaking", "rate-limits", "traffic", "faults", "identity", "authorization", "nexus", "admin-api"];
 const PAGE_MS = 120_000;
 
 const hasCurl = spawnSync("curl", ["--version"]).status === 0;
@@ -21,7 +22,7 @@ for (const name of PAGES) {
 		const page = pageOf(name);
 		const steps = stepsOf(page);
 		assert.ok(steps.length > 1, "it has no steps where this test looks for them");
-		const tour = { folder: tourFolder(t, ["docs"]), ports: new Map(await otherPorts(portsIn(page))) };
+		const tour = { folder: tourFolder(t, ["docs", "certs"]), ports: new Map(await otherPorts(portsIn(page))) };
 		for (const step of steps) await take(t, step, tour);
 	});
 
@@ -42,6 +43,19 @@ test("the page about the admin API has every endpoint, and no other", async (t) 
 	assert.ok(served.length > 15, detail);
 	const written = [...pageOf("admin-api").matchAll(/^\| `((?:GET|POST|PUT|DELETE) \/\S*?)` \|/gm)].map(([, endpoint]) => endpoint);
 	assert.deepEqual(written.toSorted(), served.toSorted());
+});
+
+test("the page about Nexus names endpoints and roles as its API describes them", async (t) => {
+	const { url } = await serveNexus(t, temporaryDir(t));
+	const response = await fetch(`${url}/openapi.json`);
+	const { paths } = (await response.json()) as { paths: Record<string, Record<string, { description?: string }>> };
+	const rows = [...pageOf("nexus").matchAll(/^\| `(GET|POST|DELETE) (\/\S*)` \| (.*?) \|/gm)];
+	assert.ok(rows.length > 10, "the table is not where this test looks for it");
+	for (const [row, method = "", path = "", role = ""] of rows) {
+		const described = paths[path]?.[method.toLowerCase()];
+		assert.ok(described !== undefined, `${row} is not in /openapi.json`);
+		if (/^`\w+`$/.test(role)) assert.ok(JSON.stringify(described).includes(`role ${role}`), `${row}: ${JSON.stringify(described.description)}`);
+	}
 });
 
 function pageOf(name: string): string {
