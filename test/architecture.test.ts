@@ -23,8 +23,14 @@ const RULES: ArchitectureRules = {
 		["sidecar/exchange/exchange.ts", "the state that both sides of an exchange share; what can be decided apart from it stands in files beside it"],
 		["upstream/try.ts", "one state machine: whatever a try has taken is given back on each of its ways out"],
 		["sidecar/sidecar.ts", "the composition root: what is put together here, and what it shows of itself, is one list"],
+		["server/server-connection.ts", "one state machine of a connection's life: each of its events reads and writes the same state"],
 		["upstream/http1-connection.ts", "one state machine of a connection's life, from the dial to the close"],
 		["sidecar/exchange/tries.ts", "one state machine: first, further and hedged tries share what is under way; each decision stands elsewhere"],
+		[
+			"nexus/subscriptions/dispatcher.ts",
+			"one state machine of an event's tries: what is decided apart from it (window, pace, queue, progress) stands beside it",
+		],
+		["events/catalogue.ts", "one table: every event, its data and its weight"],
 		["sidecar/exchange/client-connection.ts", "one state machine: each of its events reads and writes the same state"],
 	]),
 };

@@ -172,6 +172,77 @@ export interface NexusEventData {
 		/** `place` is `file:line:column`. */
 		readonly faults: readonly { readonly place: string; readonly message: string; readonly hint: string }[];
 	};
+	"nexus.policy.rollout.started": RolloutData & {
+		/** Identity, or name of the token. */
+		readonly author: string;
+		readonly reason: string;
+	};
+	/** The next instances have their turn. */
+	"nexus.policy.rollout.advanced": RolloutData & {
+		/** What was found of those before. */
+		readonly verdict: string;
+	};
+	"nexus.policy.rollout.completed": RolloutData;
+	"nexus.policy.rollout.rolled_back": RolloutData & {
+		/** Why, in words. */
+		readonly cause: string;
+		/** Whether Nexus did so by itself. */
+		readonly automatic: boolean;
+	};
+	/** Somebody has changed something at Nexus. */
+	"nexus.audit.mutation": {
+		/** Identity, or name of the token. */
+		readonly actor: string;
+		readonly method: string;
+		/** Of the API, without the query. */
+		readonly path: string;
+		readonly status: number;
+		readonly address: string;
+	};
+	"nexus.bus.dead_letter.parked": {
+		readonly subscription: string;
+		/** Of a broadcast: who did not get it; empty otherwise. */
+		readonly member: string;
+		/** Of the event, in the log. */
+		readonly sequence: number;
+		/** Of the event. */
+		readonly type: string;
+		readonly source: string;
+		readonly id: string;
+		/** All tries. */
+		readonly attempts: number;
+		/** Of the last one. */
+		readonly reason: string;
+		/** That the receiver answered; 0 where it did not. */
+		readonly status: number;
+	};
+	"nexus.bus.subscription.stalled": {
+		readonly subscription: string;
+		/** As far as it is known, in words. */
+		readonly cause: string;
+		/** Events under way, or waiting for a try. */
+		readonly open: number;
+		/** Events of the log that were not looked at yet: an upper bound of those that are for it. */
+		readonly unread: number;
+		/** Since its receipt, of the oldest that is open. */
+		readonly oldestAgeMs: number;
+		readonly stalledForMs: number;
+	};
+	"nexus.bus.subscription.recovered": {
+		readonly subscription: string;
+		readonly stalledForMs: number;
+	};
+}
+
+interface RolloutData {
+	readonly service: string;
+	readonly version: number;
+	/** What runs elsewhere, or again. */
+	readonly from: number;
+	/** `1 instance`, `10 %`, `all`. */
+	readonly stage: string;
+	/** Whose turn it was; empty where it is everybody's. */
+	readonly instances: readonly string[];
 }
 
 interface EjectionData {
@@ -247,6 +318,14 @@ export const NEXUS_EVENTS: { readonly [T in NexusEventType]: NexusEventSpec } = 
 	"nexus.mesh.certificate.expiring": spec(9, "A certificate ends soon, or has ended, and could not be renewed."),
 	"nexus.mesh.policy.applied": spec(4, "A sidecar runs a new policy."),
 	"nexus.mesh.policy.rejected": spec(8, "A changed policy is wrong; the sidecar keeps the last good one."),
+	"nexus.policy.rollout.started": spec(6, "A new policy is given to the first instances of a service."),
+	"nexus.policy.rollout.advanced": spec(4, "A new policy has done no harm so far and is given to more instances."),
+	"nexus.policy.rollout.completed": spec(6, "All instances of a service have a new policy."),
+	"nexus.policy.rollout.rolled_back": spec(9, "A new policy was taken back."),
+	"nexus.audit.mutation": spec(7, "Somebody has changed something at Nexus."),
+	"nexus.bus.dead_letter.parked": spec(8, "An event could not be delivered to a subscription, and is kept as a dead letter."),
+	"nexus.bus.subscription.stalled": spec(8, "Events wait for a subscription, and none has arrived for a while."),
+	"nexus.bus.subscription.recovered": spec(6, "Events arrive again at a subscription that was stalled."),
 });
 
 export const NEXUS_EVENT_TYPES: readonly NexusEventType[] = Object.freeze(Object.keys(NEXUS_EVENTS) as NexusEventType[]);

@@ -12,6 +12,7 @@ const direction = z.enum(["inbound", "outbound"]).describe("As the sidecar sees 
 const upstream = z.string().describe("The service that was called.");
 const endpoint = z.string().describe("Address and port.");
 const policy = z.string().describe("`file:line:column` of what was written; empty where nobody wrote it.");
+const subscription = z.string().describe("Its name.");
 const spiffeId = z.string().describe("SPIFFE ID.");
 
 const endpointHealth = z.object({
@@ -40,6 +41,14 @@ const breaker = z.object({
 	lastErrors: z.array(z.string()).describe("Reasons or statuses of the last failures, newest first."),
 	policy,
 	at: z.string().meta({ format: "date-time", description: "When." }),
+});
+
+const rollout = z.object({
+	service: z.string(),
+	version: count.describe("The new one."),
+	from: count.describe("What runs elsewhere, or again."),
+	stage: z.string().describe("One instance, a share, or all."),
+	instances: z.array(z.string()).describe("Whose turn it was; empty where it is everybody's."),
 });
 
 const SHAPES: { readonly [T in NexusEventType]?: z.ZodType<NexusEventData[T]> } = {
@@ -153,6 +162,40 @@ const SHAPES: { readonly [T in NexusEventType]?: z.ZodType<NexusEventData[T]> } 
 	"nexus.mesh.policy.rejected": z.object({
 		faults: z.array(z.object({ place: z.string().describe("`file:line:column`"), message: z.string(), hint: z.string() })),
 	}),
+	"nexus.policy.rollout.started": rollout.extend({ author: z.string().describe("Identity, or name of the token."), reason: z.string() }),
+	"nexus.policy.rollout.advanced": rollout.extend({ verdict: z.string().describe("What was found of those before.") }),
+	"nexus.policy.rollout.completed": rollout,
+	"nexus.policy.rollout.rolled_back": rollout.extend({
+		cause: z.string().describe("Why, in words."),
+		automatic: z.boolean().describe("Whether Nexus did so by itself."),
+	}),
+	"nexus.audit.mutation": z.object({
+		actor: z.string().describe("Identity, or name of the token."),
+		method: z.string(),
+		path: z.string().describe("Of the API, without the query."),
+		status: count,
+		address: z.string().describe("Of the caller."),
+	}),
+	"nexus.bus.dead_letter.parked": z.object({
+		subscription,
+		member: z.string().describe("Of a broadcast: who did not get it; empty otherwise."),
+		sequence: count.describe("Of the event, in the log."),
+		type: z.string().describe("Of the event."),
+		source: z.string(),
+		id: z.string(),
+		attempts: count.describe("All tries."),
+		reason: z.string().describe("Of the last one."),
+		status: count.describe("That the receiver answered; 0 where it did not."),
+	}),
+	"nexus.bus.subscription.stalled": z.object({
+		subscription,
+		cause: z.string().describe("As far as it is known, in words."),
+		open: count.describe("Events under way, or waiting for a try."),
+		unread: count.describe("Events of the log that were not looked at yet: an upper bound of those that are for it."),
+		oldestAgeMs: z.number().min(0).describe("Since its receipt, of the oldest that is open."),
+		stalledForMs: z.number().min(0),
+	}),
+	"nexus.bus.subscription.recovered": z.object({ subscription, stalledForMs: z.number().min(0) }),
 };
 
 /** JSON Schema 2020-12, by type. */

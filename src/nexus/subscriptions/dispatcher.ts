@@ -1,0 +1,386 @@
+/**
+ * The deliveries of one subscription (or of one member of a broadcast): a bounded window of events, each tried until it is acknowledged or
+ * parked. Knows neither where events come from nor where they go; it is fed, and taken from.
+ */
+import type { Clock, Timer } from "../../core/clock.ts";
+import { DueQueue } from "../../core/due-queue.ts";
+import type { Rng } from "../../core/rng.ts";
+import type { StoredEvent } from "../log/event-log.ts";
+import { ACK, type Entry, type Nak, type ReplayOutcome, type Verdict } from "./delivery.ts";
+import { backoffMs, type DeliveryPolicy } from "./delivery-policy.ts";
+import { DispatchCounts } from "./dispatch-counts.ts";
+import { DELAY_MS_MAX, SAVE_RETRY_MS } from "./limits.ts";
+import { Pace } from "./pace.ts";
+import { encodeProgress, type OpenEvent, type ProgressText } from "./progress.ts";
+import { ProgressSaver } from "./progress-saver.ts";
+import type { ReadyQueue } from "./ready-queue.ts";
+import { type EventMarks, Window } from "./window.ts";
+import type { WindowBudget } from "./window-budget.ts";
+
+export interface Failure extends Omit<Nak, "kind" | "delayMs"> {
+	readonly attempts: number;
+	/** Wall clock. */
+	readonly firstTriedAtMs: number;
+	readonly lastTriedAtMs: number;
+}
+
+export interface DispatcherOptions {
+	readonly policy: DeliveryPolicy;
+	readonly clock: Clock;
+	readonly rng: Rng;
+	readonly ready: ReadyQueue;
+	/** Whether that queue keeps keys in order. */
+	readonly isKeyed: boolean;
+	readonly budget: WindowBudget;
+	/** See progress.ts. */
+	readonly life: number;
+	readonly position: number;
+	/** True once it is kept. */
+	readonly save: (progress: ProgressText) => Promise<boolean>;
+	/** Keeps the event for good; true once it is. Tried again until then: nothing is dropped. */
+	readonly park: (entry: Entry, failure: Failure) => Promise<boolean>;
+	/** A dead letter that was tried again and has arrived; true once it is forgotten. */
+	readonly unpark: (entry: Entry) => Promise<boolean>;
+}
+
+/** Sequences up to this one have been looked at. */
+export interface Live {
+	readonly position: number;
+}
+
+const TIMED_OUT: Nak = Object.freeze({ kind: "nak", reason: "there was no answer in time" });
+
+//            offer, restore, replay          take                     ack
+//   (log) ------------------------> ready ---------> flying --------------------> (gone)
+//                                     ^                | nak, no answer in time     ^
+//                                     |   due          v                            | kept as a dead letter
+//                                     +----------- waiting     last try, term --> parking
+
+export class Dispatcher {
+	readonly counts = new DispatchCounts();
+	readonly #options: DispatcherOptions;
+	readonly #policy: DeliveryPolicy;
+	readonly #window: Window;
+	/** With the try that is under way. In the order of their deadlines: all have the same time, and who asks for more goes to the end. */
+	readonly #flying = new Map<Entry, number>();
+	readonly #waiting: DueQueue<Entry>;
+	/** Of those that are being parked. */
+	readonly #failures = new WeakMap<Entry, Failure>();
+	readonly #pace: Pace;
+	readonly #saver: ProgressSaver;
+	#expiry: Timer | undefined;
+	#position: number;
+	#savedPosition: number;
+	#live: Live | undefined;
+	#isRunning = false;
+	#isTelling = false;
+	/** Something can be taken. */
+	onReady: () => void = () => {};
+	/** There is room again. */
+	onRoom: () => void = () => {};
+
+	constructor(options: DispatcherOptions) {
+		const { clock, policy, budget, position } = options;
+		this.#options = options;
+		this.#policy = policy;
+		this.#position = position;
+		this.#savedPosition = position;
+		this.#window = new Window(policy.window, budget);
+		this.#waiting = new DueQueue(clock, (entry, attempt) => this.#due(entry, attempt));
+		this.#pace = new Pace(clock, policy.rate, () => this.#tell());
+		this.#saver = new ProgressSaver(clock, () => this.#save());
+	}
+
+	// --- fed
+
+	/** All up to here was looked at, and stands in the window where it is not settled. */
+	get position(): number {
+		return this.#live === undefined ? this.#position : Math.max(this.#position, this.#live.position);
+	}
+
+	/** Undefined: it reads on its own again. */
+	set live(live: Live | undefined) {
+		this.#position = this.position;
+		this.#live = live;
+	}
+
+	get isLive(): boolean {
+		return this.#live !== undefined;
+	}
+
+	get room(): number {
+		return this.#window.room;
+	}
+
+	/** False where there is no room: the event is to be offered again later. */
+	offer(event: StoredEvent, marks: EventMarks): boolean {
+		if (event.sequence <= this.#position) return true;
+		if (!this.#window.admits(event.json.length)) return false;
+		this.#position = event.sequence;
+		this.#enter(event, marks, 0, 0, undefined);
+		this.#saver.touch();
+		return true;
+	}
+
+	/** Nothing up to `position` was for this subscription. */
+	advance(position: number): void {
+		if (position > this.#position) this.#position = position;
+	}
+
+	/** An event that was open when the process before this one ended. Its last try may have ended with that, by no fault of its own. */
+	restore(event: StoredEvent, marks: EventMarks, { attempts, notBeforeMs }: OpenEvent): void {
+		const { clock } = this.#options;
+		const waitMs = Math.min(DELAY_MS_MAX, notBeforeMs - clock.wallMs());
+		this.#window.mustAdmit(event.json.length);
+		this.#enter(event, marks, Math.min(attempts, this.#policy.attempts - 1), waitMs > 0 ? clock.monotonicMs() + waitMs : 0, undefined);
+	}
+
+	/** Tries a dead letter once, before live events. */
+	replay(event: StoredEvent, marks: EventMarks, attempts: number): Promise<ReplayOutcome> {
+		if (!this.#isRunning || this.#window.hasReplay(event.sequence)) return Promise.resolve("gone");
+		const { promise, resolve } = Promise.withResolvers<ReplayOutcome>();
+		this.#window.mustAdmit(event.json.length);
+		this.#enter(event, marks, attempts, 0, resolve);
+		return promise;
+	}
+
+	// --- taken from
+
+	/** Entries that could be taken now, were it for their order alone. */
+	get readySize(): number {
+		return this.#options.ready.size;
+	}
+
+	get flyingSize(): number {
+		return this.#flying.size;
+	}
+
+	get openSize(): number {
+		return this.#window.size;
+	}
+
+	/** The next event, whose try begins now; undefined where there is none, or the rate or a hold forbids it (`onReady` calls later). */
+	take(): Entry | undefined {
+		if (!this.#isRunning || this.#options.ready.size === 0) return undefined;
+		const nowMs = this.#options.clock.monotonicMs();
+		if (!this.#pace.mayTake(nowMs)) return undefined;
+		const entry = this.#nextReady(nowMs);
+		if (entry === undefined) return undefined;
+		this.#pace.taken(nowMs);
+		this.#fly(entry, nowMs);
+		return entry;
+	}
+
+	/** `attempt`: the one that ends. False where that one is over already. */
+	settle(entry: Entry, attempt: number, verdict: Verdict): boolean {
+		if (this.#flying.get(entry) !== attempt) return false;
+		this.#flying.delete(entry);
+		const { over } = entry;
+		entry.cut = undefined;
+		entry.over = undefined;
+		this.counts.add(verdict.kind, this.#options.clock.monotonicMs() - entry.takenAtMs);
+		if (verdict.kind === "ack") this.#finish(entry);
+		else if (entry.replay !== undefined || verdict.kind === "term" || entry.attempts >= this.#policy.attempts) this.#park(entry, verdict);
+		else this.#retry(entry, verdict);
+		over?.();
+		return true;
+	}
+
+	/**
+	 * An acknowledgement of any try, also of one that is over: who has done the work has done it. Only where keys are kept in order the
+	 * try under way decides, since the next event of the key must not begin beside it. False where nothing is open, or will be.
+	 */
+	acknowledge(sequence: number, attempt: number): boolean {
+		const entry = this.find(sequence);
+		if (entry === undefined || attempt > entry.attempts || entry.state === "parking") return false;
+		if (entry.state === "flying") return (attempt === entry.attempts || !this.#options.isKeyed) && this.settle(entry, entry.attempts, ACK);
+		this.counts.add("ack", 0);
+		this.#finish(entry);
+		return true;
+	}
+
+	/** The open entry of a sequence. */
+	find(sequence: number): Entry | undefined {
+		return this.#window.find(sequence);
+	}
+
+	/** The consumer is still at it: its time begins anew. */
+	extend(entry: Entry, attempt: number): boolean {
+		if (this.#flying.get(entry) !== attempt) return false;
+		this.#flying.delete(entry);
+		entry.dueMs = this.#options.clock.monotonicMs() + this.#policy.ackWaitMs;
+		this.#flying.set(entry, attempt);
+		this.counts.extended++;
+		return true;
+	}
+
+	// --- state
+
+	/** Wall clock of the receipt of the oldest open event; undefined where none is open. */
+	get oldestReceivedAtMs(): number | undefined {
+		for (const { receivedAtMs } of this.#window.values()) return receivedAtMs;
+		return undefined;
+	}
+
+	/** Nothing is taken before. */
+	start(): void {
+		this.#isRunning = true;
+		this.#tell();
+	}
+
+	progress(): ProgressText {
+		const { clock, life } = this.#options;
+		const nowMs = clock.wallMs();
+		const monotonicMs = clock.monotonicMs();
+		const open: OpenEvent[] = [];
+		for (const { sequence, attempts, state, dueMs } of this.#window.values()) {
+			open.push({ sequence, attempts, notBeforeMs: state === "flying" || dueMs <= monotonicMs ? 0 : nowMs + dueMs - monotonicMs });
+		}
+		return encodeProgress({ life, position: this.position, open }, nowMs);
+	}
+
+	/** Events that were looked at since the progress was written down last. */
+	get unsavedEvents(): number {
+		return this.position - this.#savedPosition;
+	}
+
+	/** Resolves once what has been settled by now is kept; false where it could not be. */
+	saved(): Promise<boolean> {
+		return this.#saver.flush();
+	}
+
+	saveSoon(): void {
+		this.#saver.touch();
+	}
+
+	/** Tries under way are cut and begin again some time. Progress is kept. */
+	async close(): Promise<void> {
+		this.#isRunning = false;
+		this.#waiting.stop();
+		this.#pace.stop();
+		this.#expiry?.cancel();
+		this.#saver.touch();
+		for (const entry of this.#flying.keys()) entry.cut?.();
+		for (const { replay } of this.#window.replays()) replay?.("gone");
+		await this.#saver.close();
+		this.#flying.clear();
+		this.#window.clear();
+		this.#options.ready.clear();
+	}
+
+	#enter(event: StoredEvent, marks: EventMarks, attempts: number, dueMs: number, replay: Entry["replay"]): void {
+		this.#options.ready.push(this.#window.enter(event, marks, attempts, dueMs, replay));
+		this.#tell();
+	}
+
+	#nextReady(nowMs: number): Entry | undefined {
+		const { ready } = this.#options;
+		for (let entry = ready.next(); entry !== undefined; entry = ready.next()) {
+			if (this.find(entry.sequence) !== entry) continue; // settled late
+			if (entry.dueMs <= nowMs) return entry;
+			entry.state = "waiting";
+			this.#waiting.push(entry, entry.attempts, entry.dueMs - nowMs);
+		}
+		return undefined;
+	}
+
+	#fly(entry: Entry, nowMs: number): void {
+		const { clock } = this.#options;
+		entry.state = "flying";
+		entry.attempts++;
+		entry.takenAtMs = nowMs;
+		entry.dueMs = nowMs + this.#policy.ackWaitMs;
+		if (entry.firstTriedAtMs === 0) entry.firstTriedAtMs = clock.wallMs();
+		this.#flying.set(entry, entry.attempts);
+		this.#expiry ??= clock.setTimer(this.#policy.ackWaitMs, () => this.#expire());
+		this.#saver.touch();
+	}
+
+	#expire(): void {
+		this.#expiry = undefined;
+		const { clock } = this.#options;
+		const nowMs = clock.monotonicMs();
+		for (const [entry, attempt] of this.#flying) {
+			if (entry.dueMs > nowMs) {
+				this.#expiry = clock.setTimer(entry.dueMs - nowMs, () => this.#expire());
+				return;
+			}
+			const { cut } = entry;
+			this.counts.timedOut++;
+			this.settle(entry, attempt, TIMED_OUT);
+			cut?.();
+		}
+	}
+
+	#retry(entry: Entry, { delayMs }: Nak): void {
+		const { clock, rng } = this.#options;
+		const waitMs = Math.min(delayMs ?? backoffMs(this.#policy, entry.attempts, rng), DELAY_MS_MAX);
+		entry.state = "waiting";
+		entry.dueMs = clock.monotonicMs() + waitMs;
+		this.#waiting.push(entry, entry.attempts, waitMs);
+		this.#saver.touch();
+	}
+
+	#due(entry: Entry, attempt: number): void {
+		if (entry.attempts !== attempt || this.find(entry.sequence) !== entry) return;
+		if (entry.state === "parking") void this.#keepParking(entry);
+		else if (entry.state === "waiting") {
+			entry.dueMs = 0; // the timer may be a fraction of a millisecond early
+			entry.state = "ready";
+			this.#options.ready.push(entry);
+			this.#tell();
+		}
+	}
+
+	#park(entry: Entry, { kind: _, ...failure }: Exclude<Verdict, { kind: "ack" }>): void {
+		entry.state = "parking";
+		const { attempts, firstTriedAtMs } = entry;
+		this.#failures.set(entry, { ...failure, attempts, firstTriedAtMs, lastTriedAtMs: this.#options.clock.wallMs() });
+		void this.#keepParking(entry);
+	}
+
+	async #keepParking(entry: Entry): Promise<void> {
+		const failure = this.#failures.get(entry);
+		if (failure === undefined) return;
+		if (await this.#options.park(entry, failure)) {
+			if (entry.replay === undefined) this.counts.parked++;
+			this.#leave(entry, "failed");
+		} else this.#waiting.push(entry, entry.attempts, SAVE_RETRY_MS);
+	}
+
+	#finish(entry: Entry): void {
+		if (entry.replay === undefined) {
+			this.#leave(entry, "recovered");
+			return;
+		}
+		// Its letter goes before it is told; where that fails it is there still, and may come again.
+		entry.state = "parking";
+		void this.#options.unpark(entry).then((isGone) => this.#leave(entry, isGone ? "recovered" : "failed"));
+	}
+
+	#leave(entry: Entry, outcome: ReplayOutcome): void {
+		if (!this.#window.leave(entry)) return;
+		this.#options.ready.settled(entry);
+		entry.replay?.(outcome);
+		this.#saver.touch();
+		this.#tell();
+		if (this.#live === undefined && this.#window.isWorthReading) this.onRoom();
+	}
+
+	/** Once, after all that this turn of the loop brings. */
+	#tell(): void {
+		if (this.#isTelling || !this.#isRunning) return;
+		this.#isTelling = true;
+		queueMicrotask(() => {
+			this.#isTelling = false;
+			if (this.#isRunning && this.#options.ready.size > 0) this.onReady();
+		});
+	}
+
+	async #save(): Promise<boolean> {
+		const { position } = this;
+		const isKept = await this.#options.save(this.progress());
+		if (isKept) this.#savedPosition = position;
+		return isKept;
+	}
+}

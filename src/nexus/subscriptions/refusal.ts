@@ -1,0 +1,18 @@
+/** Why something was not done to a subscription. */
+import type { FilterFault } from "./filter/schema.ts";
+import type { Subscription } from "./subscription.ts";
+
+/**
+ * `precondition`: the revision is another one. `dead_letters`: it still has some. `unavailable`: the state did not take it, and it is as it was
+ * (or, where the state says `unknown`, as it is found).
+ */
+export type Refusal =
+	| { readonly ok: false; readonly failure: "not_found" | "too_many" }
+	| { readonly ok: false; readonly failure: "precondition"; readonly actual: number }
+	| { readonly ok: false; readonly failure: "invalid"; readonly faults: readonly FilterFault[] }
+	| { readonly ok: false; readonly failure: "dead_letters"; readonly count: number }
+	| { readonly ok: false; readonly failure: "paused" | "unavailable"; readonly detail: string };
+
+export type Changed = { readonly ok: true; readonly subscription: Subscription; readonly isNew: boolean } | Refusal;
+
+export const NOT_FOUND: Refusal = Object.freeze({ ok: false, failure: "not_found" });

@@ -1,0 +1,298 @@
+/** All subscriptions of this Nexus: kept in the state, opened at its start, changed one at a time under their revision. */
+import type { Clock, Timer } from "../../core/clock.ts";
+import { messageOf } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import type { Rng } from "../../core/rng.ts";
+import type { EventLog } from "../log/event-log.ts";
+import { put, remove, type StateStore, type Write } from "../state/state-store.ts";
+import { forgetProgress, safePosition } from "./branch.ts";
+import { busEvents, type TellBus, tellParked } from "./bus-events.ts";
+import { CatchUp } from "./catch-up.ts";
+import { DeadLetters } from "./dead-letters.ts";
+import { type StartPoint, type SubscriptionDocument, subscriptionDocument } from "./document.ts";
+import { Feed } from "./feed.ts";
+import { compileFilter } from "./filter/filter.ts";
+import { filterFaults } from "./filter/schema.ts";
+import { IDLE_SAVE_EVENTS, IDLE_SAVE_LOOK_MS, SHARED_START_EVENTS, SUBSCRIPTIONS_MAX, WINDOW_BYTES_MAX } from "./limits.ts";
+import { type Changed, NOT_FOUND, type Refusal } from "./refusal.ts";
+import { type ReplayResult, type ReplayWish, replayLetters } from "./replay.ts";
+import { withSecretsOf } from "./secrets.ts";
+import { branchMembers, missingPart, type Registered } from "./sinks/build-sink.ts";
+import { StallDetector } from "./stall-detector.ts";
+import { beginning, type Start } from "./start-position.ts";
+import { logFilterOf, Subscription, type SubscriptionHouse } from "./subscription.ts";
+import { recordOf, SUBSCRIPTIONS_TABLE, type SubscriptionRecord } from "./subscription-record.ts";
+import { Transformer } from "./transform/transformer.ts";
+import { WindowBudget } from "./window-budget.ts";
+
+export interface SubscriptionsOptions {
+	readonly log: EventLog;
+	readonly state: StateStore;
+	readonly clock: Clock;
+	readonly rng: Rng;
+	readonly logger: Logger;
+	/** Names this Nexus in the events that it sends. */
+	readonly instance: string;
+	readonly registered?: Registered;
+}
+
+const OPENED_AT_ONCE = 64;
+
+export class Subscriptions {
+	readonly letters: DeadLetters;
+	readonly #options: SubscriptionsOptions;
+	readonly #house: SubscriptionHouse;
+	readonly #feed: Feed;
+	readonly #catchUp: CatchUp;
+	readonly #transformer: Transformer;
+	readonly #tell: TellBus;
+	readonly #stalls: StallDetector;
+	readonly #all = new Map<string, Subscription>();
+	/** Whoever changes one of that name is behind the one before. */
+	readonly #turns = new Map<string, Promise<unknown>>();
+	/** Long polls and streams, to be ended when Nexus stops. */
+	readonly #waits = new Set<() => void>();
+	#sweep: Timer | undefined;
+	#isClosing = false;
+
+	private constructor(options: SubscriptionsOptions) {
+		const { log, state, clock, logger, registered = { functions: {}, logs: {} } } = options;
+		this.#options = options;
+		this.letters = new DeadLetters(state);
+		this.#feed = new Feed(log, clock, logger);
+		this.#catchUp = new CatchUp(log, this.#feed, clock, logger);
+		this.#transformer = new Transformer(clock);
+		this.#tell = busEvents(options);
+		this.#house = {
+			...options,
+			registered,
+			letters: this.letters,
+			catchUp: this.#catchUp,
+			transformer: this.#transformer,
+			budget: new WindowBudget(WINDOW_BYTES_MAX),
+			onGone: (name) => void this.pause(name, "the receiver says that it is gone for good (410)"),
+			onParked: tellParked(this.#tell, logger),
+		};
+		this.#stalls = new StallDetector(clock, () => this.#all.values(), this.#tell);
+	}
+
+	/** Goes on where the last process stopped. Rejects where the state cannot be read. */
+	static async open(options: SubscriptionsOptions): Promise<Subscriptions> {
+		const subscriptions = new Subscriptions(options);
+		try {
+			await subscriptions.letters.load();
+			await subscriptions.#openAll();
+		} catch (thrown) {
+			await subscriptions.close();
+			throw thrown;
+		}
+		subscriptions.#scheduleSweep();
+		return subscriptions;
+	}
+
+	get size(): number {
+		return this.#all.size;
+	}
+
+	get(name: string): Subscription | undefined {
+		return this.#all.get(name);
+	}
+
+	/** By name. */
+	list(after: string, limit: number): Subscription[] {
+		const names = [...this.#all.keys()].filter((name) => name > after).sort();
+		return names.slice(0, limit).flatMap((name) => this.#all.get(name) ?? []);
+	}
+
+	values(): Iterable<Subscription> {
+		return this.#all.values();
+	}
+
+	/** `expected`: the revision that it must have; 0: there must be none. */
+	put(name: string, given: unknown, expected?: number): Promise<Changed> {
+		return this.#inTurn(name, async () => {
+			const current = this.#all.get(name);
+			const complete = withSecretsOf(given, current?.record.document);
+			const parsed = subscriptionDocument.safeParse(complete);
+			if (!parsed.success) return { ok: false, failure: "invalid", faults: filterFaults(parsed.error) };
+			const missing = missingPart(parsed.data, this.#house.registered);
+			if (missing !== undefined) return { ok: false, failure: "invalid", faults: [{ path: "sink.name", message: missing }] };
+			if (current === undefined && this.#all.size >= SUBSCRIPTIONS_MAX) return { ok: false, failure: "too_many" };
+			const document = complete as Record<string, unknown>;
+			const updatedAtMs = this.#options.clock.wallMs();
+			if (current !== undefined) return this.#change(name, { ...current.record, document, updatedAtMs }, expected);
+			const begun = await this.#begin(parsed.data, parsed.data.from ?? "new");
+			if ("fault" in begun) return { ok: false, failure: "invalid", faults: [{ path: "from", message: begun.fault }] };
+			return this.#change(name, { document, ...begun, createdAtMs: updatedAtMs, updatedAtMs }, expected);
+		});
+	}
+
+	pause(name: string, reason: string): Promise<Changed> {
+		return this.#inTurn(name, async () => {
+			const current = this.#all.get(name);
+			if (current === undefined) return NOT_FOUND;
+			if (current.record.paused !== undefined) return { ok: true, subscription: current, isNew: false };
+			return this.#change(name, { ...current.record, paused: { sinceMs: this.#options.clock.wallMs(), reason } });
+		});
+	}
+
+	resume(name: string): Promise<Changed> {
+		return this.#inTurn(name, async () => {
+			const current = this.#all.get(name);
+			if (current === undefined) return NOT_FOUND;
+			const { paused: _, ...record } = current.record;
+			return this.#change(name, record);
+		});
+	}
+
+	/** Begins somewhere anew; what was open is open no more, dead letters stay. */
+	seek(name: string, from: StartPoint): Promise<Changed> {
+		return this.#inTurn(name, async () => {
+			const current = this.#all.get(name);
+			if (current?.document === undefined) return NOT_FOUND;
+			const begun = await this.#begin(current.document, from);
+			if ("fault" in begun) return { ok: false, failure: "invalid", faults: [{ path: "from", message: begun.fault }] };
+			return this.#change(name, { ...current.record, ...begun });
+		});
+	}
+
+	/** `discard`: with its dead letters, where it has some. */
+	remove(name: string, discard: boolean, expected?: number): Promise<{ readonly ok: true } | Refusal> {
+		return this.#inTurn(name, async () => {
+			const current = this.#all.get(name);
+			if (current === undefined) return NOT_FOUND;
+			const { count = 0 } = this.letters.count(name) ?? {};
+			if (count > 0 && !discard) return { ok: false, failure: "dead_letters", count };
+			const outcome = await this.#commit(remove(SUBSCRIPTIONS_TABLE, name, expected ?? current.revision));
+			if (!outcome.ok) return outcome;
+			this.#all.delete(name);
+			await current.close();
+			for (const member of membersOf(current)) await forgetProgress(this.#options.state, name, member);
+			await this.letters.discard(name);
+			return { ok: true };
+		});
+	}
+
+	/** Rejects where the letters cannot be read. */
+	async replay(name: string, wish: ReplayWish): Promise<({ readonly ok: true } & ReplayResult) | Refusal> {
+		const subscription = this.#all.get(name);
+		if (subscription === undefined) return NOT_FOUND;
+		if (subscription.branches.length === 0) return { ok: false, failure: "paused", detail: subscription.record.paused?.reason ?? subscription.fault };
+		return { ok: true, ...(await replayLetters(this.letters, subscription, wish, this.#options.clock)) };
+	}
+
+	/** `end` is called when Nexus stops. The result is to be called when it has ended by itself. */
+	addWait(end: () => void): () => void {
+		if (this.#isClosing) end();
+		else this.#waits.add(end);
+		return () => void this.#waits.delete(end);
+	}
+
+	/** Nobody waits any more. */
+	endWaits(): void {
+		this.#isClosing = true;
+		for (const end of [...this.#waits]) end();
+		this.#waits.clear();
+	}
+
+	/** Waits a while for what is under way; progress is kept. */
+	async close(): Promise<void> {
+		this.endWaits();
+		this.#sweep?.cancel();
+		this.#stalls.close();
+		await Promise.all(this.#turns.values());
+		await Promise.all([...this.#all.values()].map((subscription) => subscription.close()));
+		await this.#catchUp.close();
+		await this.#feed.close();
+		await this.#transformer.close();
+	}
+
+	async #openAll(): Promise<void> {
+		const { state, logger } = this.#options;
+		for (let after: string | undefined; ; ) {
+			const page = await state.list(SUBSCRIPTIONS_TABLE, { limit: OPENED_AT_ONCE, ...(after === undefined ? {} : { after }) });
+			if (!page.ok) throw new Error(`the subscriptions could not be read: ${page.detail}`);
+			await Promise.all(
+				page.value.entries.map(async ({ key, value, revision }) => {
+					const record = recordOf(value);
+					if (record === undefined) {
+						logger.error("a subscription of the state cannot be read; it is left as it is", { subscription: key });
+						return;
+					}
+					this.#all.set(key, await Subscription.open(this.#house, key, record, revision));
+				}),
+			);
+			after = page.value.next;
+			if (after === undefined) break;
+		}
+		this.#startAll();
+	}
+
+	/** The shared reader begins at the first of those that are near the end; who is far behind it reads alone. */
+	#startAll(): void {
+		const { lastSequence } = this.#options.log.stats();
+		const distance = ({ branches }: Subscription): number => {
+			const position = Math.min(...branches.map(({ dispatcher }) => dispatcher.position));
+			return lastSequence - position <= SHARED_START_EVENTS ? position : Number.MAX_SAFE_INTEGER;
+		};
+		for (const subscription of [...this.#all.values()].sort((a, b) => distance(a) - distance(b))) {
+			if (subscription.fault !== "")
+				this.#options.logger.error("a subscription is broken", { subscription: subscription.name, fault: subscription.fault });
+			subscription.start();
+		}
+	}
+
+	/** Writes the record, then lets the new one take the place of the old one. */
+	async #change(name: string, record: SubscriptionRecord, expected?: number): Promise<Changed> {
+		const current = this.#all.get(name);
+		const outcome = await this.#commit(put(SUBSCRIPTIONS_TABLE, name, record, expected ?? current?.revision ?? 0));
+		if (!outcome.ok) return outcome;
+		await current?.close();
+		let kept = record;
+		if (current !== undefined && current.record.life === record.life) {
+			// Branches that were not there before begin where the slowest of the others stands.
+			kept = { ...record, start: await safePosition(this.#options.state, name, membersOf(current), record) };
+		}
+		const subscription = await Subscription.open(this.#house, name, kept, outcome.revision);
+		this.#all.set(name, subscription);
+		subscription.start();
+		return { ok: true, subscription, isNew: current === undefined };
+	}
+
+	async #commit(write: Write): Promise<{ readonly ok: true; readonly revision: number } | Refusal> {
+		const outcome = await this.#options.state.commit([write]);
+		if (outcome.ok) return outcome;
+		if (outcome.failure === "conflict") return { ok: false, failure: "precondition", actual: outcome.conflicts[0]?.actual ?? 0 };
+		return { ok: false, failure: "unavailable", detail: outcome.detail };
+	}
+
+	#begin(document: SubscriptionDocument, from: StartPoint): Promise<{ life: number; start: Start } | { fault: string }> {
+		const { log, rng } = this.#options;
+		return beginning(log, rng, from, { filter: compileFilter(document), logFilter: logFilterOf(document) });
+	}
+
+	#inTurn<T>(name: string, act: () => Promise<T>): Promise<T> {
+		const before = this.#turns.get(name) ?? Promise.resolve();
+		const turn = before.then(act);
+		const settled = turn.then(
+			() => {},
+			(thrown: unknown) => this.#options.logger.error("a subscription could not be changed", { subscription: name, error: messageOf(thrown) }),
+		);
+		this.#turns.set(name, settled);
+		void settled.then(() => {
+			if (this.#turns.get(name) === settled) this.#turns.delete(name);
+		});
+		return turn;
+	}
+
+	#scheduleSweep(): void {
+		this.#sweep = this.#options.clock.setTimer(IDLE_SAVE_LOOK_MS, () => {
+			for (const { dispatcher } of this.#feed.targets()) if (dispatcher.unsavedEvents > IDLE_SAVE_EVENTS) dispatcher.saveSoon();
+			this.#scheduleSweep();
+		});
+	}
+}
+
+function membersOf({ document }: Subscription): readonly string[] {
+	return document === undefined ? [""] : branchMembers(document);
+}
