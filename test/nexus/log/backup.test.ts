@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { restoreLog } from "../../../src/nexus/log/backup.ts";
 import type { AppendOutcome, EventLog } from "../../../src/nexus/log/event-log.ts";
-import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "../support.ts";
+import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "./support.ts";
 
 const SIZES = { segmentBytes: 6000, extentBytes: 2000 };
 

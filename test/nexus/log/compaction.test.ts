@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { seededRng } from "../../../src/core/rng.ts";
 import type { RetentionLimits, TypeRetention } from "../../../src/nexus/log/event-log.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
-import { batchOf, idOf, numbered, openLog, readAll, type TestEvent, temporaryDir } from "../support.ts";
+import { batchOf, idOf, numbered, openLog, readAll, type TestEvent, temporaryDir } from "./support.ts";
 
 const SIZES = { segmentBytes: 6000, extentBytes: 2000 };
 const forever = (types: readonly TypeRetention[]): RetentionLimits => ({

@@ -5,7 +5,7 @@ import { seededRng } from "../../../src/core/rng.ts";
 import type { LogCapabilities } from "../../../src/nexus/log/capabilities.ts";
 import type { AppendOutcome, EventLog, ReadQuery, StoredEvent } from "../../../src/nexus/log/event-log.ts";
 import { eventually } from "../../support/processes.ts";
-import { batchOf, idOf, numbered, readAll, type TestEvent } from "../support.ts";
+import { batchOf, idOf, numbered, readAll, type TestEvent } from "./support.ts";
 
 /** The place of one log, empty at first; it lives as long as its test. */
 export interface LogPlace {

@@ -10,8 +10,8 @@ import type { EventLog } from "../../../src/nexus/log/event-log.ts";
 import { openMemoryLog } from "../../../src/nexus/log/memory-log.ts";
 import { openRedisLog } from "../../../src/nexus/log/redis-log.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
-import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "../support.ts";
 import { skipWithout, startRedis } from "./servers.ts";
+import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "./support.ts";
 
 async function memoryLog(t: TestContext): Promise<EventLog> {
 	const log = await openMemoryLog({ clock: systemClock, log: silentLogger });

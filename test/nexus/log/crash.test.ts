@@ -8,7 +8,7 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { seededRng } from "../../../src/core/rng.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
-import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "../support.ts";
+import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "./support.ts";
 
 const PROCESS = fileURLToPath(new URL("log-process.ts", import.meta.url));
 // Together 500. A process costs a tenth of a second and shows that nothing of the guarantee is in its memory; an image costs milliseconds and

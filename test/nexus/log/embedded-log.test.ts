@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
-import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "../support.ts";
 import { logConformance } from "./conformance.ts";
 import { forgeHash } from "./forge.ts";
+import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "./support.ts";
 
 logConformance("embedded", {
 	capabilities: BACKENDS.embedded,

@@ -6,9 +6,9 @@ import { silentLogger } from "../../../src/core/log.ts";
 import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
 import type { EventLog } from "../../../src/nexus/log/event-log.ts";
 import { openKafkaLog } from "../../../src/nexus/log/kafka-log.ts";
-import { batchOf } from "../support.ts";
 import { logConformance } from "./conformance.ts";
 import { type KafkaServer, skipWithoutKafka, startKafka } from "./servers.ts";
+import { batchOf } from "./support.ts";
 
 const skip = skipWithoutKafka;
 let kafka: KafkaServer;

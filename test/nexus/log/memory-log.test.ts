@@ -5,8 +5,8 @@ import { systemClock } from "../../../src/core/clock.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
 import { openMemoryLog } from "../../../src/nexus/log/memory-log.ts";
-import { batchOf, idOf, numbered, readAll } from "../support.ts";
 import { logConformance } from "./conformance.ts";
+import { batchOf, idOf, numbered, readAll } from "./support.ts";
 
 logConformance("memory", {
 	capabilities: BACKENDS.memory,

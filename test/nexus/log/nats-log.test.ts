@@ -6,9 +6,10 @@ import { systemClock } from "../../../src/core/clock.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
 import { openNatsLog } from "../../../src/nexus/log/nats-log.ts";
-import { batchOf, idOf, numbered, readAll } from "../support.ts";
+import { eventually } from "../../support/processes.ts";
 import { logConformance } from "./conformance.ts";
 import { skipWithout, startNats } from "./servers.ts";
+import { batchOf, idOf, numbered, readAll } from "./support.ts";
 
 const skip = skipWithout("nats-server");
 const common = { stream: "NEXUS", replicas: 1, clock: systemClock, log: silentLogger };
@@ -84,12 +85,11 @@ test("nats: a server that hangs is given up, and its events are taken once when 
 	const log = await openNatsLog({ ...common, servers: [address] });
 	t.after(() => log.close());
 	await log.append(batchOf([{ id: "before" }]));
-	server.hang();
+	await server.hang();
 	const hanging = await log.append(batchOf([{ id: "hanging" }]));
 	assert.equal(hanging.ok || hanging.failure, "unavailable");
 	server.goOn();
-	let again = await log.append(batchOf([{ id: "hanging" }]));
-	while (!again.ok) again = await log.append(batchOf([{ id: "hanging" }]));
+	await eventually("it is taken", async () => (await log.append(batchOf([{ id: "hanging" }]))).ok);
 	assert.deepEqual((await readAll(log)).map(idOf), ["before", "hanging"]);
 });
 

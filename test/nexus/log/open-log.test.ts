@@ -7,8 +7,8 @@ import { fileURLToPath } from "node:url";
 import { systemClock } from "../../../src/core/clock.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { type LogConfig, openLog } from "../../../src/nexus/log/open-log.ts";
-import { batchOf, temporaryDir } from "../support.ts";
 import { skipWithout, startNats, startRedis } from "./servers.ts";
+import { batchOf, temporaryDir } from "./support.ts";
 
 const common = { clock: systemClock, log: silentLogger };
 const NEVER = { bytesMax: Number.POSITIVE_INFINITY, ageMsMax: Number.POSITIVE_INFINITY };

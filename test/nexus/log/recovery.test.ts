@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { seededRng } from "../../../src/core/rng.ts";
 import { type BlockHead, decodeBlockHead, decodeSegmentHeader, peekBlock, SEGMENT_HEADER_BYTES } from "../../../src/nexus/log/block-codec.ts";
-import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "../support.ts";
+import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "./support.ts";
 
 interface BlockSpan {
 	readonly start: number;

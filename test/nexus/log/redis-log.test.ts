@@ -7,9 +7,10 @@ import { silentLogger } from "../../../src/core/log.ts";
 import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
 import type { EventLog } from "../../../src/nexus/log/event-log.ts";
 import { openRedisLog } from "../../../src/nexus/log/redis-log.ts";
-import { batchOf, idOf, numbered, readAll } from "../support.ts";
+import { eventually } from "../../support/processes.ts";
 import { logConformance } from "./conformance.ts";
 import { skipWithout, startRedis } from "./servers.ts";
+import { batchOf, idOf, numbered, readAll } from "./support.ts";
 
 const skip = skipWithout("redis-server");
 const common = { prefix: "nexus", clock: systemClock, log: silentLogger };
@@ -74,11 +75,7 @@ test("redis: a server that has lost what it acknowledged is told, and the log go
 	await log.append(batchOf(numbered("lost", 5)));
 	await server.kill();
 	await server.start();
-	let outcome = await log.append(batchOf([{ id: "new" }]));
-	while (!outcome.ok) {
-		await new Promise((resolve) => setImmediate(resolve));
-		outcome = await log.append(batchOf([{ id: "new" }]));
-	}
+	await eventually("it is taken", async () => (await log.append(batchOf([{ id: "new" }]))).ok);
 	assert.deepEqual((await readAll(log)).map(idOf), ["new"]);
 	assert.ok(errors.includes("the broker has lost events that it had acknowledged"), errors.join());
 });

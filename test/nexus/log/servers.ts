@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -68,9 +68,13 @@ export class Server {
 		await ended;
 	}
 
-	/** It keeps its connections and says nothing any more. */
-	hang(): void {
-		this.#process?.kill("SIGSTOP");
+	/** It keeps its connections and says nothing any more. Resolves once each of its threads stands still. */
+	async hang(): Promise<void> {
+		const child = this.#process ?? assert.fail();
+		child.kill("SIGSTOP");
+		const tasks = `/proc/${child.pid}/task`;
+		const isStopped = (task: string): boolean => /^State:\s+T/m.test(readFileSync(join(tasks, task, "status"), "utf8"));
+		await eventually("it stands still", async () => readdirSync(tasks).every(isStopped));
 	}
 
 	goOn(): void {
