@@ -93,6 +93,13 @@ const GISTS: Gists = {
 			.filter(([, names]) => names.length > 0)
 			.map(([section, names]) => `${section}: ${names.join(", ")}`)
 			.join("; ")}`,
+	"nexus.policy.rollout.started": (d) =>
+		`${d.service}: version ${d.version} to ${d.stage} (${d.instances.join(", ")}), by ${d.author}${d.reason === "" ? "" : `: ${d.reason}`}`,
+	"nexus.policy.rollout.advanced": (d) => `${d.service}: version ${d.version} to ${d.stage}, ${d.verdict}`,
+	"nexus.policy.rollout.completed": (d) => `${d.service}: version ${d.version} everywhere`,
+	"nexus.policy.rollout.rolled_back": (d) =>
+		`${d.service}: version ${d.version} taken back${d.automatic ? "" : " by hand"}, ${d.from} again: ${d.cause}`,
+	"nexus.audit.mutation": (d) => `${d.actor} at ${d.address}: ${d.method} ${d.path} (${d.status})`,
 	"nexus.mesh.policy.rejected": (d) => d.faults.map(({ place, message }) => `${place} ${message}`).join("; "),
 };
 

@@ -5,6 +5,7 @@ import { messageOf } from "../../core/errors.ts";
 import { type Problem, problemText } from "../../server/problem.ts";
 import type { ServerRequest } from "../../server/server-request.ts";
 import type { Access, Needed } from "../access/access.ts";
+import type { Audit } from "./audit.ts";
 import { problem } from "./schemas.ts";
 import type { WebBindings } from "./web-handler.ts";
 
@@ -27,10 +28,12 @@ export type BodyHandler<B> = (c: NexusContext, body: B, who: string) => Response
 export class Routes {
 	readonly #app: NexusApp;
 	readonly #access: Access;
+	readonly #audit: Audit | undefined;
 
-	constructor(app: NexusApp, access: Access) {
+	constructor(app: NexusApp, access: Access, audit?: Audit) {
 		this.#app = app;
 		this.#access = access;
+		this.#audit = audit;
 	}
 
 	/** Answers are bytes made by hand, as events are never parsed on their way out. */
@@ -42,10 +45,10 @@ export class Routes {
 		});
 	}
 
-	/** JSON of at most 64 KiB; who may not do this is refused before it is read. */
-	body<B extends z.ZodType>(route: RouteConfig, needed: Needed, body: B, handler: BodyHandler<z.output<B>>): void {
+	/** JSON of at most `bytesMax`, 64 KiB where nothing is said; who may not do this is refused before it is read. */
+	body<B extends z.ZodType>(route: RouteConfig, needed: Needed, body: B, handler: BodyHandler<z.output<B>>, bytesMax = BODY_BYTES_MAX): void {
 		this.#serve(route, needed, async (c, who) => {
-			const read = await readJson(c.env.req);
+			const read = await readJson(c.env.req, bytesMax);
 			if ("problem" in read) return problemResponse(read.problem);
 			const checked = body.safeParse(read.json);
 			if (checked.success) return handler(c, checked.data, who);
@@ -62,8 +65,17 @@ export class Routes {
 		this.describe(route, needed);
 		this.#app.on(route.method, route.path.replaceAll(/\{(\w+)\}/g, ":$1"), (c) => {
 			const admission = this.#access.admit(c.env.req, needed);
-			return admission.ok ? handler(c, admission.who) : problemResponse(admission.problem);
+			if (!admission.ok) return problemResponse(admission.problem);
+			const { method } = c.req;
+			if (this.#audit === undefined || needed !== "operate" || method === "GET" || method === "HEAD") return handler(c, admission.who);
+			return this.#audited(c, admission.who, handler);
 		});
+	}
+
+	async #audited(c: NexusContext, who: string, handler: (c: NexusContext, who: string) => Response | Promise<Response>): Promise<Response> {
+		const response = await handler(c, who);
+		if (response.ok) this.#audit?.(c, who, response.status);
+		return response;
 	}
 }
 
@@ -105,11 +117,11 @@ function described(route: RouteConfig, needed: Needed): RouteConfig {
 
 type JsonRead = { readonly json: unknown } | { readonly problem: Problem };
 
-async function readJson(req: ServerRequest): Promise<JsonRead> {
+async function readJson(req: ServerRequest, bytesMax: number): Promise<JsonRead> {
 	if ((req.header("content-encoding") ?? "identity") !== "identity") {
 		return { problem: { status: 415, title: "Bodies are taken without content-encoding.", reason: "bad_request" } };
 	}
-	const read = await req.body(BODY_BYTES_MAX);
+	const read = await req.body(bytesMax);
 	if (!read.ok) return { problem: read.problem };
 	try {
 		return { json: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(read.body)) };
