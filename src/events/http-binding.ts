@@ -24,19 +24,23 @@ export const BATCH_TYPE = "application/cloudevents-batch+json";
 /** More events in one request would hold up the others that are committed with it. */
 export const BATCH_EVENTS_MAX = 4096;
 
-/** Never throws; what is wrong with single members of a batch stands at the member. */
-export function parseEvents(headers: HeaderFields, body: Buffer): ParsedEvents {
+const SPACE = 0x20;
+const OPEN_BRACKET = 0x5b;
+
+/** Never throws; what is wrong with single members of a batch stands at the member. `eventBytesMax`: of one event as JSON. */
+export function parseEvents(headers: HeaderFields, body: Buffer, eventBytesMax: number = EVENT_BYTES_MAX): ParsedEvents {
 	const contentType = headers.header("content-type");
-	if (contentType === STRUCTURED_TYPE) return parseStructured(body);
-	if (contentType === BATCH_TYPE) return parseBatch(body);
+	if (contentType === STRUCTURED_TYPE) return parseStructured(body, eventBytesMax);
+	if (contentType === BATCH_TYPE) return parseBatch(body, eventBytesMax);
 	const media = mediaType(contentType);
 	if (media.name.startsWith("application/cloudevents")) {
 		if (!media.isUtf8) return { ok: false, status: 415, reason: "JSON events are UTF-8; no other charset is taken" };
-		if (media.name === STRUCTURED_TYPE) return parseStructured(body);
-		if (media.name === BATCH_TYPE) return parseBatch(body);
+		if (media.name === STRUCTURED_TYPE) return parseStructured(body, eventBytesMax);
+		if (media.name === BATCH_TYPE) return parseBatch(body, eventBytesMax);
 		return { ok: false, status: 415, reason: `the event format ${media.name} is not supported; send ${STRUCTURED_TYPE} or ${BATCH_TYPE}` };
 	}
-	if (headers.header("ce-specversion") !== undefined || headers.header("ce-id") !== undefined) return parseBinary(headers, contentType, media, body);
+	if (headers.header("ce-specversion") !== undefined || headers.header("ce-id") !== undefined)
+		return parseBinary(headers, contentType, media, body, eventBytesMax);
 	return {
 		ok: false,
 		status: 415,
@@ -44,15 +48,22 @@ export function parseEvents(headers: HeaderFields, body: Buffer): ParsedEvents {
 	};
 }
 
-function parseStructured(body: Buffer): ParsedEvents {
-	if (body.length > EVENT_BYTES_MAX) return { ok: false, status: 413, reason: tooLarge() };
+/** A message that says by itself what it is: an event, or a JSON array of events. */
+export function parseMessage(bytes: Buffer, eventBytesMax: number = EVENT_BYTES_MAX): ParsedEvents {
+	let at = 0;
+	while (at < bytes.length && (bytes[at] as number) <= SPACE) at++;
+	return bytes[at] === OPEN_BRACKET ? parseBatch(bytes, eventBytesMax) : parseStructured(bytes, eventBytesMax);
+}
+
+function parseStructured(body: Buffer, eventBytesMax: number): ParsedEvents {
+	if (body.length > eventBytesMax) return { ok: false, status: 413, reason: tooLarge(eventBytesMax) };
 	const json = parseJson(body);
 	if (!json.ok) return { ok: false, status: 400, reason: json.reason };
 	const verdict = validateEvent(json.value);
 	return { ok: true, bytes: body, members: [verdict.ok ? { ok: true, event: verdict.event, start: 0, end: body.length } : verdict] };
 }
 
-function parseBatch(body: Buffer): ParsedEvents {
+function parseBatch(body: Buffer, eventBytesMax: number): ParsedEvents {
 	const json = parseJson(body);
 	if (!json.ok) return { ok: false, status: 400, reason: json.reason };
 	const values = json.value;
@@ -63,14 +74,14 @@ function parseBatch(body: Buffer): ParsedEvents {
 	const members = values.map((value, i): EventMember => {
 		const start = bounds[2 * i] as number;
 		const end = bounds[2 * i + 1] as number;
-		if (end - start > EVENT_BYTES_MAX) return { ok: false, reason: tooLarge() };
+		if (end - start > eventBytesMax) return { ok: false, reason: tooLarge(eventBytesMax) };
 		const verdict = validateEvent(value);
 		return verdict.ok ? { ok: true, event: verdict.event, start, end } : verdict;
 	});
 	return { ok: true, bytes: body, members };
 }
 
-function parseBinary(headers: HeaderFields, contentType: string | undefined, media: MediaType, body: Buffer): ParsedEvents {
+function parseBinary(headers: HeaderFields, contentType: string | undefined, media: MediaType, body: Buffer, eventBytesMax: number): ParsedEvents {
 	// Without a prototype: `ce-__proto__` is a wrong name, not an instruction.
 	const attributes: Record<string, string | number> = Object.create(null);
 	if (contentType !== undefined) attributes.datacontenttype = contentType;
@@ -89,7 +100,7 @@ function parseBinary(headers: HeaderFields, contentType: string | undefined, med
 	if (!data.ok) return { ok: false, status: 400, reason: data.reason };
 	const head = JSON.stringify(attributes);
 	const bytes = Buffer.from(data.json === "" ? head : `${head.slice(0, -1)},${data.json}}`);
-	if (bytes.length > EVENT_BYTES_MAX) return { ok: false, status: 413, reason: tooLarge() };
+	if (bytes.length > eventBytesMax) return { ok: false, status: 413, reason: tooLarge(eventBytesMax) };
 	return { ok: true, bytes, members: [{ ok: true, event: JSON.parse(bytes.toString()) as CloudEvent, start: 0, end: bytes.length }] };
 }
 
@@ -140,6 +151,6 @@ function mediaType(contentType: string | undefined): MediaType {
 	return { name: name.trim(), isUtf8: charset === undefined || charset === "utf-8" || charset === "utf8" || charset === "us-ascii" };
 }
 
-function tooLarge(): string {
-	return `the event is larger than ${EVENT_BYTES_MAX} bytes`;
+function tooLarge(eventBytesMax: number): string {
+	return `the event is larger than ${eventBytesMax} bytes`;
 }

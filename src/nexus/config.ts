@@ -11,6 +11,7 @@ import { readYaml } from "../policy/yaml-reader.ts";
 import { isLoopback, type RolesOfIdentities } from "./access/access.ts";
 import { ROLES, type Role } from "./authority/identity-state.ts";
 import { RETENTION_AGE_MS, RETENTION_BYTES } from "./log/limits.ts";
+import { EVENT_BYTES, EVENT_BYTES_LIMIT } from "./publish/limits.ts";
 
 export interface NexusConfig {
 	readonly listen: { readonly host: string; readonly port: number };
@@ -18,6 +19,8 @@ export interface NexusConfig {
 	readonly dataDir: string;
 	readonly allowedHosts: readonly string[];
 	readonly retention: { readonly bytesMax: number; readonly ageMsMax: number };
+	/** Of one event, as JSON. */
+	readonly limits: { readonly eventBytesMax: number };
 	/** Undefined: Nexus issues nothing, and speaks plain text. */
 	readonly authority: { readonly dir: string; readonly certificateTtlMs: number } | undefined;
 	readonly access: {
@@ -37,6 +40,7 @@ export const DEFAULT_CONFIG: NexusConfig = Object.freeze({
 	dataDir: ".nexus/data",
 	allowedHosts: Object.freeze([]),
 	retention: Object.freeze({ bytesMax: RETENTION_BYTES, ageMsMax: RETENTION_AGE_MS }),
+	limits: Object.freeze({ eventBytesMax: EVENT_BYTES }),
 	authority: undefined,
 	access: Object.freeze({ anonymous: ROLES, identities: Object.freeze({}), isStated: false }),
 });
@@ -93,6 +97,7 @@ const schema = z.strictObject({
 			maxAge: within(parseDuration, RETENTION_AGE_MIN_MS, Number.MAX_SAFE_INTEGER, "at least 1m").optional(),
 		})
 		.optional(),
+	limits: z.strictObject({ maxEventBytes: within(parseSize, EVENT_BYTES, EVENT_BYTES_LIMIT, "from 64KiB to 1MiB").optional() }).optional(),
 	authority: z
 		.strictObject({
 			dir: z.string().min(1).max(4096),
@@ -114,7 +119,7 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 	const root = readYaml(yaml, faults);
 	const given = root === undefined ? undefined : validate(schema, toPlain(root, env, faults), root, yaml, faults);
 	if (given === undefined || faults.length > 0) return { ok: false, faults: faults.map((fault) => placed(fault, lines)) };
-	const { listen, dataDir, allowedHosts, retention, access } = DEFAULT_CONFIG;
+	const { listen, dataDir, allowedHosts, retention, limits, access } = DEFAULT_CONFIG;
 	const { authority } = given;
 	return {
 		ok: true,
@@ -123,6 +128,7 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 			dataDir: given.data === undefined ? dataDir : resolve(dirname(file), given.data),
 			allowedHosts: given.allowedHosts ?? allowedHosts,
 			retention: { bytesMax: given.retention?.maxBytes ?? retention.bytesMax, ageMsMax: given.retention?.maxAge ?? retention.ageMsMax },
+			limits: { eventBytesMax: given.limits?.maxEventBytes ?? limits.eventBytesMax },
 			authority:
 				authority === undefined
 					? undefined

@@ -1,12 +1,12 @@
 /** The Prometheus page of Nexus: plain counters of the other parts, read when someone scrapes. */
 import type { HttpServer } from "../server/http-server.ts";
 import type { Authority } from "./authority/authority.ts";
-import type { Ingest } from "./ingest.ts";
 import type { EventLog } from "./log/event-log.ts";
+import type { Publishing } from "./publish/publishing.ts";
 
 export interface MetricsSources {
 	readonly log: EventLog;
-	readonly ingest: Ingest;
+	readonly publishing: Publishing;
 	/** Undefined until the server listens. */
 	readonly refused: HttpServer["refused"] | undefined;
 	readonly followers: number;
@@ -33,16 +33,23 @@ export async function renderMetrics(sources: MetricsSources): Promise<{ contentT
 	return { contentType: registry.contentType, text: await registry.metrics() };
 }
 
-function readings({ log, ingest, refused, followers, authority, tlsFailures }: MetricsSources): Reading[] {
+function readings({ log, publishing, refused, followers, authority, tlsFailures }: MetricsSources): Reading[] {
 	const stats = log.stats();
+	const { ingest, sockets, parked } = publishing;
 	const counts = ingest.counts;
+	const { producers, messages } = sockets.counts;
 	const cpu = process.cpuUsage();
 	return [
 		counter("nexus_events_accepted_total", "Events made durable.", stats.appended),
 		counter("nexus_events_duplicate_total", "Events that were in the log already.", stats.duplicates),
 		counter("nexus_events_rejected_total", "Events that were not valid.", counts.rejectedEvents),
+		counter("nexus_events_parked_total", "Events put beside the log as they violate their schema.", counts.parkedEvents),
+		gauge("nexus_events_parked", "Events beside the log that wait for somebody.", parked.count),
 		counter("nexus_ingest_requests_total", "Requests that brought events.", counts.requests),
-		counter("nexus_ingest_overloaded_total", "Requests refused because too much was in hand.", counts.overloaded),
+		counter("nexus_ingest_overloaded_total", "Requests and messages refused because too much was in hand.", counts.overloaded),
+		gauge("nexus_ingest_sockets", "Open WebSockets of producers.", producers),
+		counter("nexus_ingest_socket_messages_total", "Messages that they brought.", messages),
+		gauge("nexus_ingest_waiting", "Messages that wait for the log, as it has enough in hand.", publishing.publisher.lanes.waiting),
 		gauge("nexus_ingest_in_flight_bytes", "Bytes of requests that are read, checked or waiting for the disk.", counts.inFlightBytes),
 		counter("nexus_log_commits_total", "Group commits, each one fdatasync.", stats.commits),
 		counter("nexus_log_commit_failures_total", "Group commits that the disk refused.", stats.failures),

@@ -1,4 +1,5 @@
 /** Nexus as one thing: the log, the ingest path and the API behind one address, opened and closed in order. */
+import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { Lifecycle } from "../core/lifecycle.ts";
 import type { Logger } from "../core/log.ts";
@@ -16,11 +17,12 @@ import { createApp } from "./api/app.ts";
 import { webHandler } from "./api/web-handler.ts";
 import type { NexusConfig } from "./config.ts";
 import { type IdentityParts, openIdentity } from "./identity-parts.ts";
-import { Ingest } from "./ingest.ts";
 import { CONNECTIONS_MAX } from "./limits.ts";
 import { openEmbeddedLog } from "./log/embedded-log.ts";
 import type { EventLog } from "./log/event-log.ts";
 import { renderMetrics } from "./metrics.ts";
+import { openPublishing } from "./publish/publishing.ts";
+import { openState } from "./state/open-state.ts";
 import { TlsFailures } from "./tls-failures.ts";
 
 export interface Nexus {
@@ -42,7 +44,7 @@ export interface NexusOptions extends NexusConfig {
 
 /** Rejects with a readable error where the data directory or the address cannot be had. */
 export async function startNexus(options: NexusOptions): Promise<Nexus> {
-	const { clock, logger, listen, allowedHosts, retention, dataDir, version } = options;
+	const { clock, logger, listen, allowedHosts, retention, dataDir, limits, version } = options;
 	const lifecycle = new Lifecycle();
 	const { log, recovery } = openEmbeddedLog({ dir: dataDir, clock, log: logger, retention });
 	lifecycle.onClose("the event log", () => log.close());
@@ -55,18 +57,24 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		lifecycle.onClose("the open streams", () => openStreams.close());
 		authority?.trust.onChange(() => openStreams.look());
 		const tlsFailures = new TlsFailures(clock, logger);
-		const ingest = new Ingest(log);
+		const state = await openState({ engine: "sqlite", file: join(dataDir, "state.db") });
+		if (!state.ok) throw new Error(state.detail);
+		lifecycle.onClose("the state", () => state.store.close());
+		const publishing = await openPublishing({ log, state: state.store, clock, logger, openStreams, eventBytesMax: limits.eventBytesMax });
+		const { ingest, sockets } = publishing;
+		lifecycle.onClose("publishing", () => publishing.close());
 		const streams = new Set<SseStream>();
 		let isDraining = false;
 		let server: HttpServer | undefined;
 		const metrics = () =>
-			renderMetrics({ log, ingest, refused: server?.refused, followers: streams.size, authority, tlsFailures: tlsFailures.count });
-		const app = createApp({ ...parts, log, logger, clock, version, streams, openStreams, metrics, isDraining: () => isDraining });
+			renderMetrics({ log, publishing, refused: server?.refused, followers: streams.size, authority, tlsFailures: tlsFailures.count });
+		const app = createApp({ ...parts, publishing, log, logger, clock, version, streams, openStreams, metrics, isDraining: () => isDraining });
 		const behind = webHandler(app);
-		const ingested = (req: ServerRequest, res: ServerResponse): void | Promise<void> => {
+		const published = (req: ServerRequest, res: ServerResponse): void | Promise<void> => {
 			const admission = access.admit(req, "ingest");
-			if (admission.ok) return ingest.handle(req, res);
-			sendProblem(res, admission.problem, admission.problem.status === 401 ? AUTHENTICATE : {});
+			if (!admission.ok) return sendProblem(res, admission.problem, admission.problem.status === 401 ? AUTHENTICATE : {});
+			if (req.method === "POST") return ingest.handle(req, res);
+			sockets.handle(req, res, () => access.admit(req, "ingest").ok);
 		};
 		const front = await frontOf(parts, tlsFailures);
 		const started = await startHttpServer({
@@ -79,7 +87,7 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			handler(req, res) {
 				const { peer } = req.caller;
 				if (peer !== undefined && isNearEnd(peer, clock.wallMs())) res.endConnection();
-				return isIngest(req) ? ingested(req, res) : behind(req, res);
+				return isPublish(req) ? published(req, res) : behind(req, res);
 			},
 		});
 		server = started;
@@ -88,7 +96,7 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			// Neither streams nor polls end by themselves.
 			for (const stream of streams) stream.close();
 			authority?.endPolls();
-			return started.close();
+			return Promise.all([sockets.close(), started.close()]).then(() => {});
 		});
 		return { address: started.address, log, isSecure: front !== undefined, close: () => lifecycle.close() };
 	} catch (thrown) {
@@ -119,6 +127,7 @@ async function frontOf({ authority }: IdentityParts, failures: TlsFailures): Pro
 	});
 }
 
-function isIngest({ method, url }: ServerRequest): boolean {
-	return method === "POST" && (url === "/v1/events" || url.startsWith("/v1/events?"));
+function isPublish({ method, url }: ServerRequest): boolean {
+	if (method === "POST") return url === "/v1/events" || url.startsWith("/v1/events?");
+	return method === "GET" && (url === "/v1/events/publish" || url.startsWith("/v1/events/publish?"));
 }

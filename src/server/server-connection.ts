@@ -29,8 +29,11 @@ const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
 // Of a request whose head could not be read.
 const UNKNOWN_REQUEST = Object.freeze({ headRequest: false, minorVersion: 1, keepAlive: false });
 
-/** head: reading a head, or idle · exchange: a request is served · closing: all is said, the client's close is awaited · closed */
-type State = "head" | "exchange" | "closing" | "closed";
+/**
+ * head: reading a head, or idle · exchange: a request is served · closing: all is said, the client's close is awaited · switched: it speaks
+ * another protocol, for somebody else · closed
+ */
+type State = "head" | "exchange" | "closing" | "switched" | "closed";
 
 export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 	readonly socket: Socket;
@@ -44,6 +47,8 @@ export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 	#headBytes = 0;
 	#request: ServerRequest | undefined;
 	#response: ServerResponse | undefined;
+	/** Where bytes go once another protocol is spoken. */
+	#taker: ByteReader | undefined;
 	#wantsBody = false;
 	#expectsContinue = false;
 	/** What the client sends next cannot be understood, or shall not be read: the running answer is the last one. */
@@ -88,6 +93,10 @@ export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 	}
 
 	onBytes(buffer: Buffer, from: number, to: number): void {
+		if (this.#taker !== undefined) {
+			this.#taker.onBytes(buffer, from, to);
+			return;
+		}
 		this.#reading = true;
 		let at = from;
 		while (at < to && this.#isOpen) {
@@ -98,6 +107,8 @@ export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 			}
 		}
 		this.#reading = false;
+		// What came right behind the request is the first of the other protocol.
+		if (this.#taker !== undefined && at < to) (this.#taker as ByteReader).onBytes(buffer, at, to);
 	}
 
 	get #isOpen(): boolean {
@@ -226,6 +237,25 @@ export class ServerConnection implements ByteReader, RequestSource, AnswerWire {
 
 	abort(): void {
 		this.socket.resetAndDestroy();
+	}
+
+	switchTo(taker: ByteReader): Socket {
+		if (this.#state !== "exchange" || !this.#body.done) throw new Error("only a request without a body, and not answered yet, can switch protocols");
+		this.#state = "switched";
+		this.#deadline.disarm();
+		this.#request = undefined;
+		this.#response = undefined;
+		this.#taker = taker;
+		const held = this.#held;
+		this.#held = undefined;
+		// In a turn of its own: the one who takes over is not ready before it has the socket.
+		setImmediate(() => {
+			if (this.socket.destroyed) return;
+			if (held !== undefined) taker.onBytes(held, 0, held.length);
+			if (this.#paused) this.socket.resume();
+			this.#paused = false;
+		});
+		return this.socket;
 	}
 
 	// --- faults, deadlines, end

@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import { chunkSizeLine, fieldLine, lastChunk, statusLine } from "../http1/serializer.ts";
 import { statusPhrase } from "../http1/status-phrases.ts";
+import type { ByteReader } from "../net/byte-socket.ts";
 
 /** What an answer needs of the connection that it goes to. */
 export interface AnswerWire {
@@ -14,6 +15,8 @@ export interface AnswerWire {
 	answered(close: boolean): void;
 	/** The answer cannot be completed: the client must see that it is cut off. */
 	abort(): void;
+	/** The connection speaks another protocol from here on; its bytes go to `taker`. */
+	switchTo(taker: ByteReader): Socket;
 }
 
 export interface AnswerTo {
@@ -142,6 +145,18 @@ export class ServerResponse {
 		this.#state = "ended";
 		this.#runClosers();
 		this.#wire.answered(this.#close);
+	}
+
+	/**
+	 * Instead of an answer (RFC 9110 section 7.8): the connection belongs to the caller, who writes the 101, and its bytes to `taker`. It still counts as one of
+	 * the server's. Throws where an answer has begun, or the request has a body.
+	 */
+	switchProtocols(taker: ByteReader): Socket {
+		if (this.#state !== "unsent") throw new Error("the head of the answer is sent already");
+		const socket = this.#wire.switchTo(taker);
+		this.#state = "ended";
+		this.#runClosers();
+		return socket;
 	}
 
 	/** Cuts the answer off, and the connection with it. */

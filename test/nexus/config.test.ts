@@ -25,7 +25,7 @@ test("the sample says what the defaults are", () => {
 
 test("every key acts; paths are relative to the file; the environment is put in", () => {
 	const result = load(
-		'listen: "0.0.0.0:$\u007bPORT}"\ndata: ./events\nallowedHosts: [nexus.internal]\nretention: { maxBytes: 1.5GiB, maxAge: 2h }\nauthority: { dir: ../certs, certificateTtl: 30s }\naccess: { anonymous: [read], identities: { operate: [ops, "spiffe://mesh.local/ci"] } }\n',
+		'listen: "0.0.0.0:$\u007bPORT}"\ndata: ./events\nallowedHosts: [nexus.internal]\nretention: { maxBytes: 1.5GiB, maxAge: 2h }\nlimits: { maxEventBytes: 1MiB }\nauthority: { dir: ../certs, certificateTtl: 30s }\naccess: { anonymous: [read], identities: { operate: [ops, "spiffe://mesh.local/ci"] } }\n',
 	);
 	assert.ok(result.ok);
 	const { listen, ...rest } = result.config;
@@ -34,6 +34,7 @@ test("every key acts; paths are relative to the file; the environment is put in"
 		dataDir: "/etc/nexus/events",
 		allowedHosts: ["nexus.internal"],
 		retention: { bytesMax: 1.5 * 1024 ** 3, ageMsMax: 7_200_000 },
+		limits: { eventBytesMax: 1024 * 1024 },
 		authority: { dir: "/etc/certs", certificateTtlMs: 30_000 },
 		access: { anonymous: ["read"], identities: { operate: ["ops", "spiffe://mesh.local/ci"] }, isStated: true },
 	});

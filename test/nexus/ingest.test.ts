@@ -6,6 +6,8 @@ import { type TestContext, test } from "node:test";
 import { silentLogger } from "../../src/core/log.ts";
 import { BATCH_TYPE, STRUCTURED_TYPE } from "../../src/events/http-binding.ts";
 import { Ingest } from "../../src/nexus/ingest.ts";
+import { InFlight } from "../../src/nexus/publish/in-flight.ts";
+import { Publisher } from "../../src/nexus/publish/publisher.ts";
 import { startHttpServer } from "../../src/server/http-server.ts";
 import { eventJson, openLog, readAll, serveNexus, temporaryDir } from "./support.ts";
 
@@ -111,9 +113,15 @@ test("a web page, or a name that was rebound to this machine, reaches neither th
 });
 
 /** An ingest of its own with a small bound, told of each request that it begins. */
-async function smallIngest(t: TestContext, options: { bytesMax?: number; beforeSync?: () => void } = {}) {
+async function smallIngest(t: TestContext, options: { bytesMax?: number; eventsMax?: number; beforeSync?: () => void } = {}) {
 	const { log } = openLog(t, temporaryDir(t), options.beforeSync === undefined ? {} : { beforeSync: options.beforeSync });
-	const ingest = new Ingest(log, options.bytesMax);
+	const publisher = new Publisher({
+		log,
+		check: () => undefined,
+		park: () => Promise.resolve({ ok: true, refused: [] }),
+		inFlight: new InFlight(options.bytesMax, options.eventsMax),
+	});
+	const ingest = new Ingest(publisher);
 	let begun = (): void => {};
 	const server = await startHttpServer({
 		listen: { host: "127.0.0.1", port: 0 },
@@ -190,4 +198,30 @@ test("a full disk is 507, a failing one 500, a closing log 503; none of them ack
 	assert.deepEqual(await (await send()).json(), { accepted: 1, duplicates: 0, rejected: [], sequence: 1, durability: "disk" });
 	await log.close();
 	assert.equal((await send()).status, 503);
+});
+
+test("an event may be as large as the configuration says, and no larger", async (t) => {
+	const { url } = await serveNexus(t, temporaryDir(t), { limits: { eventBytesMax: 200_000 } });
+	const headers = { "content-type": STRUCTURED_TYPE };
+	assert.equal((await post(url, eventJson({ id: "1", data: "x".repeat(190_000) }), headers)).status, 200);
+	const refused = await post(url, eventJson({ id: "2", data: "x".repeat(200_000) }), headers);
+	assert.equal(refused.status, 413);
+	assert.match(await refused.text(), /the event is larger than 200000 bytes/);
+});
+
+test("in the last part of the bound only urgent events are taken", async (t) => {
+	const { onBegin, port, url, ingest } = await smallIngest(t, { bytesMax: 10_000 });
+	const begun = onBegin();
+	const slow = slowPost(port, 8_700);
+	await begun;
+	const send = (id: string, priority: number): Promise<Response> =>
+		post(url, JSON.stringify({ ...JSON.parse(eventJson({ id })), priority }), { "content-type": STRUCTURED_TYPE });
+	assert.equal((await send("1", 7)).status, 429);
+	assert.equal((await send("2", 8)).status, 200);
+	slow.destroy();
+	await once(slow, "close");
+	let status = 429;
+	while (status === 429) status = (await send("3", 0)).status;
+	assert.equal(status, 200);
+	assert.equal(ingest.counts.inFlightBytes, 0);
 });

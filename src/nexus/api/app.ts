@@ -13,6 +13,7 @@ import type { Authority } from "../authority/authority.ts";
 import { storedEventJson } from "../event-json.ts";
 import { follow } from "../follower.ts";
 import type { EventFilter, EventLog } from "../log/event-log.ts";
+import type { Publishing } from "../publish/publishing.ts";
 import { addAuthorityRoutes } from "./authority-routes.ts";
 import { describeSecurity, failure, json, type NexusApp, noQuery, problemResponse, Routes } from "./route.ts";
 import { cloudEvent, ingestAnswer, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
@@ -32,6 +33,7 @@ export interface AppOptions {
 	readonly access: Access;
 	readonly openStreams: OpenStreams;
 	readonly tokens: Tokens;
+	readonly publishing: Publishing;
 	/** Undefined where none is configured. */
 	readonly authority: Authority | undefined;
 }

@@ -64,6 +64,24 @@ export class SchemaRegistry {
 
 	/** Takes a new version where it is a schema and keeps what is asked of changes. Nothing changes where it says no. */
 	put(type: string, document: unknown, compatibility?: Compatibility): PutResult {
+		const judged = this.judge(type, document, compatibility);
+		if (judged.ok && judged.isNew) this.#add(judged.record);
+		return judged;
+	}
+
+	/** A version that was kept, here or elsewhere; one that is known already changes nothing. */
+	add(record: SchemaRecord): void {
+		const latest = this.get(record.type)?.version ?? 0;
+		if (record.version > latest) this.#add(record);
+	}
+
+	/** Forgets all versions of a type. */
+	remove(type: string): void {
+		if (!type.startsWith(RESERVED_PREFIX)) this.#types.delete(type);
+	}
+
+	/** What `put` would say; changes nothing. */
+	judge(type: string, document: unknown, compatibility?: Compatibility): PutResult {
 		if (type.startsWith(RESERVED_PREFIX)) return refuse("reserved", `types that begin with ${RESERVED_PREFIX} have schemas that are built in`);
 		if (type === "" || type.length > TYPE_CHARS_MAX) return refuse("invalid", `a type has 1 to ${TYPE_CHARS_MAX} characters`);
 		const compiled = this.#compiler.compile(document);
@@ -78,7 +96,6 @@ export class SchemaRegistry {
 		const faults = this.#changeFaults(type, document as JsonSchema, mode);
 		if (faults.length > 0) return { ok: false, why: "incompatible", faults };
 		const record: SchemaRecord = { type, version: (latest?.version ?? 0) + 1, compatibility: mode, document: document as JsonSchema };
-		this.#add(record, compiled.check);
 		return { ok: true, record, isNew: true };
 	}
 
@@ -122,10 +139,10 @@ export class SchemaRegistry {
 		return version.check;
 	}
 
-	#add(record: SchemaRecord, check?: DataCheck): void {
+	#add(record: SchemaRecord): void {
 		const versions = this.#types.get(record.type);
-		if (versions === undefined) this.#types.set(record.type, [{ record, check }]);
-		else versions.push({ record, check });
+		if (versions === undefined) this.#types.set(record.type, [{ record, check: undefined }]);
+		else versions.push({ record, check: undefined });
 	}
 }
 
