@@ -242,7 +242,7 @@ export const REASONS = Object.freeze({
 		502,
 		"upstream",
 		"The connection was closed in the middle of the TLS handshake.",
-		"The peer restarted, is overloaded, or does not speak TLS on that port.",
+		"The peer restarted, is overloaded, does not speak TLS on that port, or did not like our certificate: look at its log.",
 	),
 	tls_handshake_overflow: spec(
 		503,

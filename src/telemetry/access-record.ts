@@ -21,6 +21,8 @@ export interface ExchangeRecord {
 	readonly requestId: string;
 	readonly traceparent: string;
 	readonly clientAddress: string;
+	/** SPIFFE ID that the client has proven; "" where it has none. */
+	readonly caller: string;
 	readonly attempts: number;
 	/** Body bytes. */
 	readonly bytesIn: number;

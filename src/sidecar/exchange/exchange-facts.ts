@@ -18,6 +18,7 @@ export class ExchangeFacts implements ExchangeRecord, Correlation {
 	requestId = "";
 	traceparent = "";
 	clientAddress = "";
+	caller = "";
 	attempts = 0;
 	bytesIn = 0;
 	bytesOut = 0;
@@ -30,6 +31,7 @@ export class ExchangeFacts implements ExchangeRecord, Correlation {
 	protected forget(stack: Stack, client: Client): void {
 		this.direction = stack.direction;
 		this.clientAddress = client.address;
+		this.caller = client.caller;
 		this.method = this.target = this.host = this.route = this.upstream = this.endpoint = "";
 		this.detail = this.requestId = this.traceparent = "";
 		this.status = this.attempts = this.bytesIn = this.bytesOut = this.durationMs = this.upstreamMs = 0;

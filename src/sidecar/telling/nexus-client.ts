@@ -32,6 +32,8 @@ export interface NexusClientOptions {
 const TIMEOUT_MS = 5000;
 // A verdict with one rejected entry per event of the largest batch fits several times.
 const ANSWER_BYTES_MAX = 256 * 1024;
+/** Answers that say something about these events, however often they are sent: malformed, of an unknown kind, in breach of a schema. */
+const ABOUT_THE_BATCH: ReadonlySet<number> = new Set([400, 415, 422]);
 // Longer than any overload that a server can foresee; a mistaken `retry-after: 86400` must not end the telling.
 const RETRY_AFTER_MS_MAX = 60_000;
 
@@ -112,7 +114,9 @@ export class NexusClient {
 		if (status === 413) return { kind: "too_large" };
 		if (status === 429) return { kind: "busy", retryAfterMs: this.#delayMs(retryAfter) };
 		if (status >= 500) return { kind: "failed", message: `status ${status}`, retryAfterMs: this.#delayMs(retryAfter) };
-		return { kind: "refused", status };
+		// Who is not let in, or has the wrong address, may be let in once somebody has put that right: the events are as good as before.
+		if (ABOUT_THE_BATCH.has(status)) return { kind: "refused", status };
+		return { kind: "failed", message: `status ${status}`, retryAfterMs: this.#delayMs(retryAfter) };
 	}
 
 	/** RFC 9110 section 10.2.3: seconds, or a date. */

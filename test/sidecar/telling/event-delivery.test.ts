@@ -252,12 +252,28 @@ test("members that Nexus rejects are counted, the others are not sent again", GU
 
 test("a refusal drops the batch and is told once, however often it comes", GUARD, async (t) => {
 	const nexus = await startNexus(t);
-	nexus.answer = (res) => reply(res, {}, 403);
+	nexus.answer = (res) => reply(res, {}, 422);
 	const { delivery, log, run } = rig(t, nexus.url);
 	for (let n = 0; n < 200; n++) delivery.offer(event(n));
 	await run(() => delivery.dropped.refused === 200);
 	assert.deepEqual([delivery.sent, delivery.breakerOpen, log.lines.length], [0, false, 1]);
-	assert.deepEqual(log.lines[0]?.fields.status, 403);
+	assert.deepEqual(log.lines[0]?.fields.status, 422);
+});
+
+test("who is not let in keeps its events until it is", GUARD, async (t) => {
+	const nexus = await startNexus(t);
+	const { answer } = nexus;
+	let refused = 0;
+	nexus.answer = (res, batch) => {
+		const status = [401, 403, 404][refused++];
+		if (status === undefined) answer(res, batch);
+		else reply(res, {}, status);
+	};
+	const { delivery, run } = rig(t, nexus.url);
+	for (let n = 0; n < 10; n++) delivery.offer(event(n));
+	await run(() => delivery.sent === 10);
+	assert.deepEqual(ids(nexus.kept), names(0, 10));
+	assert.equal(delivery.dropped.refused, 0);
 });
 
 test("an answer that is not that of a Nexus acknowledges nothing", GUARD, async (t) => {
@@ -333,8 +349,10 @@ test("a path in the URL is kept as a prefix, and a URL that is none is refused a
 	const nexus = await startNexus(t);
 	const { delivery, log, run } = rig(t, `${nexus.url}/mesh/`);
 	delivery.offer(event(0));
-	await run(() => delivery.dropped.refused === 1); // this server knows /v1/events alone
-	assert.equal(log.lines[0]?.fields.status, 404);
+	await run(() => log.lines.length > 0); // this server knows /v1/events alone
+	assert.match(JSON.stringify(log.lines[0]?.fields), /status 404/);
+	delivery.setUrl(nexus.url);
+	await run(() => delivery.sent === 1);
 	const options = { spool: new EventSpool(), clock: new FakeClock(), rng: seededRng(1), log };
 	assert.throws(() => new EventDelivery({ ...options, url: "//" }), /Invalid URL/);
 	assert.throws(() => new EventDelivery({ ...options, url: "nexus:7400" }), /not an http: or https: URL: nexus:7400/);

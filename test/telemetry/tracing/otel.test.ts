@@ -49,6 +49,7 @@ function record(more: Partial<ExchangeRecord> = {}): ExchangeRecord {
 		requestId: "req-1",
 		traceparent: "",
 		clientAddress: "127.0.0.1",
+		caller: "",
 		attempts: 2,
 		bytesIn: 3,
 		bytesOut: 100,

@@ -89,6 +89,7 @@ try {
 			detail: "",
 			requestId: "req-1",
 			clientAddress: "127.0.0.1",
+			caller: "",
 			attempts: 2,
 			bytesIn: 0,
 			bytesOut: 100,
