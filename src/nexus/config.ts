@@ -3,22 +3,25 @@ import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { Env } from "../policy/env.ts";
-import { isRefusal, LineIndex, type PolicyFault, type Refusal } from "../policy/fault.ts";
+import { LineIndex, type PolicyFault, type Refusal } from "../policy/fault.ts";
 import { pathText, type TreeFault, toPlain } from "../policy/tree.ts";
 import { validate } from "../policy/validate.ts";
+import { zodShape } from "./zod-shape.ts";
 import { parseDuration, parseTcpAddress } from "../policy/values.ts";
 import { readYaml } from "../policy/yaml-reader.ts";
 import { isLoopback, type RolesOfIdentities } from "./access/access.ts";
 import { ROLES, type Role } from "./authority/identity-state.ts";
-import { RETENTION_AGE_MS, RETENTION_BYTES } from "./log/limits.ts";
+import { parseSize, text, within } from "./config-values.ts";
+import { DEFAULT_ENGINES, type EngineConfig, engineConfig, engineKeys, normalised } from "./engine-config.ts";
 import { EVENT_BYTES, EVENT_BYTES_LIMIT } from "./publish/limits.ts";
 
-export interface NexusConfig {
+export { parseSize };
+
+export interface NexusConfig extends EngineConfig {
 	readonly listen: { readonly host: string; readonly port: number };
 	/** Absolute, or relative to the working directory. */
 	readonly dataDir: string;
 	readonly allowedHosts: readonly string[];
-	readonly retention: { readonly bytesMax: number; readonly ageMsMax: number };
 	/** Of one event, as JSON. */
 	readonly limits: { readonly eventBytesMax: number };
 	/** Undefined: Nexus issues nothing, and speaks plain text. */
@@ -39,7 +42,7 @@ export const DEFAULT_CONFIG: NexusConfig = Object.freeze({
 	listen: Object.freeze({ host: "127.0.0.1", port: 7400 }),
 	dataDir: ".nexus/data",
 	allowedHosts: Object.freeze([]),
-	retention: Object.freeze({ bytesMax: RETENTION_BYTES, ageMsMax: RETENTION_AGE_MS }),
+	...DEFAULT_ENGINES,
 	limits: Object.freeze({ eventBytesMax: EVENT_BYTES }),
 	authority: undefined,
 	access: Object.freeze({ anonymous: ROLES, identities: Object.freeze({}), isStated: false }),
@@ -50,39 +53,10 @@ const CERTIFICATE_TTL_MS = 24 * 3_600_000;
 const CERTIFICATE_TTL_MIN_MS = 1_000;
 const IDENTITIES_MAX = 1_000;
 
-// Fewer would remove what was acknowledged a moment ago; more need more descriptors than a process has.
-const RETENTION_BYTES_MIN = 16 * 1024 * 1024;
-const RETENTION_BYTES_LIMIT = 1024 ** 4;
-const RETENTION_AGE_MIN_MS = 60_000;
-const UNITS: Readonly<Record<string, number>> = { KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 };
-
-/** `4GiB` -> bytes. */
-export function parseSize(text: string): number | Refusal {
-	const parts = /^(\d{1,6}(?:\.\d{1,3})?)(KiB|MiB|GiB|TiB)$/.exec(text);
-	if (parts === null) return { refused: "is not a size", hint: "write a number and its unit: 512MiB, 4GiB" };
-	return Math.round(Number(parts[1]) * (UNITS[parts[2] ?? ""] ?? 0));
-}
-
-function text<T extends NonNullable<unknown>>(parse: (text: string) => T | Refusal) {
-	return z.string().transform((given, context): T => {
-		const value = parse(given);
-		if (!isRefusal(value)) return value;
-		context.issues.push({ code: "custom", message: `${value.refused}\n${value.hint}`, input: given });
-		return z.NEVER;
-	});
-}
-
 /** Made a SPIFFE ID once the trust domain is known. */
 function parseIdentity(given: string): string | Refusal {
 	const isId = parseSpiffeId(given.includes("://") ? given : `spiffe://any/${given}`).ok;
 	return isId ? given : { refused: "is no service", hint: "write the name of a service, or spiffe://DOMAIN/SERVICE" };
-}
-
-function within(parse: (text: string) => number | Refusal, min: number, max: number, range: string) {
-	return text((given) => {
-		const value = parse(given);
-		return typeof value === "number" && (value < min || value > max) ? { refused: "is out of range", hint: range } : value;
-	});
 }
 
 const identityList = z.array(text(parseIdentity)).max(IDENTITIES_MAX);
@@ -91,12 +65,7 @@ const schema = z.strictObject({
 	listen: text((given) => parseTcpAddress(given, 0)).optional(),
 	data: z.string().min(1).max(4096).optional(),
 	allowedHosts: z.array(z.string().min(1).max(253)).max(100).optional(),
-	retention: z
-		.strictObject({
-			maxBytes: within(parseSize, RETENTION_BYTES_MIN, RETENTION_BYTES_LIMIT, "from 16MiB to 1TiB").optional(),
-			maxAge: within(parseDuration, RETENTION_AGE_MIN_MS, Number.MAX_SAFE_INTEGER, "at least 1m").optional(),
-		})
-		.optional(),
+	...engineKeys,
 	limits: z.strictObject({ maxEventBytes: within(parseSize, EVENT_BYTES, EVENT_BYTES_LIMIT, "from 64KiB to 1MiB").optional() }).optional(),
 	authority: z
 		.strictObject({
@@ -117,22 +86,22 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 	const lines = new LineIndex(yaml, file);
 	const faults: TreeFault[] = [];
 	const root = readYaml(yaml, faults);
-	const given = root === undefined ? undefined : validate(schema, toPlain(root, env, faults), root, yaml, faults);
+	const given = root === undefined ? undefined : validate(zodShape(schema), normalised(toPlain(root, env, faults)), root, yaml, faults);
+	const absolute = (path: string): string => resolve(dirname(file), path);
+	const engines = given === undefined || root === undefined ? DEFAULT_ENGINES : engineConfig(given, root, faults, absolute);
 	if (given === undefined || faults.length > 0) return { ok: false, faults: faults.map((fault) => placed(fault, lines)) };
-	const { listen, dataDir, allowedHosts, retention, limits, access } = DEFAULT_CONFIG;
+	const { listen, dataDir, allowedHosts, limits, access } = DEFAULT_CONFIG;
 	const { authority } = given;
 	return {
 		ok: true,
 		config: {
 			listen: given.listen ?? listen,
-			dataDir: given.data === undefined ? dataDir : resolve(dirname(file), given.data),
+			dataDir: given.data === undefined ? dataDir : absolute(given.data),
 			allowedHosts: given.allowedHosts ?? allowedHosts,
-			retention: { bytesMax: given.retention?.maxBytes ?? retention.bytesMax, ageMsMax: given.retention?.maxAge ?? retention.ageMsMax },
+			...engines,
 			limits: { eventBytesMax: given.limits?.maxEventBytes ?? limits.eventBytesMax },
 			authority:
-				authority === undefined
-					? undefined
-					: { dir: resolve(dirname(file), authority.dir), certificateTtlMs: authority.certificateTtl ?? CERTIFICATE_TTL_MS },
+				authority === undefined ? undefined : { dir: absolute(authority.dir), certificateTtlMs: authority.certificateTtl ?? CERTIFICATE_TTL_MS },
 			access: {
 				// Who has an authority wants callers that are known.
 				anonymous: given.access?.anonymous ?? (authority === undefined && given.access === undefined ? access.anonymous : []),

@@ -45,7 +45,8 @@ export interface WantedCapabilities {
 	readonly durability?: Durability;
 }
 
-const DURABILITIES: readonly Durability[] = ["memory", "os", "disk", "quorum"];
+/** The weakest first. */
+export const DURABILITIES = ["memory", "os", "disk", "quorum"] as const;
 
 /** In words, in the order of the documentation. */
 export const FEATURE_TITLES: Readonly<Record<LogFeature, string>> = Object.freeze({

@@ -73,7 +73,8 @@ async function openBackend(config: LogConfig, { clock, log, retention }: OpenLog
 	}
 }
 
-function wantedByRetention(retention: RetentionLimits | undefined): WantedCapabilities {
+/** What of a log its limits need. */
+export function wantedByRetention(retention: RetentionLimits | undefined): WantedCapabilities {
 	const types = retention?.types ?? [];
 	return {
 		features: [

@@ -21,6 +21,9 @@ import type { Transform } from "./sinks/transformed.ts";
 import { lastPerKey, type Start } from "./start-position.ts";
 import type { WindowBudget } from "./window-budget.ts";
 
+/** Of the cursors of all branches. */
+export const CURSOR_PREFIX = "subscription/";
+
 /** What all branches of one Nexus share. */
 export interface BranchHouse {
 	readonly log: EventLog;
@@ -32,6 +35,8 @@ export interface BranchHouse {
 	readonly catchUp: CatchUp;
 	readonly letters: DeadLetters;
 	readonly onParked: (subscription: string, member: string, entry: Entry, failure: Failure) => void;
+	/** See DispatcherOptions. */
+	readonly mayAct?: () => boolean;
 }
 
 export interface BranchOptions {
@@ -160,7 +165,7 @@ function branchName(subscription: string, member: string): string {
 }
 
 function cursorName(branch: string): string {
-	return `subscription/${branch}`;
+	return CURSOR_PREFIX + branch;
 }
 
 /** Reads the events that were open, page by page as far as they stand together. */

@@ -41,6 +41,8 @@ export interface DispatcherOptions {
 	readonly park: (entry: Entry, failure: Failure) => Promise<boolean>;
 	/** A dead letter that was tried again and has arrived; true once it is forgotten. */
 	readonly unpark: (entry: Entry) => Promise<boolean>;
+	/** False once another node delivers; it never turns true again. Default: true. */
+	readonly mayAct?: () => boolean;
 }
 
 /** Sequences up to this one have been looked at. */
@@ -161,7 +163,7 @@ export class Dispatcher {
 
 	/** The next event, whose try begins now; undefined where there is none, or the rate or a hold forbids it (`onReady` calls later). */
 	take(): Entry | undefined {
-		if (!this.#isRunning || this.#options.ready.size === 0) return undefined;
+		if (!this.#isRunning || this.#options.ready.size === 0 || this.#options.mayAct?.() === false) return undefined;
 		const nowMs = this.#options.clock.monotonicMs();
 		if (!this.#pace.mayTake(nowMs)) return undefined;
 		const entry = this.#nextReady(nowMs);

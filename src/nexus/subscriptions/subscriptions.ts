@@ -34,6 +34,7 @@ export interface SubscriptionsOptions {
 	/** Names this Nexus in the events that it sends. */
 	readonly instance: string;
 	readonly registered?: Registered;
+	readonly mayAct?: () => boolean;
 }
 
 const OPENED_AT_ONCE = 64;

@@ -1,0 +1,158 @@
+/** Something that one node does at a time: taken under a lease, kept while it is renewed, given up before anybody else may take it. */
+import type { Clock, Timer } from "../core/clock.ts";
+import { messageOf } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import type { Lease, Leases } from "./state/leases.ts";
+
+export interface DutyOptions {
+	readonly name: string;
+	readonly leases: Leases;
+	/** Of this node. */
+	readonly owner: string;
+	readonly ttlMs: number;
+	readonly clock: Clock;
+	readonly logger: Logger;
+	/** The duty is this node's from now on. Whatever it writes names `lease.fence`. Rejects where it cannot be done; it is then left to others. */
+	readonly onTaken: (lease: Lease) => Promise<void>;
+	/** It is not any more. Resolves once nothing more is done. */
+	readonly onLost: () => Promise<void>;
+}
+
+/** Renewed at a third of its time, so that two may fail. */
+const RENEWALS = 3;
+/** A node that asks once a second takes over a second late at most. */
+const ASK_MS_MAX = 1_000;
+
+export class Duty {
+	readonly name: string;
+	readonly #options: DutyOptions;
+	#lease: Lease | undefined;
+	/** As last seen; undefined where nobody has it, or nothing is known. */
+	holder: string | undefined;
+	#timer: Timer | undefined;
+	/** At the end of the lease, whatever a renewal is waiting for. */
+	#end: Timer | undefined;
+	#work: Promise<void> = Promise.resolve();
+	#isClosed = false;
+
+	constructor(options: DutyOptions) {
+		this.name = options.name;
+		this.#options = options;
+	}
+
+	/** To be asked before each act: the lease may have run out while this process stood still. */
+	get isMine(): boolean {
+		return this.#lease !== undefined && this.#options.clock.monotonicMs() < this.#lease.validUntilMs;
+	}
+
+	get lease(): Lease | undefined {
+		return this.#lease;
+	}
+
+	/** Resolves once it was asked for the first time. */
+	start(): Promise<void> {
+		return this.#serially(() => this.#ask());
+	}
+
+	/** Gives it back at once, so that another node need not wait. */
+	async close(): Promise<void> {
+		this.#isClosed = true;
+		this.#timer?.cancel();
+		await this.#work;
+		const lease = this.#lease;
+		if (lease === undefined) return;
+		await this.#giveUp();
+		await this.#options.leases.release(lease);
+	}
+
+	async #ask(): Promise<void> {
+		const { leases, name, owner, ttlMs, logger, onTaken } = this.#options;
+		const asked = await leases.acquire(name, { owner, ttlMs });
+		if (!asked.ok) {
+			this.holder = asked.failure === "held" ? asked.owner : undefined;
+			this.#askIn(asked.failure === "held" ? Math.min(asked.retryInMs, ASK_MS_MAX) : ASK_MS_MAX);
+			return;
+		}
+		this.holder = owner;
+		this.#hold(asked.lease);
+		// What takes long to begin must not cost the lease.
+		this.#renewIn(ttlMs / RENEWALS);
+		try {
+			await onTaken(asked.lease);
+			logger.info("a duty is this node's", { duty: name });
+		} catch (thrown) {
+			logger.error("a duty could not be begun; it is left to others", { duty: name, error: messageOf(thrown) });
+			await this.#giveUp();
+			await leases.release(asked.lease);
+			this.#askIn(ttlMs);
+		}
+	}
+
+	async #renew(): Promise<void> {
+		const lease = this.#lease;
+		if (lease === undefined) return;
+		const renewed = await this.#options.leases.renew(lease);
+		if (this.#lease !== lease) return;
+		if (renewed.ok) {
+			this.#hold(renewed.lease);
+			this.#renewIn(this.#options.ttlMs / RENEWALS);
+		} else if (renewed.failure === "lost") await this.#lost("another node has it, or it was renewed too late");
+		// The state is away: nobody else can take it either, but nobody can know that.
+		else this.#renewIn(Math.min(ASK_MS_MAX, this.#options.ttlMs / RENEWALS));
+	}
+
+	#hold(lease: Lease): void {
+		const { clock } = this.#options;
+		this.#lease = lease;
+		this.#end?.cancel();
+		this.#end = clock.setTimer(Math.max(0, lease.validUntilMs - clock.monotonicMs()), () => {
+			if (this.#lease === lease) void this.#lost("it could not be renewed in time");
+		});
+	}
+
+	async #lost(why: string): Promise<void> {
+		const { logger, name } = this.#options;
+		if (this.#lease === undefined) return;
+		logger.warn("a duty is not this node's any more", { duty: name, why });
+		await this.#giveUp();
+		this.#askIn(0);
+	}
+
+	async #giveUp(): Promise<void> {
+		const { logger, name, onLost } = this.#options;
+		this.#lease = undefined;
+		this.holder = undefined;
+		this.#end?.cancel();
+		this.#timer?.cancel();
+		try {
+			await onLost();
+		} catch (thrown) {
+			logger.error("a duty could not be ended in order", { duty: name, error: messageOf(thrown) });
+		}
+	}
+
+	#askIn(delayMs: number): void {
+		this.#in(delayMs, () => this.#ask());
+	}
+
+	#renewIn(delayMs: number): void {
+		this.#timer?.cancel();
+		// Not behind what else is under way: the beginning of a duty may take longer than its lease.
+		this.#timer = this.#options.clock.setTimer(delayMs, () => void this.#renew().catch((thrown: unknown) => this.#failed(thrown)));
+	}
+
+	#in(delayMs: number, act: () => Promise<void>): void {
+		this.#timer?.cancel();
+		if (!this.#isClosed) this.#timer = this.#options.clock.setTimer(delayMs, () => void this.#serially(act));
+	}
+
+	#serially(act: () => Promise<void>): Promise<void> {
+		this.#work = this.#work.then(() => (this.#isClosed ? undefined : act())).catch((thrown: unknown) => this.#failed(thrown));
+		return this.#work;
+	}
+
+	#failed(thrown: unknown): void {
+		this.#options.logger.error("a duty could not be looked after", { duty: this.#options.name, error: messageOf(thrown) });
+		if (this.#lease === undefined) this.#askIn(ASK_MS_MAX);
+	}
+}
