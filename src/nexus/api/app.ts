@@ -15,8 +15,10 @@ import { follow } from "../follower.ts";
 import type { EventFilter, EventLog } from "../log/event-log.ts";
 import type { Publishing } from "../publish/publishing.ts";
 import { addAuthorityRoutes } from "./authority-routes.ts";
+import { addParkedRoutes } from "./parked-routes.ts";
 import { describeSecurity, failure, json, type NexusApp, noQuery, problemResponse, Routes } from "./route.ts";
 import { cloudEvent, ingestAnswer, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
+import { addSchemaRoutes } from "./schema-routes.ts";
 import { addTokenRoutes } from "./token-routes.ts";
 import type { WebBindings } from "./web-handler.ts";
 
@@ -103,6 +105,8 @@ export function createApp(options: AppOptions): NexusApp {
 	});
 
 	addAuthorityRoutes(routes, options);
+	addSchemaRoutes(routes, { schemas: options.publishing.schemas, logger });
+	addParkedRoutes(routes, options);
 	addTokenRoutes(routes, { ...options, onRemoved: () => openStreams.look() });
 
 	app.doc31("/openapi.json", { openapi: "3.1.0", info: { title: "Nexus", version: options.version, description: "The event log of a Nexus mesh." } });
@@ -171,16 +175,31 @@ function describeIngest(routes: Routes): void {
 		responses: {
 			200: { description: "At least one event is in the log.", content: { "application/json": { schema: ingestAnswer } } },
 			400: failure("Nothing in it is a valid event."),
-			413: failure("A body above 4 MiB, an event above 64 KiB or a batch of more than 4,096."),
+			408: failure("The body did not come in time."),
+			413: failure("A body above 4 MiB, an event above the limit (64 KiB unless configured) or a batch of more than 4,096."),
 			415: failure("Neither CloudEvents JSON nor ce-* fields."),
 			429: failure("Too much in hand; see retry-after."),
 			500: failure("The disk failed; nothing was kept."),
-			503: failure("Shutting down."),
+			503: failure("Shutting down, or the broker of the log is away."),
 			507: failure("The disk is full; nothing was kept."),
 		},
 	};
 	routes.describe(route, "ingest");
+	routes.describe(publishRoute, "ingest");
 }
+
+const publishRoute: RouteConfig = {
+	method: "get",
+	path: "/v1/events/publish",
+	summary: "Send events over a WebSocket",
+	description:
+		"Each message is a CloudEvent or a JSON array of them (at most 4 MiB). It is acknowledged by a message `{message, accepted, duplicates, rejected, parked, sequence, durability}` once its events are durable, where `message` is its number on this connection, from 1; or by `{message, problem}` where nothing of it is promised to be kept. Who sends faster than the disk takes is not read for a while.",
+	responses: {
+		101: { description: "The WebSocket is open." },
+		400: failure("The handshake is malformed."),
+		426: failure("This is served over a WebSocket only."),
+	},
+};
 
 function filterOf(query: {
 	type?: string | undefined;

@@ -59,14 +59,18 @@ export const cloudEvent = z
 		priority: z.int().min(0).max(9).optional(),
 		data: z.unknown().optional(),
 	})
-	.openapi("CloudEvent", { description: "CloudEvents 1.0, at most 64 KiB; further attributes are named with a-z and 0-9." });
+	.openapi("CloudEvent", { description: "CloudEvents 1.0, at most 64 KiB unless configured; further attributes are named with a-z and 0-9." });
 
 export const ingestAnswer = z
 	.object({
 		accepted: z.int().openapi({ description: "Events that are new and durable." }),
 		duplicates: z.int().openapi({ description: "Events whose (source, id) was in the log already." }),
 		rejected: z.array(z.object({ index: z.int(), reason: z.string() })).openapi({ description: "Events that are not valid; the others are kept." }),
-		sequence: z.int().openapi({ description: "The last sequence given to these events." }),
+		parked: z
+			.array(z.object({ index: z.int(), reason: z.string() }))
+			.optional()
+			.openapi({ description: "Events that violate the schema of their type, kept beside the log; see /v1/parked-events." }),
+		sequence: z.int().openapi({ description: "The last sequence given to these events; 0 where none was." }),
 		durability: z.enum(["memory", "os", "disk", "quorum"]),
 	})
 	.openapi("IngestAnswer");
