@@ -101,6 +101,9 @@ const GISTS: Gists = {
 		`${d.service}: version ${d.version} taken back${d.automatic ? "" : " by hand"}, ${d.from} again: ${d.cause}`,
 	"nexus.audit.mutation": (d) => `${d.actor} at ${d.address}: ${d.method} ${d.path} (${d.status})`,
 	"nexus.mesh.policy.rejected": (d) => d.faults.map(({ place, message }) => `${place} ${message}`).join("; "),
+	"nexus.bus.dead_letter.parked": (d) => `${d.subscription}: ${d.type} ${d.id} after ${d.attempts} tries: ${d.reason}`,
+	"nexus.bus.subscription.stalled": (d) => `${d.subscription}: ${d.cause}; ${d.open} open, ${d.unread} unread`,
+	"nexus.bus.subscription.recovered": (d) => d.subscription,
 };
 
 function breaker({ dependency, scopeKey }: NexusEventData["nexus.circuit_breaker.reset"]): string {

@@ -3,10 +3,15 @@ import type { HttpServer } from "../server/http-server.ts";
 import type { Authority } from "./authority/authority.ts";
 import type { EventLog } from "./log/event-log.ts";
 import type { Publishing } from "./publish/publishing.ts";
+import { subscriptionReadings } from "./subscriptions/metrics.ts";
+import type { Subscriptions } from "./subscriptions/subscriptions.ts";
 
 export interface MetricsSources {
 	readonly log: EventLog;
 	readonly publishing: Publishing;
+	readonly subscriptions: Subscriptions;
+	/** Of now. */
+	readonly wallMs: number;
 	/** Undefined until the server listens. */
 	readonly refused: HttpServer["refused"] | undefined;
 	readonly followers: number;
@@ -29,6 +34,15 @@ export async function renderMetrics(sources: MetricsSources): Promise<{ contentT
 	for (const { name, type, help, value } of readings(sources)) {
 		if (type === "counter") new Counter({ name, help, registers: [registry] }).inc(value);
 		else new Gauge({ name, help, registers: [registry] }).set(value);
+	}
+	for (const { name, type, help, values } of subscriptionReadings(sources.subscriptions, sources.wallMs)) {
+		const labelNames = Object.keys(values[0]?.labels ?? {});
+		const counter = type === "counter" ? new Counter({ name, help, labelNames, registers: [registry] }) : undefined;
+		const gauge = type === "gauge" ? new Gauge({ name, help, labelNames, registers: [registry] }) : undefined;
+		for (const { labels, value } of values) {
+			counter?.inc(labels, value);
+			gauge?.set(labels, value);
+		}
 	}
 	return { contentType: registry.contentType, text: await registry.metrics() };
 }

@@ -1,4 +1,6 @@
 /** Nexus as one thing: the log, the ingest path and the API behind one address, opened and closed in order. */
+
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { Lifecycle } from "../core/lifecycle.ts";
@@ -23,11 +25,14 @@ import type { EventLog } from "./log/event-log.ts";
 import { renderMetrics } from "./metrics.ts";
 import { openPublishing } from "./publish/publishing.ts";
 import { openState } from "./state/open-state.ts";
+import type { Registered } from "./subscriptions/sinks/build-sink.ts";
+import { Subscriptions } from "./subscriptions/subscriptions.ts";
 import { TlsFailures } from "./tls-failures.ts";
 
 export interface Nexus {
 	readonly address: { readonly host: string; readonly port: number };
 	readonly log: EventLog;
+	readonly subscriptions: Subscriptions;
 	/** Whether it speaks TLS. */
 	readonly isSecure: boolean;
 	/** Refuses new requests, ends the streams, finishes what is in hand, lets go of the data. Resolves with what went wrong. Idempotent. */
@@ -40,6 +45,9 @@ export interface NexusOptions extends NexusConfig {
 	/** Of the program. */
 	readonly version: string;
 	readonly rng?: Rng;
+	/** That subscriptions may name as their sinks. */
+	readonly functions?: Registered["functions"];
+	readonly logs?: Registered["logs"];
 }
 
 /** Rejects with a readable error where the data directory or the address cannot be had. */
@@ -63,12 +71,37 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		const publishing = await openPublishing({ log, state: state.store, clock, logger, openStreams, eventBytesMax: limits.eventBytesMax });
 		const { ingest, sockets } = publishing;
 		lifecycle.onClose("publishing", () => publishing.close());
+		const { functions = {}, logs = {}, rng = systemRng } = options;
+		const registered = { functions, logs };
+		const subscriptions = await Subscriptions.open({ log, state: state.store, clock, logger, rng, instance: hostname(), registered });
+		lifecycle.onClose("the subscriptions", () => subscriptions.close());
 		const streams = new Set<SseStream>();
 		let isDraining = false;
 		let server: HttpServer | undefined;
 		const metrics = () =>
-			renderMetrics({ log, publishing, refused: server?.refused, followers: streams.size, authority, tlsFailures: tlsFailures.count });
-		const app = createApp({ ...parts, publishing, log, logger, clock, version, streams, openStreams, metrics, isDraining: () => isDraining });
+			renderMetrics({
+				log,
+				publishing,
+				subscriptions,
+				wallMs: clock.wallMs(),
+				refused: server?.refused,
+				followers: streams.size,
+				authority,
+				tlsFailures: tlsFailures.count,
+			});
+		const app = createApp({
+			...parts,
+			publishing,
+			subscriptions,
+			log,
+			logger,
+			clock,
+			version,
+			streams,
+			openStreams,
+			metrics,
+			isDraining: () => isDraining,
+		});
 		const behind = webHandler(app);
 		const published = (req: ServerRequest, res: ServerResponse): void | Promise<void> => {
 			const admission = access.admit(req, "ingest");
@@ -96,9 +129,10 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			// Neither streams nor polls end by themselves.
 			for (const stream of streams) stream.close();
 			authority?.endPolls();
+			subscriptions.endWaits();
 			return Promise.all([sockets.close(), started.close()]).then(() => {});
 		});
-		return { address: started.address, log, isSecure: front !== undefined, close: () => lifecycle.close() };
+		return { address: started.address, log, subscriptions, isSecure: front !== undefined, close: () => lifecycle.close() };
 	} catch (thrown) {
 		await lifecycle.close();
 		throw thrown;

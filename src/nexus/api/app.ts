@@ -14,11 +14,15 @@ import { storedEventJson } from "../event-json.ts";
 import { follow } from "../follower.ts";
 import type { EventFilter, EventLog } from "../log/event-log.ts";
 import type { Publishing } from "../publish/publishing.ts";
+import { subscriptionTrouble } from "../subscriptions/metrics.ts";
+import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { addAuthorityRoutes } from "./authority-routes.ts";
+import { addConsumerRoutes } from "./consumer-routes.ts";
 import { addParkedRoutes } from "./parked-routes.ts";
 import { describeSecurity, failure, json, type NexusApp, noQuery, problemResponse, Routes } from "./route.ts";
-import { cloudEvent, ingestAnswer, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
 import { addSchemaRoutes } from "./schema-routes.ts";
+import { cloudEvent, ingestAnswer, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
+import { addSubscriptionRoutes } from "./subscription-routes.ts";
 import { addTokenRoutes } from "./token-routes.ts";
 import type { WebBindings } from "./web-handler.ts";
 
@@ -35,6 +39,7 @@ export interface AppOptions {
 	readonly access: Access;
 	readonly openStreams: OpenStreams;
 	readonly tokens: Tokens;
+	readonly subscriptions: Subscriptions;
 	readonly publishing: Publishing;
 	/** Undefined where none is configured. */
 	readonly authority: Authority | undefined;
@@ -97,7 +102,8 @@ export function createApp(options: AppOptions): NexusApp {
 	routes.query(readyRoute, "none", noQuery, () => {
 		if (isDraining()) return problemResponse(DRAINING);
 		if (log.stats().isFailing) return problemResponse({ status: 503, title: "The event log cannot write.", reason: "log_failed" });
-		return json('{"status":"ready"}');
+		// Events are taken in any case: what cannot be delivered waits.
+		return json(JSON.stringify({ status: "ready", subscriptions: subscriptionTrouble(options.subscriptions) }));
 	});
 	routes.query(metricsRoute, "read", noQuery, async () => {
 		const { contentType, text } = await options.metrics();
@@ -107,6 +113,8 @@ export function createApp(options: AppOptions): NexusApp {
 	addAuthorityRoutes(routes, options);
 	addSchemaRoutes(routes, { schemas: options.publishing.schemas, logger });
 	addParkedRoutes(routes, options);
+	addSubscriptionRoutes(routes, options);
+	addConsumerRoutes(routes, options);
 	addTokenRoutes(routes, { ...options, onRemoved: () => openStreams.look() });
 
 	app.doc31("/openapi.json", { openapi: "3.1.0", info: { title: "Nexus", version: options.version, description: "The event log of a Nexus mesh." } });

@@ -4,8 +4,17 @@ import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { systemClock } from "../../../src/core/clock.ts";
+import { silentLogger } from "../../../src/core/log.ts";
+import { seededRng } from "../../../src/core/rng.ts";
 import { STRUCTURED_TYPE } from "../../../src/events/http-binding.ts";
-import { eventJson, type TestEvent } from "../support.ts";
+import type { EventLog } from "../../../src/nexus/log/event-log.ts";
+import { openMemoryLog } from "../../../src/nexus/log/memory-log.ts";
+import { openState } from "../../../src/nexus/state/open-state.ts";
+import type { StateStore } from "../../../src/nexus/state/state-store.ts";
+import { Subscriptions, type SubscriptionsOptions } from "../../../src/nexus/subscriptions/subscriptions.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
+import { batchOf, eventJson, type TestEvent } from "../support.ts";
 
 export interface Received {
 	readonly id: string;
@@ -95,4 +104,62 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
 		if (Date.now() > endMs) assert.fail(`in ${PATIENCE_MS} ms it did not come true that ${what}`);
 		await sleep(5);
 	}
+}
+
+/** As long as it lives it is the store; then its calls never come back, like those of a process that is gone. */
+export function mortal(store: StateStore): { readonly store: StateStore; kill(): void } {
+	let isAlive = true;
+	const never = new Promise<never>(() => {});
+	return {
+		store: new Proxy(store, {
+			get(target, name) {
+				const value = Reflect.get(target, name, target) as unknown;
+				if (typeof value !== "function") return value;
+				return (...args: unknown[]) => (isAlive ? Reflect.apply(value, target, args) : never);
+			},
+		}),
+		kill() {
+			isAlive = false;
+		},
+	};
+}
+
+/** Everything that needs no time has happened. */
+export async function quiet(): Promise<void> {
+	for (let i = 0; i < 12; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+export interface MemoryHouse {
+	readonly log: EventLog;
+	readonly state: StateStore;
+	readonly clock: FakeClock;
+	/** To be closed by the test, unless it has died. */
+	open(options?: Partial<SubscriptionsOptions>): Promise<Subscriptions>;
+	publish(...events: TestEvent[]): Promise<number>;
+}
+
+/** Subscriptions on a log and a state in memory, and a clock that moves when told. */
+export async function memoryHouse(t: TestContext): Promise<MemoryHouse> {
+	const clock = new FakeClock();
+	const log = await openMemoryLog({ clock: systemClock, log: silentLogger });
+	const opened = await openState({ engine: "memory" });
+	assert.ok(opened.ok);
+	const state = opened.store;
+	t.after(async () => {
+		await log.close();
+		await state.close();
+	});
+	return {
+		log,
+		state,
+		clock,
+		open(options = {}) {
+			return Subscriptions.open({ log, state, clock, rng: seededRng(1), logger: silentLogger, instance: "test", ...options });
+		},
+		async publish(...events) {
+			const outcome = await log.append(batchOf(events));
+			assert.ok(outcome.ok);
+			return outcome.sequence;
+		},
+	};
 }
