@@ -1,29 +1,11 @@
 /** config/policy.schema.json: what editors complete and check while a policy is written. */
-import * as z from "zod/mini";
 import { policySchema } from "../../src/policy/schema.ts";
+import type { JsonSchema } from "../../src/policy/shape.ts";
 import type { Page } from "../generate.ts";
-
-/** The part of JSON Schema that comes out of the policy's schema. */
-export interface JsonSchema {
-	readonly type?: string | readonly string[];
-	readonly title?: string;
-	readonly description?: string;
-	readonly default?: unknown;
-	readonly pattern?: string;
-	readonly enum?: readonly unknown[];
-	readonly minimum?: number;
-	readonly maximum?: number;
-	readonly minProperties?: number;
-	readonly properties?: Readonly<Record<string, JsonSchema>>;
-	readonly required?: readonly string[];
-	readonly additionalProperties?: JsonSchema | false;
-	readonly items?: JsonSchema;
-	readonly anyOf?: readonly JsonSchema[];
-}
 
 /** As the policy is written, before defaults and units are applied. */
 export function policyJsonSchema(): JsonSchema {
-	return z.toJSONSchema(policySchema, { io: "input" }) as JsonSchema;
+	return { $schema: "https://json-schema.org/draft/2020-12/schema", ...policySchema.json };
 }
 
 export const policySchemaPage: Page = {

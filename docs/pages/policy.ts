@@ -1,6 +1,8 @@
 /** docs/policy.md: every key of the policy, made from its schema. */
+
+import type { JsonSchema } from "../../src/policy/shape.ts";
 import type { Page } from "../generate.ts";
-import { type JsonSchema, policyJsonSchema } from "./policy-schema.ts";
+import { policyJsonSchema } from "./policy-schema.ts";
 
 const ROUTES = `outbound:
   routes:

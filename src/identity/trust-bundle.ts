@@ -2,8 +2,8 @@
  * Whom this mesh trusts: the root authorities of each trust domain, several at once while one follows another, and what is revoked.
  * Immutable; a change is a new bundle with a higher version.
  */
-import * as z from "zod/mini";
 import { FrozenMap } from "../policy/frozen-map.ts";
+import { defaulted, list, numeric, object, readAs, record, string } from "../policy/shape.ts";
 import { type Certificate, readCertificate } from "./certificate.ts";
 import { nameText } from "./distinguished-name.ts";
 import { KEY_USAGE } from "./extensions.ts";
@@ -38,11 +38,15 @@ export interface TrustBundle {
 	isDeniedIdentity(uri: string): boolean;
 }
 
-const DOCUMENT = z.strictObject({
-	version: z.int().check(z.nonnegative()),
-	trustDomains: z.record(z.string(), z.string()),
-	deniedSerials: z._default(z.array(z.string()), []),
-	deniedIdentities: z._default(z.array(z.string()), []),
+/** What a certificate takes in PEM is 2 KB; of text that is longer than all that may be in it nobody should keep a copy. */
+const PEM_CHARS_MAX = 1024 * 1024;
+const ENTRY_CHARS_MAX = 4096;
+
+const DOCUMENT = object({
+	version: numeric({ min: 0, max: Number.MAX_SAFE_INTEGER, whole: true, digits: /^$/ }),
+	trustDomains: record(string(PEM_CHARS_MAX)),
+	deniedSerials: defaulted(list(string(ENTRY_CHARS_MAX), { max: DENIED_MAX + 1 }), () => []),
+	deniedIdentities: defaulted(list(string(ENTRY_CHARS_MAX), { max: DENIED_MAX + 1 }), () => []),
 });
 
 /** `faults`: all of them, one sentence each with the place in the document in front. */
@@ -50,11 +54,11 @@ export type TrustBundleReading = { readonly ok: true; readonly bundle: TrustBund
 
 /** A TrustBundleDocument, from whoever says that it is one. Checks all before it refuses. A bundle that trusts nobody is no bundle. */
 export function readTrustBundle(document: unknown): TrustBundleReading {
-	const shape = DOCUMENT.safeParse(document);
-	if (!shape.success)
-		return { ok: false, faults: shape.error.issues.map(({ path, code }) => `${path.join(".") || "bundle"}: has not the form of a bundle (${code})`) };
+	const shape = readAs(DOCUMENT, document);
+	if (!shape.ok)
+		return { ok: false, faults: shape.issues.map(({ path, code }) => `${path.join(".") || "bundle"}: has not the form of a bundle (${code})`) };
 	const faults: string[] = [];
-	const { version, trustDomains, deniedSerials, deniedIdentities } = shape.data;
+	const { version, trustDomains, deniedSerials, deniedIdentities } = shape.value;
 	const domains = Object.entries(trustDomains);
 	if (domains.length === 0) faults.push("trustDomains: names no trust domain");
 	if (domains.length > TRUST_DOMAINS_MAX) faults.push(`trustDomains: are more than ${TRUST_DOMAINS_MAX}`);

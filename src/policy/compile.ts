@@ -18,6 +18,7 @@ import type { Places } from "./places.ts";
 import type { OutlierPolicy, RetryPolicy } from "./resilience-policy.ts";
 import { limits as limitsSchema, type PolicyConfig } from "./schema.ts";
 import { type EndpointConfig, type UpstreamConfig, upstreamDefaults } from "./schema-upstream.ts";
+import { defaultsOf } from "./shape.ts";
 import type {
 	EndpointPolicy,
 	EndpointsPolicy,
@@ -144,7 +145,7 @@ function compileUpstream(name: string, upstream: UpstreamConfig, mesh: MeshFacts
 		name,
 		listen: upstream.listen,
 		endpoints: compileEndpoints(name, upstream, mesh.file),
-		tls: compileUpstreamTls(upstream.tls, name, mesh),
+		tls: compileUpstreamTls(upstream.tls, upstream.registry?.service ?? name, mesh),
 		loadBalancing: upstream.loadBalancing,
 		balancing: compileBalancing(upstream),
 		healthCheck: upstream.healthCheck && compileHealthCheck(upstream.healthCheck, places.of(at("healthCheck"))),
@@ -208,7 +209,7 @@ function compilePool(pool: UpstreamConfig["pool"]): PoolLimits {
 /** Limits of a listener that the policy has no place for: ports of single upstreams without `outbound`. */
 export function defaultLimits(): { readonly limits: ListenerLimits; readonly timeout: Timeouts; readonly pool: PoolLimits } {
 	const { timeout, pool } = defaultUpstream();
-	return { limits: compileLimits(limitsSchema.parse({})), timeout, pool };
+	return { limits: compileLimits(defaultsOf(limitsSchema)), timeout, pool };
 }
 
 /** An upstream that the policy does not name: destinations outside the mesh. */

@@ -1,7 +1,8 @@
 /** The keys of authorization: who may call this service, and for what. */
-import * as z from "zod/mini";
+
 import { parseCaller, parseRulePath } from "./authorization-values.ts";
 import { byDefault, flag, headerMatches, integer, list, name, oneOrMore, optional, required, text } from "./schema-values.ts";
+import { choice, type Output, object } from "./shape.ts";
 import { parseMethod } from "./values.ts";
 
 // Everything in a policy is held in memory and compiled at once.
@@ -11,16 +12,16 @@ const PATHS_MAX = 100;
 const METHODS_MAX = 32;
 const PORTS_MAX = 32;
 
-export const authorization = z.strictObject({
+export const authorization = object({
 	default: optional(
-		z.enum(["allow", "deny"]),
+		choice(["allow", "deny"]),
 		"What holds where no rule decides: `deny` where a rule that is no dry run allows something, else `allow`.",
 	),
 	rules: byDefault(
 		list(
-			z.strictObject({
+			object({
 				name: required(name, "Unique; stands in logs, metrics, events and traces, never in an answer."),
-				action: required(z.enum(["allow", "deny", "audit"]), "`deny` wins over every `allow`; `audit` decides nothing and tells what it fits."),
+				action: required(choice(["allow", "deny", "audit"]), "`deny` wins over every `allow`; `audit` decides nothing and tells what it fits."),
 				from: optional(
 					oneOrMore("service, `front*`, `*`, `spiffe://DOMAIN/*` or `unauthenticated`", parseCaller, CALLERS_MAX),
 					"Callers by their verified identity; names are services of this mesh's trust domain. Without it: anybody, authenticated or not.",
@@ -44,4 +45,4 @@ export const authorization = z.strictObject({
 	),
 });
 
-export type AuthorizationConfig = z.output<typeof authorization>;
+export type AuthorizationConfig = Output<typeof authorization>;

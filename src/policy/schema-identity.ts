@@ -1,16 +1,17 @@
 /** The keys of identity and TLS: who this service is, who may come in, and how upstreams are reached. */
-import * as z from "zod/mini";
+
 import { DEFAULTS } from "./defaults.ts";
 import { byDefault, flag, optional, required, text, wordOr } from "./schema-values.ts";
+import { choice, type Output, object } from "./shape.ts";
 import { parseFilePath, parseHostName, parseServiceIdentity } from "./values.ts";
 
 const file = text("file path", parseFilePath);
-const version = z.enum(["1.2", "1.3"]);
+const version = choice(["1.2", "1.3"]);
 
 /** Exactly one of `files` and `nexus`. */
-export const identity = z.strictObject({
+export const identity = object({
 	files: optional(
-		z.strictObject({
+		object({
 			cert: required(file, "The certificate of this service and what links it to its root (PEM)."),
 			key: required(file, "Its private key (PEM, without a passphrase)."),
 			ca: required(file, "The roots of the trust domain (PEM); several while one follows another."),
@@ -18,7 +19,7 @@ export const identity = z.strictObject({
 		"Files that something else renews: cert-manager, a SPIRE helper, Vault agent. They are watched; paths are relative to the policy file.",
 	),
 	nexus: optional(
-		z.strictObject({ tokenFile: required(file, "Holds the join token of `nexus token create`; needed for the first certificate.") }),
+		object({ tokenFile: required(file, "Holds the join token of `nexus token create`; needed for the first certificate.") }),
 		"The authority of Nexus at `nexus.url`: the sidecar makes its own key, and renews in time.",
 	),
 	cacheDir: optional(
@@ -29,9 +30,9 @@ export const identity = z.strictObject({
 
 export const inboundTls = wordOr(
 	["strict", "permissive", "off"],
-	z.strictObject({
+	object({
 		mode: optional(
-			z.enum(["strict", "permissive", "off"]),
+			choice(["strict", "permissive", "off"]),
 			"`strict` takes TLS with a certificate of the mesh, `permissive` plain text as well, `off` plain text alone. `strict` where an identity is configured.",
 		),
 		minVersion: byDefault(version, DEFAULTS.inboundTlsVersion, "The oldest version of TLS that is spoken."),
@@ -41,7 +42,7 @@ export const inboundTls = wordOr(
 
 export const upstreamTls = wordOr(
 	["strict", "off"],
-	z.strictObject({
+	object({
 		service: optional(
 			text("service or SPIFFE ID", parseServiceIdentity),
 			"Whom its endpoints must prove to be: a service of this mesh, or spiffe://other.domain/name. By default the upstream's name.",
@@ -57,6 +58,6 @@ export const upstreamTls = wordOr(
 	(mode) => ({ mode }),
 );
 
-export type IdentityConfig = z.output<typeof identity>;
-export type InboundTlsConfig = z.output<typeof inboundTls>;
-export type UpstreamTlsConfig = z.output<typeof upstreamTls>;
+export type IdentityConfig = Output<typeof identity>;
+export type InboundTlsConfig = Output<typeof inboundTls>;
+export type UpstreamTlsConfig = Output<typeof upstreamTls>;

@@ -1,9 +1,10 @@
 /** The keys by which a request is recognised, and those of an answer that is given here: shared by routes, faults and breakers. */
-import * as z from "zod/mini";
+
 import { DEFAULTS } from "./defaults.ts";
 import type { Refusal } from "./fault.ts";
 import { parsePathMatch } from "./path-pattern.ts";
 import { byDefault, headerMatches, integer, list, oneOrMore, optional, percent, queryMatches, text } from "./schema-values.ts";
+import { type Output, object } from "./shape.ts";
 import { parseFieldValue, parseHostPattern, parseMethod, parseName } from "./values.ts";
 
 // Also the bound of what one breaker or route keeps in memory for its answer.
@@ -12,7 +13,7 @@ const BODY_CHARS_MAX = 64 * 1024;
 const method = text("method", parseMethod);
 
 /** Which requests a route takes, or a fault touches. */
-export const match = z.strictObject({
+export const match = object({
 	host: optional(text("host pattern", parseHostPattern), "Host without its port: a name, or `*.suffix`. Without it: every host."),
 	path: optional(
 		text("path pattern", parsePathMatch, "^/"),
@@ -33,11 +34,11 @@ const body = text("text", (written): string | Refusal =>
 	Buffer.byteLength(written) <= BODY_CHARS_MAX ? written : { refused: "is too long", hint: "at most 64 KiB in UTF-8" },
 );
 
-export const respond = z.strictObject({
+export const respond = object({
 	status: byDefault(integer(200, 599), DEFAULTS.respond.status, "Status of the answer."),
 	contentType: byDefault(text("header value", parseFieldValue), DEFAULTS.respond.contentType, "Its `content-type`."),
 	body: byDefault(body, "", "Its body, at most 64 KiB."),
 });
 
-export type MatchConfig = z.output<typeof match>;
-export type RespondConfig = z.output<typeof respond>;
+export type MatchConfig = Output<typeof match>;
+export type RespondConfig = Output<typeof respond>;

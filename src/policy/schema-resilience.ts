@@ -1,5 +1,5 @@
 /** The keys of resilience: breaker, ejection, retries, rate limits, faults. */
-import * as z from "zod/mini";
+
 import { addressText } from "./address-text.ts";
 import { DEFAULTS } from "./defaults.ts";
 import { isRefusal } from "./fault.ts";
@@ -33,6 +33,7 @@ import {
 	text,
 	textOrNumber,
 } from "./schema-values.ts";
+import { choice, type Output, object } from "./shape.ts";
 import { parseAddress, parseFieldName } from "./values.ts";
 
 // A replay is kept in memory for as long as its request may be retried.
@@ -50,9 +51,9 @@ const bytes = (max: number) => textOrNumber("size", (written) => parseBytes(writ
 const BREAKER = DEFAULTS.circuitBreaker;
 
 /** Of an upstream, or of the application behind `inbound`. */
-export const circuitBreaker = z.strictObject({
+export const circuitBreaker = object({
 	scope: byDefault(
-		z.enum(["upstream", "endpoint", "route"]),
+		choice(["upstream", "endpoint", "route"]),
 		BREAKER.scope,
 		"One breaker for all of the upstream, for each endpoint, or for each route.",
 	),
@@ -76,14 +77,14 @@ export const circuitBreaker = z.strictObject({
 	maxConcurrent: byDefault(integer(1, 1_000_000), BREAKER.maxConcurrent, "Requests under way at a time; with `adaptive` the most."),
 	maxPending: byDefault(integer(0, 1_000_000), BREAKER.maxPending, "Requests that wait for their turn; more are refused with `endpoint_overflow`."),
 	pendingTimeout: byDefault(shortDuration, BREAKER.pendingTimeout, "Longest wait for a turn; then `queue_timeout`."),
-	concurrency: byDefault(z.enum(["fixed", "adaptive"]), BREAKER.concurrency, "Whether the limit stays, or follows the latency."),
+	concurrency: byDefault(choice(["fixed", "adaptive"]), BREAKER.concurrency, "Whether the limit stays, or follows the latency."),
 	minConcurrent: optional(integer(1, 1_000_000), `Least limit with \`adaptive\`; ${BREAKER.minConcurrent} where nothing is said.`),
 });
 
 const OUTLIER = DEFAULTS.outlierDetection;
 const inARow = integer(0, 10_000);
 
-export const outlierDetection = z.strictObject({
+export const outlierDetection = object({
 	enabled: byDefault(flag, OUTLIER.enabled, "Whether endpoints are ejected at all."),
 	consecutiveFailures: byDefault(
 		inARow,
@@ -102,7 +103,7 @@ export const outlierDetection = z.strictObject({
 	jitter: byDefault(durationOrNone, OUTLIER.jitter, "Up to so much is added at random."),
 	maxEjectionPercent: byDefault(percent, OUTLIER.maxEjectionPercent, "Most endpoints that are ejected at a time, 0 to 100; one may always be."),
 	successRate: byDefault(
-		z.strictObject({
+		object({
 			enabled: byDefault(flag, OUTLIER.successRate.enabled, "Whether success rates are compared."),
 			minHosts: byDefault(integer(1, 10_000), OUTLIER.successRate.minHosts, "Endpoints with enough requests that a comparison needs."),
 			requestVolume: byDefault(integer(1, 1_000_000), OUTLIER.successRate.requestVolume, "Requests in an interval that count as enough."),
@@ -112,7 +113,7 @@ export const outlierDetection = z.strictObject({
 		"Ejects an endpoint that succeeds less often than the others.",
 	),
 	failurePercentage: byDefault(
-		z.strictObject({
+		object({
 			enabled: byDefault(flag, OUTLIER.failurePercentage.enabled, "Whether the percentage of failures is looked at."),
 			threshold: byDefault(percent, OUTLIER.failurePercentage.threshold, "Percentage of failures in an interval that ejects."),
 			minHosts: byDefault(integer(1, 10_000), OUTLIER.failurePercentage.minHosts, "Endpoints with enough requests that it needs."),
@@ -140,7 +141,7 @@ const retryKeys = {
 	),
 	perTryTimeout: optional(duration, "Longest that one try may take; without it all the time that is left."),
 	backoff: byDefault(
-		z.strictObject({
+		object({
 			base: byDefault(shortDuration, RETRY.backoff.base, "Bound of the first wait, which is drawn at random below it; doubles with each try."),
 			max: byDefault(shortDuration, RETRY.backoff.max, "Where the bound stops to grow."),
 		}),
@@ -150,7 +151,7 @@ const retryKeys = {
 	retryAfterMax: byDefault(durationOrNone, RETRY.retryAfterMax, "A `retry-after` of the answer is kept to up to here; beyond it the tries end."),
 	maxBodyBytes: byDefault(bytes(BODY_BYTES_MAX), RETRY.maxBodyBytes, "Body bytes kept for another try; a larger body is sent once."),
 	hedge: optional(
-		z.strictObject({
+		object({
 			after: required(
 				text("quantile or duration", parseHedgeDelay),
 				"Silence of the first try after which a second is sent: `p95` of the answers, or `50ms`.",
@@ -166,12 +167,12 @@ const retryKeys = {
 };
 
 /** Of a route: its tries draw on the budget of the upstream. */
-export const routeRetry = z.strictObject(retryKeys);
+export const routeRetry = object(retryKeys);
 
-export const retry = z.strictObject({
+export const retry = object({
 	...retryKeys,
 	budget: byDefault(
-		z.strictObject({
+		object({
 			ratio: byDefault(fraction, RETRY.budget.ratio, "Retries for each request, 0 to 1."),
 			minPerSecond: byDefault(number(0, 1_000_000), RETRY.budget.minPerSecond, "Retries a second on top, so that little traffic can retry too."),
 			window: byDefault(durationFrom(1_000, 60_000), RETRY.budget.window, "How long an unused share is kept, 1s to 60s."),
@@ -183,7 +184,7 @@ export const retry = z.strictObject({
 
 const LIMIT = DEFAULTS.rateLimit;
 
-const rateLimit = z.strictObject({
+const rateLimit = object({
 	name: required(name, "Unique in its list; stands in answers, metrics and events."),
 	requestsPerSecond: required(number(0.001, 1_000_000), "What flows in, 0.001 to 1000000."),
 	burst: optional(integer(1, 10_000_000), "Requests at once; by default one second's worth, at least 1."),
@@ -192,16 +193,16 @@ const rateLimit = z.strictObject({
 		LIMIT.key,
 		"Requests are counted apart by this: `caller`, `route`, `ip`, `header:NAME`, several of them, or `global`.",
 	),
-	overflow: byDefault(z.enum(["reject", "queue"]), LIMIT.overflow, "What is over the rate: 429, or a wait for its turn."),
+	overflow: byDefault(choice(["reject", "queue"]), LIMIT.overflow, "What is over the rate: 429, or a wait for its turn."),
 	maxQueued: optional(integer(1, 100_000), `Requests that wait, with \`queue\`; ${LIMIT.maxQueued} where nothing is said. More are rejected.`),
 	maxWait: optional(shortDuration, `Longest wait, with \`queue\`; ${LIMIT.maxWait} where nothing is said.`),
 	priorityHeader: optional(text("header name", parseFieldName), "Header with 0 (first) to 9, with `queue`."),
 	shared: optional(
-		z.strictObject({
+		object({
 			redis: required(text("Redis URL", parseRedisUrl, "^rediss?://"), "Where the buckets are kept."),
 			timeout: byDefault(shortDuration, LIMIT.shared.timeout, "Longest that Redis may take to answer."),
 			onFailure: byDefault(
-				z.enum(["local", "allow", "deny"]),
+				choice(["local", "allow", "deny"]),
 				LIMIT.shared.onFailure,
 				"Without Redis: a bucket of this sidecar's own, everything, or nothing passes.",
 			),
@@ -218,30 +219,30 @@ const share = byDefault(percent, DEFAULTS.fault.percent, "Percentage of the atte
 /** What happens to an attempt; each kind draws for itself. */
 export const faultKinds = {
 	abort: optional(
-		z.strictObject({
+		object({
 			percent: share,
 			status: byDefault(integer(400, 599), DEFAULTS.fault.abortStatus, "Status of the answer."),
 		}),
 		"The upstream seems to answer with an error.",
 	),
 	delay: optional(
-		z.strictObject({
+		object({
 			percent: share,
 			duration: required(shortDuration, "How long; the mean of an exponential, the least of a uniform distribution."),
-			distribution: byDefault(z.enum(["fixed", "uniform", "exponential"]), DEFAULTS.fault.distribution, "How delays are drawn."),
+			distribution: byDefault(choice(["fixed", "uniform", "exponential"]), DEFAULTS.fault.distribution, "How delays are drawn."),
 			max: optional(shortDuration, "The longest that is drawn; by default twice the duration (uniform), ten times (exponential)."),
 		}),
 		"The attempt waits before it is sent.",
 	),
-	reset: optional(z.strictObject({ percent: share }), "The connection breaks before an answer."),
-	refuse: optional(z.strictObject({ percent: share }), "The connection is refused."),
-	blackHole: optional(z.strictObject({ percent: share }), "The request vanishes: nothing ever answers."),
+	reset: optional(object({ percent: share }), "The connection breaks before an answer."),
+	refuse: optional(object({ percent: share }), "The connection is refused."),
+	blackHole: optional(object({ percent: share }), "The request vanishes: nothing ever answers."),
 	throttle: optional(
-		z.strictObject({ percent: share, bytesPerSecond: required(integer(1, 1_000_000_000), "Bytes a second of the answer's body.") }),
+		object({ percent: share, bytesPerSecond: required(integer(1, 1_000_000_000), "Bytes a second of the answer's body.") }),
 		"The answer's body comes slowly.",
 	),
 	truncate: optional(
-		z.strictObject({ percent: share, afterBytes: required(bytes(1_000_000_000), "Bytes of the answer's body that still arrive.") }),
+		object({ percent: share, afterBytes: required(bytes(1_000_000_000), "Bytes of the answer's body that still arrive.") }),
 		"The answer's body breaks off.",
 	),
 };
@@ -251,7 +252,7 @@ function parseEndpoint(written: string) {
 	return isRefusal(address) ? address : addressText(address);
 }
 
-export const fault = z.strictObject({
+export const fault = object({
 	name: optional(name, "Stands in answers, metrics and events; by default made of the upstream and the kind."),
 	...faultKinds,
 	match: optional(match, "Requests that are touched, as routes match; by default all."),
@@ -262,9 +263,9 @@ export const fault = z.strictObject({
 	expiresAt: optional(text("point in time", parseTimestamp), 'Gone by itself then: "2026-12-01T00:00:00Z".'),
 });
 
-export type CircuitBreakerConfig = z.output<typeof circuitBreaker>;
-export type OutlierConfig = z.output<typeof outlierDetection>;
-export type RetryConfig = z.output<typeof retry>;
-export type RouteRetryConfig = z.output<typeof routeRetry>;
-export type RateLimitConfig = z.output<typeof rateLimit>;
-export type FaultConfig = z.output<typeof fault>;
+export type CircuitBreakerConfig = Output<typeof circuitBreaker>;
+export type OutlierConfig = Output<typeof outlierDetection>;
+export type RetryConfig = Output<typeof retry>;
+export type RouteRetryConfig = Output<typeof routeRetry>;
+export type RateLimitConfig = Output<typeof rateLimit>;
+export type FaultConfig = Output<typeof fault>;

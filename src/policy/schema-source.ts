@@ -1,17 +1,18 @@
 /** The keys around Nexus as a source: where the policy comes from besides this file, and how this instance becomes known to others. */
-import * as z from "zod/mini";
+
 import { DEFAULTS } from "./defaults.ts";
 import { byDefault, durationFrom, name, optional, required, text, wordOr } from "./schema-values.ts";
+import { choice, object } from "./shape.ts";
 import { parseFilePath, parseTcpAddress } from "./values.ts";
 
 // As the registry of Nexus takes it: shorter ones would end with a pause of the collector, longer ones name the dead for minutes.
 const LEASE_MIN_MS = 3_000;
 const LEASE_MAX_MS = 5 * 60_000;
 
-export const policySource = z.strictObject({
-	source: required(z.enum(["nexus"]), "Nexus at `nexus.url`: `nexus policies put` changes the policy of a service while it runs."),
+export const policySource = object({
+	source: required(choice(["nexus"]), "Nexus at `nexus.url`: `nexus policies put` changes the policy of a service while it runs."),
 	merge: byDefault(
-		z.enum(["local", "nexus"]),
+		choice(["local", "nexus"]),
 		DEFAULTS.policyMerge,
 		"Both are merged key by key, lists as a whole; where both say something, this file counts (`local`) or Nexus (`nexus`).",
 	),
@@ -21,7 +22,7 @@ export const policySource = z.strictObject({
 	),
 });
 
-export const register = z.strictObject({
+export const register = object({
 	address: optional(
 		text("host:port", (written) => parseTcpAddress(written, 1)),
 		"Where others reach the inbound listener. By default its own address, or where it listens everywhere the one that Nexus sees.",
@@ -35,6 +36,6 @@ export const register = z.strictObject({
 
 export const registry = wordOr(
 	["nexus"],
-	z.strictObject({ service: required(name, "The service whose instances these are; by default the upstream's name.") }),
+	object({ service: required(name, "The service whose instances these are; by default the upstream's name.") }),
 	() => ({ service: undefined }),
 );

@@ -1,11 +1,12 @@
 /** The keys of an upstream: its endpoints, how they are found, checked and balanced, and what protects them. */
-import * as z from "zod/mini";
+
 import { DEFAULTS } from "./defaults.ts";
 import { upstreamTls } from "./schema-identity.ts";
 import { circuitBreaker, fault, outlierDetection, rateLimits, retry } from "./schema-resilience.ts";
 import { registry } from "./schema-source.ts";
 import { balancingKeys } from "./schema-traffic.ts";
 import { anyAddress, byDefault, duration, headers, integer, list, listenAddress, name, optional, required, text } from "./schema-values.ts";
+import { choice, defaultsOf, type Output, object } from "./shape.ts";
 import { parseAuthority, parseDnsServer, parseFilePath, parseHostName, parseRequestPath } from "./values.ts";
 
 // Everything in a policy is held in memory and compiled at once.
@@ -13,13 +14,13 @@ const ENDPOINTS_MAX = 10_000;
 
 const host = text("host", parseAuthority);
 
-export const timeout = z.strictObject({
+export const timeout = object({
 	request: byDefault(duration, DEFAULTS.timeout.request, "The whole exchange, until the last byte of the answer's head."),
 	connect: byDefault(duration, DEFAULTS.timeout.connect, "Until a new connection is accepted."),
 	idle: byDefault(duration, DEFAULTS.timeout.idle, "Longest silence inside an answer's body, and how long a pooled connection stays unused."),
 });
 
-export const pool = z.strictObject({
+export const pool = object({
 	maxConnections: byDefault(integer(1, 65_535), DEFAULTS.pool.maxConnections, "Connections per endpoint."),
 	maxPending: byDefault(
 		integer(0, 1_000_000),
@@ -29,7 +30,7 @@ export const pool = z.strictObject({
 	pendingTimeout: byDefault(duration, DEFAULTS.pool.pendingTimeout, "Longest wait for a connection; then `queue_timeout`."),
 });
 
-const endpoint = z.strictObject({
+const endpoint = object({
 	address: required(anyAddress, "host:port, or unix:/path of a socket."),
 	weight: byDefault(integer(1, 1_000), DEFAULTS.endpointWeight, "Share of the requests, relative to the others."),
 	zone: optional(name, "Where it runs."),
@@ -39,16 +40,16 @@ const endpoint = z.strictObject({
 /** What stands in a file of endpoints. */
 export const endpointListSchema = list(endpoint, { max: ENDPOINTS_MAX });
 
-const dns = z.strictObject({
+const dns = object({
 	name: required(text("host name", parseHostName), "Full name to resolve (search domains and the hosts file are not consulted)."),
 	port: optional(integer(1, 65_535), "Port of every address; needed with A and AAAA, given by the records with SRV."),
-	type: byDefault(z.enum(["A", "AAAA", "SRV"]), DEFAULTS.dns.type, "Type of the records."),
+	type: byDefault(choice(["A", "AAAA", "SRV"]), DEFAULTS.dns.type, "Type of the records."),
 	refresh: byDefault(duration, DEFAULTS.dns.refresh, "How often the name is resolved again; the last good answer is kept."),
 	servers: byDefault(list(text("IP address, perhaps with a port", parseDnsServer), { max: 16 }), [], "Name servers; by default the system's."),
 });
 
-const healthCheck = z.strictObject({
-	kind: byDefault(z.enum(["http", "tcp"]), DEFAULTS.healthCheck.kind, "A GET request, or only a connection."),
+const healthCheck = object({
+	kind: byDefault(choice(["http", "tcp"]), DEFAULTS.healthCheck.kind, "A GET request, or only a connection."),
 	path: byDefault(text("path", parseRequestPath, "^/"), DEFAULTS.healthCheck.path, "Path that is asked for (http)."),
 	host: optional(host, "Host field of the check (http); by default the endpoint's address."),
 	headers: byDefault(headers, {}, "Further headers of the check (http)."),
@@ -66,7 +67,7 @@ const healthCheck = z.strictObject({
 /** What an upstream says about itself, or an entry of `policies` about it. */
 export const policyKeys = {
 	loadBalancing: byDefault(
-		z.enum(["round-robin", "least-connections", "weighted", "random", "peak-ewma", "ring-hash", "maglev"]),
+		choice(["round-robin", "least-connections", "weighted", "random", "peak-ewma", "ring-hash", "maglev"]),
 		DEFAULTS.loadBalancing,
 		"How one of the healthy endpoints is chosen.",
 	),
@@ -84,14 +85,14 @@ export const policyKeys = {
 	fault: optional(fault, "Faults that are injected on purpose, below breaker and retries."),
 };
 
-const defaults = z.strictObject(policyKeys);
+const defaults = object(policyKeys);
 
 /** What holds for an upstream about which nobody says anything. */
-export function upstreamDefaults(): z.output<typeof defaults> {
-	return defaults.parse({});
+export function upstreamDefaults(): Output<typeof defaults> {
+	return defaultsOf(defaults);
 }
 
-export const upstream = z.strictObject({
+export const upstream = object({
 	listen: optional(listenAddress, "A port of its own on this side, for applications that cannot set a Host."),
 	endpoints: optional(
 		list(endpoint, { min: 1, max: ENDPOINTS_MAX }),
@@ -100,10 +101,10 @@ export const upstream = z.strictObject({
 	dns: optional(dns, "The instances, as a DNS name."),
 	file: optional(text("file path", parseFilePath), "The instances, as a YAML or JSON list in a file that is watched; relative to the policy file."),
 	registry: optional(registry, "The instances that have registered at Nexus; needs `nexus.url`."),
-	protocol: byDefault(z.enum(["http1"]), "http1", "What the endpoints speak."),
+	protocol: byDefault(choice(["http1"]), "http1", "What the endpoints speak."),
 	...policyKeys,
 	healthCheck: optional(healthCheck, "Active checks; without it every endpoint counts as healthy."),
 });
 
-export type EndpointConfig = z.output<typeof endpoint>;
-export type UpstreamConfig = z.output<typeof upstream>;
+export type EndpointConfig = Output<typeof endpoint>;
+export type UpstreamConfig = Output<typeof upstream>;

@@ -1,13 +1,29 @@
-/**
- * The kinds of values that the policy's keys take, on zod's small build (3.4 MB and 8 ms less than the full one in every
- * sidecar); knows no key.
- */
-import * as z from "zod/mini";
+/** The kinds of values that the policy's keys take; knows no key. */
 import { durationText } from "./duration-text.ts";
 import { isRefusal, type Refusal } from "./fault.ts";
 import { parseChangedField, parseParameterName, parseParameterValue } from "./resilience-values.ts";
+import {
+	bool,
+	custom,
+	type Defaulted,
+	defaulted,
+	type JsonSchema,
+	optional as mayBeLeftOut,
+	NOTHING,
+	numeric,
+	type ObjectShape,
+	type Optional,
+	type Output,
+	type Reading,
+	readAs,
+	record,
+	type Shape,
+	told,
+} from "./shape.ts";
 import type { FieldMatch } from "./traffic-policy.ts";
 import { parseAddress, parseDuration, parseFieldName, parseFieldValue, parseName, parseTcpAddress } from "./values.ts";
+
+export { list } from "./shape.ts";
 
 // The deadlines of the data plane tick every 50 ms (core/deadline-wheel.ts), so shorter ones would be a promise not kept.
 const DURATION_MIN_MS = 100;
@@ -16,61 +32,52 @@ const SHORT_MIN_MS = 1;
 const DURATION_MAX_MS = 24 * 3_600_000;
 
 /** A key that must be given. */
-export function required<S extends z.core.$ZodType>(schema: S, description: string) {
-	// A copy: one kind of value serves many keys, and each has its own description.
-	return described(z.core.clone(schema, undefined, { parent: true }), description);
+export function required<Out>(shape: Shape<Out>, description: string): Shape<Out> {
+	return told(shape, { description });
 }
 
 /** A key that may be left out, which means something of its own. */
-export function optional<S extends z.core.$ZodType>(schema: S, description: string) {
-	return described(z.optional(schema), description);
+export function optional<Out>(shape: Shape<Out>, description: string): Optional<Out> {
+	return mayBeLeftOut(told(shape, { description }));
 }
 
 /** A key that may be left out, which means `written`, in the notation of the policy. It is read once: each of 1,000 upstreams leaves dozens out. */
-export function byDefault<S extends z.core.$ZodType>(schema: S, written: z.input<S>, description: string) {
-	let read: { readonly value: z.output<S> } | undefined;
-	const value = () => {
-		read ??= { value: z.parse(schema, written) };
-		return read.value as z.core.util.NoUndefined<z.output<S>>;
+export function byDefault<Out>(shape: Shape<Out>, written: unknown, description: string): Defaulted<Out> {
+	let read: { readonly value: Out } | undefined;
+	const value = (): Out => {
+		if (read === undefined) {
+			const reading = readAs(shape, written);
+			if (!reading.ok) throw new Error(`a default that does not fit: ${JSON.stringify(written)}`);
+			read = { value: reading.value };
+		}
+		return read.value;
 	};
-	const given = z._default(schema, value);
-	// The library's name for a default in the notation of the input: what JSON Schema shows.
-	z.globalRegistry.add(given, { description, _prefault: written });
-	return given;
+	return { ...defaulted(shape, value), json: { description, default: written, ...shape.json } };
 }
 
 /** The same keys where leaving one out means nothing: somebody else may say it. */
-export function unspoken(keys: Readonly<Record<string, z.core.$ZodType>>): Record<string, z.core.$ZodType> {
+export function unspoken(keys: Readonly<Record<string, Shape<unknown>>>): Record<string, Shape<unknown>> {
 	return Object.fromEntries(
-		Object.entries(keys).map(([key, schema]) => {
-			const { description = "" } = z.globalRegistry.get(schema) ?? {};
-			return [key, schema instanceof z.core.$ZodDefault ? optional(schema._zod.def.innerType, description) : schema];
+		Object.entries(keys).map(([key, shape]) => {
+			const { description = "" } = shape.json;
+			return [key, "inner" in shape ? optional((shape as Defaulted<unknown>).inner, description) : shape];
 		}),
 	);
 }
 
-function described<S extends z.core.$ZodType>(schema: S, description: string): S {
-	z.globalRegistry.add(schema, { description });
-	return schema;
-}
-
 /** A string that `parse` reads; `title` and `pattern` are for the JSON Schema and the docs. */
-export function text<T extends NonNullable<unknown>>(title: string, parse: (text: string) => T | Refusal, pattern?: string) {
-	const given = z.string({
-		error: ({ input }) => (typeof input === "number" || typeof input === "boolean" ? says(parseOther(parse, input)) : undefined),
+export function text<T extends NonNullable<unknown>>(title: string, parse: (text: string) => T | Refusal, pattern?: string): Shape<T> {
+	return custom(pattern === undefined ? { title, type: "string" } : { title, pattern, type: "string" }, (given, reading) => {
+		if (typeof given === "string" || typeof given === "number" || typeof given === "boolean") return taken(readText(given, parse), reading);
+		return reading.tell({ code: "type", expected: "string" });
 	});
-	const read = z.transform((written: string, context): T => {
-		const value = parse(written);
-		if (!isRefusal(value)) return value;
-		context.issues.push({ code: "custom", message: says(value), input: written });
-		return z.NEVER;
-	});
-	const schema = z.pipe(given, read);
-	z.globalRegistry.add(schema, pattern === undefined ? { title } : { title, pattern });
-	return schema;
 }
 
-/** `message\nhint`: the form in which a refusal travels through the schema library. */
+function taken<T>(value: T | Refusal, reading: Reading): T | typeof NOTHING {
+	return isRefusal(value) ? reading.tell({ code: "custom", message: says(value) }) : value;
+}
+
+/** `message\nhint`: the form in which a refusal travels. */
 function says({ refused, hint }: Refusal): string {
 	return `${refused}\n${hint}`;
 }
@@ -82,31 +89,30 @@ function parseOther(parse: (text: string) => unknown, given: number | boolean): 
 }
 
 /** As `text`, and a bare number counts as its digits: `429`, `5xx`. */
-export function textOrNumber<T extends NonNullable<unknown>>(title: string, parse: (text: string) => T | Refusal, pattern?: string) {
-	const digits = z.transform((given: unknown) => (typeof given === "number" ? String(given) : given));
-	const schema = z.pipe(digits, text(title, parse));
-	z.globalRegistry.add(schema, { title, type: ["string", "number"], ...(pattern === undefined ? {} : { pattern }) });
-	return schema;
+export function textOrNumber<T extends NonNullable<unknown>>(title: string, parse: (text: string) => T | Refusal, pattern?: string): Shape<T> {
+	const plain = text(title, parse, pattern);
+	return {
+		json: { ...plain.json, type: ["string", "number"] },
+		read: (given, reading) => plain.read(typeof given === "number" ? String(given) : given, reading),
+	};
 }
 
 /** One text or a list of them, which is never empty. */
-export function oneOrMore<T extends NonNullable<unknown>>(title: string, parse: (text: string) => T | Refusal, max: number) {
-	const read = z.transform((given: unknown, { issues }): readonly T[] => {
+export function oneOrMore<T extends NonNullable<unknown>>(title: string, parse: (text: string) => T | Refusal, max: number): Shape<readonly T[]> {
+	const item: JsonSchema = { type: "string", title };
+	const json: JsonSchema = { title: `${title}, or a list of them`, anyOf: [item, { type: "array", items: item, minItems: 1, maxItems: max }] };
+	return custom(json, (given, reading) => {
 		const items: readonly unknown[] = Array.isArray(given) ? given : [given];
-		if (items.length === 0) issues.push({ code: "custom", message: "is empty\nat least 1", input: given });
-		if (items.length > max) issues.push({ code: "custom", message: `is too long\nat most ${max} items`, input: given });
+		if (items.length === 0) reading.tell({ code: "custom", message: "is empty\nat least 1" });
+		if (items.length > max) reading.tell({ code: "custom", message: `is too long\nat most ${max} items` });
 		const values: T[] = [];
-		items.slice(0, max).forEach((item, i) => {
-			const value = readText(item, parse);
-			if (!isRefusal(value)) values.push(value);
-			else issues.push({ code: "custom", message: says(value), input: item, path: items === given ? [i] : [] });
+		items.slice(0, max).forEach((one, i) => {
+			const value = readText(one, parse);
+			if (isRefusal(value)) reading.tell({ code: "custom", message: says(value) }, items === given ? [i] : []);
+			else values.push(value);
 		});
-		return values;
+		return values.length === items.length && values.length > 0 ? values : NOTHING;
 	});
-	const schema = z.pipe(z.any(), read);
-	const item = { type: "string", title };
-	z.globalRegistry.add(schema, { title: `${title}, or a list of them`, anyOf: [item, { type: "array", items: item, minItems: 1, maxItems: max }] });
-	return schema;
 }
 
 function readText<T>(given: unknown, parse: (text: string) => T | Refusal): T | Refusal {
@@ -116,28 +122,18 @@ function readText<T>(given: unknown, parse: (text: string) => T | Refusal): T | 
 }
 
 // What comes from the environment is text, so numbers and booleans may be written as text.
-export function integer(min: number, max: number) {
-	const read = z.transform((v: unknown) => (typeof v === "string" && /^\d{1,9}$/.test(v) ? Number(v) : v));
-	return z.pipe(read, z.number().check(z.int(), z.minimum(min), z.maximum(max)));
+export function integer(min: number, max: number): Shape<number> {
+	return numeric({ min, max, whole: true, digits: /^\d{1,9}$/ });
 }
 
-export function number(min: number, max: number) {
-	const read = z.transform((v: unknown) => (typeof v === "string" && /^\d{1,12}(\.\d{1,12})?$/.test(v) ? Number(v) : v));
-	return z.pipe(read, z.number().check(z.minimum(min), z.maximum(max)));
+export function number(min: number, max: number): Shape<number> {
+	return numeric({ min, max, whole: false, digits: /^\d{1,12}(\.\d{1,12})?$/ });
 }
 
 export const fraction = number(0, 1);
 export const percent = number(0, 100);
 
-export const flag = z.pipe(
-	z.transform((v: unknown) => (v === "true" ? true : v === "false" ? false : v)),
-	z.boolean(),
-);
-
-export function list<S extends z.core.$ZodType>(item: S, { min = 0, max }: { min?: number; max: number }) {
-	const schema = z.array(item);
-	return min === 0 ? schema.check(z.maxLength(max)) : schema.check(z.minLength(min), z.maxLength(max));
-}
+export const flag = bool;
 
 export const duration = durationFrom(DURATION_MIN_MS);
 export const shortDuration = durationFrom(SHORT_MIN_MS);
@@ -160,19 +156,22 @@ export function durationFrom(minMs: number, maxMs = DURATION_MAX_MS) {
 }
 
 /** A mapping whose keys `parse` reads. */
-function fields<T>(parse: (key: string) => string | Refusal, value: z.core.$ZodType<T>) {
-	return z.pipe(
-		z.record(z.string(), value),
-		z.transform((given, { issues }) => {
+function fields<T>(parse: (key: string) => string | Refusal, value: Shape<T>): Shape<Map<string, T>> {
+	const plain = record(value);
+	return {
+		...plain,
+		read(given, reading) {
+			const entries = plain.read(given, reading);
+			if (entries === NOTHING) return NOTHING;
 			const read = new Map<string, T>();
-			for (const [key, entry] of Object.entries(given)) {
+			for (const [key, entry] of Object.entries(entries)) {
 				const field = parse(key);
-				if (isRefusal(field)) issues.push({ code: "custom", message: says(field), input: key, path: [key], params: { key: true } });
+				if (isRefusal(field)) reading.tell({ code: "custom", message: says(field), atKey: true }, [key]);
 				else read.set(field, entry);
 			}
 			return read;
-		}),
-	);
+		},
+	};
 }
 
 const fieldValue = text("header value", parseFieldValue);
@@ -186,12 +185,14 @@ export const headerMatches = fields(parseFieldName, fieldMatch(parseFieldValue))
 /** The same for query parameters, decoded. */
 export const queryMatches = fields(parseParameterName, fieldMatch(parseParameterValue));
 
-function fieldMatch(parse: (text: string) => string | Refusal) {
-	const read = z.transform((given: unknown, { issues }): FieldMatch => {
-		const refuse = (refused: string, hint: string, path: string[] = []) => {
-			issues.push({ code: "custom", message: says({ refused, hint }), input: given, path });
-			return z.NEVER;
-		};
+function fieldMatch(parse: (text: string) => string | Refusal): Shape<FieldMatch> {
+	const text: JsonSchema = { type: "string" };
+	const only: JsonSchema = { const: true };
+	const properties = { exact: text, prefix: text, present: only, absent: only };
+	const mapping: JsonSchema = { type: "object", properties, additionalProperties: false, minProperties: 1, maxProperties: 1 };
+	return custom({ title: "condition", anyOf: [text, mapping] }, (given, reading): FieldMatch | typeof NOTHING => {
+		const refuse = (refused: string, hint: string, path: string[] = []): typeof NOTHING =>
+			reading.tell({ code: "custom", message: says({ refused, hint }) }, path);
 		if (typeof given !== "object" || given === null) {
 			const value = readText(given, parse);
 			return isRefusal(value) ? refuse(value.refused, value.hint) : { kind: "exact", value };
@@ -201,75 +202,26 @@ function fieldMatch(parse: (text: string) => string | Refusal) {
 		if (more.length !== 0) return refuse("asks for several things at once", hint);
 		if ((kind === "present" || kind === "absent") && (value === true || value === "true")) return { kind };
 		if (kind !== "exact" && kind !== "prefix") return refuse("is no condition", hint);
-		const text = readText(value, parse);
-		return isRefusal(text) ? refuse(text.refused, text.hint, [kind]) : { kind, value: text };
+		const read = readText(value, parse);
+		return isRefusal(read) ? refuse(read.refused, read.hint, [kind]) : { kind, value: read };
 	});
-	const schema = z.pipe(z.any(), read);
-	const text = { type: "string" };
-	const only = { const: true };
-	z.globalRegistry.add(schema, {
-		title: "condition",
-		anyOf: [
-			text,
-			{
-				type: "object",
-				properties: { exact: text, prefix: text, present: only, absent: only },
-				additionalProperties: false,
-				minProperties: 1,
-				maxProperties: 1,
-			},
-		],
-	});
-	return schema;
 }
 
-/**
- * One of `words`, which `meaning` translates, or the mapping in full. Faults of the mapping keep their places; the scalar is never taken for one.
- */
-export function wordOr<W extends string, S extends z.core.$ZodObject, M>(words: readonly [W, ...W[]], inFull: S, meaning: (word: W) => M) {
-	const read = z.transform((given: unknown, { issues }): M | z.output<S> => {
-		const word = words.find((known) => known === given);
-		if (word !== undefined) return meaning(word);
-		if (typeof given !== "object" || given === null || Array.isArray(given)) {
-			issues.push({ code: "invalid_value", values: [...words], input: given });
-			return z.NEVER;
-		}
-		const result = z.safeParse(inFull, given);
-		if (result.success) return result.data;
-		for (const issue of result.error.issues) issues.push({ ...issue, path: [...issue.path] } as z.core.$ZodRawIssue);
-		return z.NEVER;
-	});
-	const schema = z.pipe(z.any(), read);
-	const { $schema: _, ...keys } = z.toJSONSchema(inFull, { io: "input" });
-	z.globalRegistry.add(schema, {
-		title: `${words.map((word) => `\`${word}\``).join(", ")} or mapping`,
-		anyOf: [{ type: "string", enum: words }, keys],
-		inFull,
-	});
-	return schema;
-}
-
-/** The key names that `root` knows at a place, or nothing where any name may stand. */
-export function keysAt(root: z.core.$ZodType, path: readonly (string | number)[]): readonly string[] {
-	let schema = root;
-	for (const step of path) {
-		const inner: z.core.$ZodType | undefined = childOf(unwrap(schema), step);
-		if (inner === undefined) return [];
-		schema = inner;
-	}
-	const plain = unwrap(schema);
-	return plain instanceof z.core.$ZodObject ? Object.keys(plain._zod.def.shape) : [];
-}
-
-function childOf(schema: z.core.$ZodType, step: string | number): z.core.$ZodType | undefined {
-	if (schema instanceof z.core.$ZodObject) return schema._zod.def.shape[step];
-	if (schema instanceof z.core.$ZodRecord) return schema._zod.def.valueType;
-	return schema instanceof z.core.$ZodArray ? schema._zod.def.element : undefined;
-}
-
-function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
-	if (schema instanceof z.core.$ZodDefault || schema instanceof z.core.$ZodOptional) return unwrap(schema._zod.def.innerType);
-	const inFull = z.globalRegistry.get(schema)?.inFull;
-	if (inFull instanceof z.core.$ZodObject) return inFull;
-	return schema;
+/** One of `words`, which `meaning` translates, or the mapping in full. Faults of the mapping keep their places. */
+export function wordOr<W extends string, F extends Readonly<Record<string, Shape<unknown>>>, M>(
+	words: readonly [W, ...W[]],
+	inFull: ObjectShape<F>,
+	meaning: (word: W) => M,
+): Shape<M | Output<ObjectShape<F>>> {
+	return {
+		under: inFull.under,
+		keys: inFull.keys,
+		json: { title: `${words.map((word) => `\`${word}\``).join(", ")} or mapping`, anyOf: [{ type: "string", enum: words }, inFull.json] },
+		read(given, reading) {
+			const word = words.find((known) => known === given);
+			if (word !== undefined) return meaning(word);
+			if (typeof given !== "object" || given === null || Array.isArray(given)) return reading.tell({ code: "choice", values: words });
+			return inFull.read(given, reading) as Output<ObjectShape<F>> | typeof NOTHING;
+		},
+	};
 }

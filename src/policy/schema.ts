@@ -2,7 +2,7 @@
  * The keys of the policy file: the one source of what is accepted, of the JSON Schema that editors use and of docs/policy.md.
  * A key stands here only once it acts.
  */
-import * as z from "zod/mini";
+
 import { DEFAULTS } from "./defaults.ts";
 import { isRefusal, type Refusal, refuse } from "./fault.ts";
 import { parseBytes } from "./resilience-values.ts";
@@ -30,6 +30,7 @@ import {
 	textOrNumber,
 	unspoken,
 } from "./schema-values.ts";
+import { choice, type Output, object, record, told } from "./shape.ts";
 import { parseCidr, parseFilePath, parseHostName, parseHttpUrl, parseParty } from "./values.ts";
 
 // Everything in a policy is held in memory and compiled at once.
@@ -37,7 +38,7 @@ const ROUTES_MAX = 10_000;
 // Each is looked at for each upstream.
 const POLICIES_MAX = 1_000;
 
-export const limits = z.strictObject({
+export const limits = object({
 	maxConnections: byDefault(
 		integer(1, 1_000_000),
 		DEFAULTS.limits.maxConnections,
@@ -52,7 +53,7 @@ export const limits = z.strictObject({
 	keepAliveIdleTimeout: byDefault(duration, DEFAULTS.limits.keepAliveIdleTimeout, "How long a kept-alive connection may stay without a request."),
 });
 
-const inbound = z.strictObject({
+const inbound = object({
 	listen: byDefault(listenAddress, DEFAULTS.inboundListen, "Where other services reach this one."),
 	application: required(anyAddress, "Where the application itself listens: host:port, or unix:/path of a socket."),
 	limits: byDefault(limits, {}, "Limits of the inbound listener."),
@@ -69,7 +70,7 @@ const inbound = z.strictObject({
 	circuitBreaker: optional(circuitBreaker, "Rejects while the application fails, and bounds what is under way; without it neither."),
 });
 
-const outbound = z.strictObject({
+const outbound = object({
 	listen: byDefault(
 		listenAddress,
 		DEFAULTS.outboundListen,
@@ -84,11 +85,10 @@ const outbound = z.strictObject({
 	),
 });
 
-const upstreams = z.record(z.string(), upstream);
-z.globalRegistry.add(upstreams, { propertyNames: { pattern: NAME_PATTERN } });
+const upstreams = record(upstream, NAME_PATTERN);
 
 const policies = list(
-	z.strictObject({
+	object({
 		name: optional(name, "For people."),
 		from: byDefault(oneOrMore("name, or `*`", parseParty, 1_000), "*", "Services whose sidecars act on it; others read over it."),
 		to: required(
@@ -109,10 +109,10 @@ function parseSpoolBytes(written: string): number | Refusal {
 	return isRefusal(bytes) || bytes >= SPOOL_BYTES_MIN ? bytes : refuse("is too small", "at least 1MiB");
 }
 
-const nexus = z.strictObject({
+const nexus = object({
 	url: required(text("URL", parseHttpUrl, "^https?://"), "Base URL of Nexus."),
 	spool: byDefault(
-		z.strictObject({
+		object({
 			maxEvents: byDefault(
 				integer(1, 1_000_000),
 				DEFAULTS.spoolMaxEvents,
@@ -134,7 +134,7 @@ const nexus = z.strictObject({
 	register: optional(register, "Lists this instance at Nexus, for upstreams with `registry: nexus`; needs `inbound`."),
 });
 
-const tracing = z.strictObject({
+const tracing = object({
 	otlp: optional(text("URL", parseHttpUrl, "^https?://"), "Base URL of an OTLP/HTTP collector; without it no spans are made."),
 	sample: optional(
 		fraction,
@@ -147,16 +147,16 @@ const tracing = z.strictObject({
 	),
 });
 
-const accessLog = z.strictObject({
+const accessLog = object({
 	sample: byDefault(fraction, DEFAULTS.accessLogSample, "Fraction of the requests that are logged, 0 to 1."),
-	format: byDefault(z.enum(["json"]), "json", "One JSON object per line."),
+	format: byDefault(choice(["json"]), "json", "One JSON object per line."),
 });
 
-export const policySchema = z.strictObject({
+const keys = object({
 	service: required(name, "Name of the service that this sidecar stands next to."),
 	trustDomain: byDefault(text("host name", parseHostName), DEFAULTS.trustDomain, "Domain of the mesh's identities: spiffe://DOMAIN/SERVICE."),
 	admin: byDefault(
-		z.strictObject({ listen: byDefault(listenAddress, DEFAULTS.adminListen, "Address of the admin API; loopback unless changed.") }),
+		object({ listen: byDefault(listenAddress, DEFAULTS.adminListen, "Address of the admin API; loopback unless changed.") }),
 		{},
 		"The admin API of the sidecar.",
 	),
@@ -176,6 +176,6 @@ export const policySchema = z.strictObject({
 	accessLog: optional(accessLog, "The access log; without it none is written."),
 	drainTimeout: byDefault(duration, DEFAULTS.drainTimeout, "How long requests in flight may take to finish when the sidecar stops."),
 });
-z.globalRegistry.add(policySchema, { title: "Nexus Mesh policy" });
+export const policySchema = told(keys, { title: "Nexus Mesh policy" });
 
-export type PolicyConfig = z.output<typeof policySchema>;
+export type PolicyConfig = Output<typeof policySchema>;

@@ -1,16 +1,16 @@
 /** Plain values -> typed configuration, or every fault in the words of a person. */
-import * as z from "zod/mini";
 import { isLaterKey, isLaterValue } from "./later.ts";
 import { nearest } from "./nearest.ts";
-import { keysAt } from "./schema-values.ts";
+import { type Issue, keysAt, NOTHING, Reading, type Shape } from "./shape.ts";
 import { locate, type Node, type Path, type Plain, pathText, type Span, type TreeFault, UNSET } from "./tree.ts";
 
-/** The configuration; undefined where it does not fit `schema`, for which a fault stands in `faults`. */
-export function validate<T>(schema: z.core.$ZodType<T>, plain: Plain, root: Node, text: string, faults: TreeFault[]): T | undefined {
-	const result = z.safeParse(schema, plain);
-	if (result.success) return result.data;
-	const known = (path: Path) => keysAt(schema, path);
-	for (const issue of result.error.issues) faults.push(...describe(issue, { plain, root, text, known }));
+/** The configuration; undefined where it does not fit `shape`, for which a fault stands in `faults`. */
+export function validate<T>(shape: Shape<T>, plain: Plain, root: Node, text: string, faults: TreeFault[]): T | undefined {
+	const reading = new Reading();
+	const read = shape.read(plain, reading);
+	if (read !== NOTHING && reading.issues.length === 0) return read;
+	const known = (path: Path) => keysAt(shape, path);
+	for (const issue of reading.issues) faults.push(...describe(issue, { plain, root, text, known }));
 	return undefined;
 }
 
@@ -21,17 +21,15 @@ interface Subject {
 	readonly known: (path: Path) => readonly string[];
 }
 
-type Issue = z.core.$ZodIssue;
-
 function describe(issue: Issue, { plain, root, text, known }: Subject): TreeFault[] {
-	const path = issue.path as Path;
+	const { path } = issue;
 	const value = valueAt(plain, path);
 	if (value === UNSET) return [];
-	if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey(path, key, root, known(path)));
+	if (issue.code === "unknown_keys") return issue.keys.map((key) => unknownKey(path, key, root, known(path)));
 	const { node, keySpan } = locate(root, path);
 	if (value === undefined) return [missing(path, keySpan ?? node)];
 	if (value === null) return [empty(path, keySpan ?? node)];
-	const atKey = issue.code === "custom" && issue.params?.key === true;
+	const atKey = issue.code === "custom" && issue.atKey === true;
 	const span = atKey && keySpan !== undefined ? keySpan : node;
 	const subject = quote(span, text);
 	const [message, hint] = wording(issue, value, path);
@@ -64,21 +62,20 @@ function wording(issue: Issue, value: Plain, path: Path): [message: string, hint
 	switch (issue.code) {
 		case "custom":
 			return split(issue.message);
-		case "invalid_type":
-			if (issue.message.includes("\n")) return split(issue.message);
+		case "type":
 			return [`is not ${typeName(issue.expected)}`, ""];
-		case "invalid_value": {
+		case "choice": {
 			const known = issue.values.map(String);
 			if (isLaterValue(placeOf(path), value)) return ["is not something that this version acts on yet", `use ${known.join(", ")}`];
 			const meant = nearest(String(value), known);
 			return ["is not one of the choices", meant === undefined ? `use ${known.join(", ")}` : `did you mean \`${meant}\`?`];
 		}
 		case "too_small":
-			return issue.origin === "array" ? ["is empty", `at least ${issue.minimum}`] : ["is too small", `at least ${issue.minimum}`];
+			return issue.of === "items" ? ["is empty", `at least ${issue.limit}`] : ["is too small", `at least ${issue.limit}`];
 		case "too_big":
-			return issue.origin === "array" ? ["is too long", `at most ${issue.maximum} items`] : ["is too large", `at most ${issue.maximum}`];
-		default:
-			return ["is not valid", issue.message];
+			return issue.of === "items" ? ["is too long", `at most ${issue.limit} items`] : ["is too large", `at most ${issue.limit}`];
+		case "unknown_keys":
+			return ["has unknown keys", issue.keys.join(", ")];
 	}
 }
 

@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 // Each takes 10-30 MB or 10-60 ms, and is loaded when it is first needed, or never.
 const NOT_AT_START =
-	/^node:(https?|http2|tls|worker_threads|sqlite)$|node_modules\/(@opentelemetry|undici|prom-client|opossum|pino|commander|hono|yaml)\//;
+	/^node:(https?|http2|tls|worker_threads|sqlite)$|node_modules\/(@opentelemetry|undici|prom-client|opossum|pino|commander|hono|yaml|zod)\//;
 
 // What issues certificates: 10 MB and 60 ms that only an authority needs. Its library brings the others.
 const NEVER = /node_modules\/(@peculiar|reflect-metadata|tsyringe|asn1js|pvtsutils)\//;

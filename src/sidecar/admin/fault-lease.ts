@@ -1,11 +1,11 @@
 /** The body of `PUT /faults/NAME`: judged by the very rules of the policy's `fault`, with the same words for what is wrong. */
-import * as z from "zod/mini";
 import { compileFaults } from "../../policy/compile-resilience.ts";
 import { isRefusal, LineIndex } from "../../policy/fault.ts";
 import { Places } from "../../policy/places.ts";
 import type { FaultPolicy } from "../../policy/resilience-policy.ts";
 import { type FaultConfig, faultKinds, fault as faultSchema } from "../../policy/schema-resilience.ts";
 import { name as nameOf, required } from "../../policy/schema-values.ts";
+import { object } from "../../policy/shape.ts";
 import { pathText, type TreeFault } from "../../policy/tree.ts";
 import { validate } from "../../policy/validate.ts";
 import { parseName } from "../../policy/values.ts";
@@ -27,7 +27,9 @@ const LEASE_MS_MAX = 24 * 3_600_000;
 const HINT = 'send one object: {"upstream": "NAME", "abort": {"percent": 30}, "for": "10m"}';
 const KINDS = Object.keys(faultKinds) as (keyof typeof faultKinds)[];
 
-const leaseSchema = z.extend(z.omit(faultSchema, { name: true }), {
+const { name: _, ...faultKeys } = faultSchema.fields;
+const leaseSchema = object({
+	...faultKeys,
 	upstream: required(nameOf, "The upstream whose attempts it befalls."),
 });
 
