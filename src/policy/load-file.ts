@@ -2,15 +2,24 @@
 import { open } from "node:fs/promises";
 import { codeOf, messageOf } from "../core/errors.ts";
 import type { Env } from "./env.ts";
-import { type LoadResult, loadPolicy, TEXT_CHARS_MAX } from "./load.ts";
+import { type Layers, type LoadResult, loadLayeredPolicy, loadPolicy, TEXT_CHARS_MAX } from "./load.ts";
 
 // UTF-8 takes at most 3 bytes for what JavaScript counts as one character; read no more of an endless file.
 const BYTES_MAX = TEXT_CHARS_MAX * 3;
 
-/** `text` is what was read, for `formatFaults`; empty where nothing was. Rejects never. */
-export async function loadPolicyFile(file: string, env: Env, version: number): Promise<{ readonly text: string; readonly result: LoadResult }> {
+/** `text` is what was read, for `formatFaults`; empty where nothing was. `layer`: what Nexus has besides. Rejects never. */
+export async function loadPolicyFile(
+	file: string,
+	env: Env,
+	version: number,
+	layer?: Omit<Layers, "local">,
+): Promise<{ readonly text: string; readonly result: LoadResult }> {
 	const read = await readTextFile(file);
-	if ("text" in read) return { text: read.text, result: loadPolicy(read.text, file, env, version) };
+	if ("text" in read) {
+		const { text } = read;
+		const result = layer === undefined ? loadPolicy(text, file, env, version) : loadLayeredPolicy({ local: { text, file }, ...layer }, env, version);
+		return { text, result };
+	}
 	const place = { file, line: 1, column: 1 };
 	return { text: "", result: { ok: false, faults: [{ place, width: 1, path: "", message: read.message, hint: read.hint }] } };
 }

@@ -6,9 +6,11 @@ import type { BindFault } from "./data-plane.ts";
 
 /** Faults for settings that hold for the life of the process. */
 export function notReloadable(diff: SnapshotDiff, next: Snapshot): PolicyFault[] {
-	const fixed = diff.settings.filter((part) => part === "service" || part === "trustDomain" || part === "admin" || part === "identity");
+	const fixed = diff.settings.filter(
+		(part) => part === "service" || part === "trustDomain" || part === "admin" || part === "identity" || part === "policy",
+	);
 	return fixed.map((part) => ({
-		place: (part === "admin" || part === "identity" ? next[part]?.place : undefined) ?? { file: next.file, line: 1, column: 1 },
+		place: (part === "admin" || part === "identity" || part === "policy" ? next[part]?.place : undefined) ?? { file: next.file, line: 1, column: 1 },
 		width: 1,
 		path: part,
 		message: `${part} cannot change while the sidecar runs`,

@@ -36,6 +36,7 @@ import type { MeshIdentity } from "./identity/mesh-identity.ts";
 import { openLimits } from "./limits/open-limits.ts";
 import { PolicyKeeper } from "./policy-keeper.ts";
 import { bindFaults } from "./reload-report.ts";
+import { NexusControl } from "./remote-policy/nexus-control.ts";
 import { AuthorizationEvents } from "./telling/authorization-events.ts";
 import { EventFeed } from "./telling/event-feed.ts";
 import { GuardEvents } from "./telling/guard-events.ts";
@@ -84,6 +85,7 @@ export class Sidecar implements AdminView {
 	readonly #api: AdminApi;
 	#admin: HttpServer | undefined;
 	readonly #policy: PolicyKeeper;
+	readonly #control: NexusControl;
 	readonly #spanMaker: SpanMaker;
 	#phase: Phase = "starting";
 	#wasReady = false;
@@ -109,6 +111,7 @@ export class Sidecar implements AdminView {
 			apply: (next, diff) => this.#apply(next, diff),
 			isClosing: () => this.#isClosing(),
 		});
+		this.#control = new NexusControl({ service, instance, version, clock, rng, log, identity: () => this.#identity });
 		this.faults = new FaultBook({ clock, rng, feed: this.#feed });
 		this.#limits = openLimits({ service, clock, rng, log, feed: this.#feed });
 		const hedges = new DueQueue<Tries>(clock, (tries, token) => tries.hedge(token));
@@ -136,6 +139,7 @@ export class Sidecar implements AdminView {
 			authorizationObserver: this.#authorization,
 			isAdminPort: (port) => port === this.#admin?.address.port,
 			identity: () => this.#identity,
+			registry: this.#control,
 			handshakes: this.#handshakes,
 			tlsObserver: this.#tlsEvents,
 		});
@@ -165,7 +169,10 @@ export class Sidecar implements AdminView {
 		});
 		await this.#takeIdentity(snapshot);
 		if (this.#isClosing()) return [];
-		const faults = await this.#apply(snapshot, undefined);
+		await this.#control.prepare(snapshot);
+		await this.#control.startPolicy(snapshot, (policy) => this.#policy.take(policy));
+		if (this.#isClosing()) return [];
+		const faults = await this.#policy.goLive();
 		if (faults.length > 0) {
 			this.#phase = "closing";
 			await this.#release(0);
@@ -175,6 +182,8 @@ export class Sidecar implements AdminView {
 		this.#whenReady(() => {
 			const listeners = Object.fromEntries(this.listeners().map(({ name, address }) => [name, address]));
 			const readyMs = Math.round(clock.wallMs() - performance.timeOrigin);
+			const { snapshot } = this.policy();
+			void this.#list(snapshot);
 			this.#feed.emit("nexus.mesh.sidecar.started", {
 				version,
 				pid: process.pid,
@@ -186,6 +195,12 @@ export class Sidecar implements AdminView {
 			log.info("ready", { policy: snapshot.hash, readyMs, ...listeners });
 		});
 		return [];
+	}
+
+	/** At Nexus, where the policy asks for it: once this sidecar is ready, and for as long as it takes requests. */
+	async #list(snapshot: Snapshot): Promise<void> {
+		if (this.#phase !== "serving" || !this.readiness().ready) return;
+		await this.#control.list(snapshot, this.listeners().find(({ name }) => name === "inbound")?.address);
 	}
 
 	/** Waits for the first certificate as long as it takes: without one there is nobody to be. */
@@ -222,6 +237,7 @@ export class Sidecar implements AdminView {
 		const inFlight = this.#plane.inFlight;
 		log.info("draining", { cause, inFlight, drainTimeoutMs });
 		this.#feed.emit("nexus.mesh.sidecar.draining", { cause, inFlight, drainTimeoutMs });
+		await this.#control.leave();
 		const cut = await this.#release(drainTimeoutMs);
 		log.info("stopped", { cut });
 	}
@@ -232,6 +248,7 @@ export class Sidecar implements AdminView {
 		this.faults.stop();
 		this.#limits.stop();
 		this.#keeper?.stop();
+		this.#control.stop();
 		this.#tlsEvents.stop();
 		this.#authorization.stop();
 		this.#feed.emit("nexus.mesh.sidecar.stopped", { uptimeMs: Math.round(clock.wallMs() - performance.timeOrigin), cut });
@@ -306,7 +323,7 @@ export class Sidecar implements AdminView {
 		const { drainTimeoutMs } = this.policy().snapshot;
 		this.#feed.emit("nexus.mesh.sidecar.draining", { cause: "api", inFlight: this.#plane.inFlight, drainTimeoutMs });
 		this.#options.log.info("inbound is draining", { cause: "api" });
-		this.#plane.drainInbound();
+		void this.#control.leave().then(() => this.#plane.drainInbound());
 	}
 
 	setLogLevel(level: Log["level"]): void {
@@ -323,6 +340,7 @@ export class Sidecar implements AdminView {
 
 	/** Makes a policy live; with faults nothing has changed. */
 	async #apply(next: Snapshot, diff: SnapshotDiff | undefined): Promise<readonly BindFault[]> {
+		await this.#control.prepare(next);
 		const unusable = await this.#telling.prepare(next);
 		if (unusable.length > 0) return unusable;
 		const faults = await this.#plane.apply(next, diff);
@@ -334,6 +352,7 @@ export class Sidecar implements AdminView {
 		this.#authorization.adopt(next.inbound?.authorization);
 		await Promise.all([this.#telling.apply(next), this.#tracing.apply(next.tracing, this.#spanMaker), this.#limits.ready()]);
 		this.faults.applyPolicy(next);
+		if (this.#wasReady) void this.#list(next);
 		return [];
 	}
 
@@ -342,7 +361,7 @@ export class Sidecar implements AdminView {
 	#reasonsNotReady(): string[] {
 		switch (this.#phase) {
 			case "starting": {
-				const waiting = this.#keeper?.notReady() ?? [];
+				const waiting = [...(this.#keeper?.notReady() ?? []), ...this.#control.notReady()];
 				return waiting.length > 0 ? waiting : ["listeners are not bound yet"];
 			}
 			case "inbound-drained":

@@ -7,6 +7,7 @@ import { addressText } from "../policy/address-text.ts";
 import type { SnapshotDiff, UpstreamPart } from "../policy/diff.ts";
 import type { EndpointPolicy, Snapshot, UpstreamPolicy } from "../policy/snapshot.ts";
 import { createEndpointSource } from "../upstream/discovery/create-source.ts";
+import type { ServiceRegistry } from "../upstream/discovery/registry.ts";
 import type { Encryption } from "../upstream/encryption.ts";
 import type { EndpointSource } from "../upstream/endpoint-source.ts";
 import { Upstream, type UpstreamDeps, type UpstreamOptions } from "../upstream/upstream.ts";
@@ -19,6 +20,8 @@ export interface UpstreamSetDeps extends UpstreamDeps {
 	readonly log: Logger;
 	readonly feed: EventFeed;
 	readonly faults: FaultBook;
+	/** Of `registry: nexus`. */
+	readonly registry?: ServiceRegistry | undefined;
 	/** Undefined: plain text. */
 	readonly encryptionOf: (policy: UpstreamPolicy) => Encryption | undefined;
 }
@@ -126,8 +129,8 @@ export class UpstreamSet {
 	}
 
 	#createSource(policy: UpstreamPolicy): EndpointSource {
-		const { clock, rng, log } = this.#deps;
-		return createEndpointSource(policy.endpoints, { clock, rng, log });
+		const { clock, rng, log, registry } = this.#deps;
+		return createEndpointSource(policy.endpoints, { clock, rng, log, registry });
 	}
 
 	#startSource(member: Member): void {

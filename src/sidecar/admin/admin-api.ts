@@ -4,6 +4,8 @@ import { explainRequest } from "../../identity/authorization/explain-request.ts"
 import { placeText } from "../../policy/explain.ts";
 import { explainJson, readExplainedRequest } from "../../policy/explained-request.ts";
 import type { PolicyFault } from "../../policy/fault.ts";
+import { nexusFile } from "../../policy/layers.ts";
+import type { Snapshot } from "../../policy/snapshot.ts";
 import { sendJson, sendProblem } from "../../server/problem.ts";
 import type { ServerRequest } from "../../server/server-request.ts";
 import type { ServerResponse } from "../../server/server-response.ts";
@@ -18,7 +20,7 @@ import { type Call, Router } from "./router.ts";
 import { Streams } from "./streams.ts";
 import { traceEndpoints } from "./trace-calls.ts";
 import { upstreamEndpoints } from "./upstream-calls.ts";
-import type { AdminView } from "./view.ts";
+import type { AdminView, RunningPolicy } from "./view.ts";
 
 export interface AdminApiOptions {
 	readonly view: AdminView;
@@ -87,12 +89,13 @@ export class AdminApi {
 	}
 
 	#config({ res }: Call): void {
-		const { snapshot, appliedAtMs, rejected, reloads } = this.#view.policy();
+		const { snapshot, appliedAtMs, rejected, reloads, nexus } = this.#view.policy();
 		const { version, hash, file, ...policy } = snapshot;
 		sendJson(res, 200, {
 			version,
 			hash,
 			file,
+			...(nexus === undefined ? {} : { nexus: sourceJson(nexus, snapshot) }),
 			appliedAt: isoTime(appliedAtMs),
 			reloads,
 			rejected: rejected === undefined ? null : { at: isoTime(rejected.atMs), faults: rejected.faults.map(faultJson) },
@@ -158,6 +161,14 @@ export class AdminApi {
 		this.#view.setLogLevel(level);
 		sendJson(res, 200, { level });
 	}
+}
+
+/** `file` as in the places of the values that come from there. */
+function sourceJson(
+	{ version, author, reason, sinceMs }: NonNullable<RunningPolicy["nexus"]>,
+	{ service, policy }: Snapshot,
+): Record<string, unknown> {
+	return { file: nexusFile(service, version), version, author, reason, since: isoTime(sinceMs), wins: policy?.merge };
 }
 
 function faultJson({ place, path, message, hint }: PolicyFault): Record<string, string> {

@@ -28,6 +28,8 @@ export interface RunningPolicy {
 	readonly appliedAtMs: number;
 	/** The last file that was not taken, where none has been taken since. */
 	readonly rejected: { readonly atMs: number; readonly faults: readonly PolicyFault[] } | undefined;
+	/** What Nexus has given to it, where the file asks for that; since when it is in force. */
+	readonly nexus?: { readonly version: number; readonly tag: string; readonly author: string; readonly reason: string; readonly sinceMs: number };
 	/** Attempts since the start; the first load is none. */
 	readonly reloads: { readonly applied: number; readonly unchanged: number; readonly rejected: number };
 }
