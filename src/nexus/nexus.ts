@@ -18,6 +18,7 @@ import { OpenStreams } from "./access/open-streams.ts";
 import { createApp } from "./api/app.ts";
 import { webHandler } from "./api/web-handler.ts";
 import type { NexusConfig } from "./config.ts";
+import { openDistribution } from "./distribution.ts";
 import { type IdentityParts, openIdentity } from "./identity-parts.ts";
 import { CONNECTIONS_MAX } from "./limits.ts";
 import { openEmbeddedLog } from "./log/embedded-log.ts";
@@ -75,6 +76,8 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		const registered = { functions, logs };
 		const subscriptions = await Subscriptions.open({ log, state: state.store, clock, logger, rng, instance: hostname(), registered });
 		lifecycle.onClose("the subscriptions", () => subscriptions.close());
+		const distribution = await openDistribution({ store: state.store, log, clock, rng, logger });
+		lifecycle.onClose("policies and registry", () => distribution.close());
 		const streams = new Set<SseStream>();
 		let isDraining = false;
 		let server: HttpServer | undefined;
@@ -91,6 +94,7 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			});
 		const app = createApp({
 			...parts,
+			...distribution,
 			publishing,
 			subscriptions,
 			log,
@@ -130,6 +134,7 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			for (const stream of streams) stream.close();
 			authority?.endPolls();
 			subscriptions.endWaits();
+			distribution.endPolls();
 			return Promise.all([sockets.close(), started.close()]).then(() => {});
 		});
 		return { address: started.address, log, subscriptions, isSecure: front !== undefined, close: () => lifecycle.close() };

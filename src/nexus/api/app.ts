@@ -13,15 +13,20 @@ import type { Authority } from "../authority/authority.ts";
 import { storedEventJson } from "../event-json.ts";
 import { follow } from "../follower.ts";
 import type { EventFilter, EventLog } from "../log/event-log.ts";
+import type { Policies } from "../policy/policies.ts";
 import type { Publishing } from "../publish/publishing.ts";
+import type { ServiceRegistry } from "../registry/service-registry.ts";
 import { subscriptionTrouble } from "../subscriptions/metrics.ts";
 import type { Subscriptions } from "../subscriptions/subscriptions.ts";
+import { auditTo } from "./audit.ts";
 import { addAuthorityRoutes } from "./authority-routes.ts";
 import { addConsumerRoutes } from "./consumer-routes.ts";
 import { addParkedRoutes } from "./parked-routes.ts";
+import { addPolicyRoutes } from "./policy-routes.ts";
 import { describeSecurity, failure, json, type NexusApp, noQuery, problemResponse, Routes } from "./route.ts";
 import { addSchemaRoutes } from "./schema-routes.ts";
 import { cloudEvent, ingestAnswer, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
+import { addServiceRoutes } from "./service-routes.ts";
 import { addSubscriptionRoutes } from "./subscription-routes.ts";
 import { addTokenRoutes } from "./token-routes.ts";
 import type { WebBindings } from "./web-handler.ts";
@@ -41,6 +46,8 @@ export interface AppOptions {
 	readonly tokens: Tokens;
 	readonly subscriptions: Subscriptions;
 	readonly publishing: Publishing;
+	readonly policies: Policies;
+	readonly registry: ServiceRegistry;
 	/** Undefined where none is configured. */
 	readonly authority: Authority | undefined;
 }
@@ -50,7 +57,7 @@ const badQuery = failure("The query is not valid.");
 export function createApp(options: AppOptions): NexusApp {
 	const { log, logger, clock, streams, isDraining, access, openStreams } = options;
 	const app: NexusApp = new OpenAPIHono<{ Bindings: WebBindings }>();
-	const routes = new Routes(app, access);
+	const routes = new Routes(app, access, auditTo(options.policies.tell));
 	app.notFound((c) =>
 		problemResponse({ status: 404, title: "There is nothing here.", detail: c.req.path, reason: "not_found", hint: "See /openapi.json." }),
 	);
@@ -115,6 +122,8 @@ export function createApp(options: AppOptions): NexusApp {
 	addParkedRoutes(routes, options);
 	addSubscriptionRoutes(routes, options);
 	addConsumerRoutes(routes, options);
+	addPolicyRoutes(routes, options);
+	addServiceRoutes(routes, options);
 	addTokenRoutes(routes, { ...options, onRemoved: () => openStreams.look() });
 
 	app.doc31("/openapi.json", { openapi: "3.1.0", info: { title: "Nexus", version: options.version, description: "The event log of a Nexus mesh." } });
