@@ -21,6 +21,16 @@ export function text<T extends NonNullable<unknown>>(parse: (text: string) => T 
 	});
 }
 
+/** As `text`, for what may hold a secret: a refusal names the key, and does not show the value. */
+export function secretText<T extends NonNullable<unknown>>(parse: (text: string) => T | Refusal) {
+	return z.string().transform((given, context): T => {
+		const value = parse(given);
+		if (!isRefusal(value)) return value;
+		context.issues.push({ code: "custom", message: `${value.refused}\n${value.hint}`, input: given, params: { key: true } });
+		return z.NEVER;
+	});
+}
+
 /** As `text`, for numbers from `min` to `max`, which `range` says in words. */
 export function within(parse: (text: string) => number | Refusal, min: number, max: number, range: string) {
 	return text((given) => {

@@ -6,7 +6,6 @@ import type { Env } from "../policy/env.ts";
 import { LineIndex, type PolicyFault, type Refusal } from "../policy/fault.ts";
 import { pathText, type TreeFault, toPlain } from "../policy/tree.ts";
 import { validate } from "../policy/validate.ts";
-import { zodShape } from "./zod-shape.ts";
 import { parseDuration, parseTcpAddress } from "../policy/values.ts";
 import { readYaml } from "../policy/yaml-reader.ts";
 import { isLoopback, type RolesOfIdentities } from "./access/access.ts";
@@ -14,6 +13,7 @@ import { ROLES, type Role } from "./authority/identity-state.ts";
 import { parseSize, text, within } from "./config-values.ts";
 import { DEFAULT_ENGINES, type EngineConfig, engineConfig, engineKeys, normalised } from "./engine-config.ts";
 import { EVENT_BYTES, EVENT_BYTES_LIMIT } from "./publish/limits.ts";
+import { zodShape } from "./zod-shape.ts";
 
 export { parseSize };
 
@@ -22,6 +22,12 @@ export interface NexusConfig extends EngineConfig {
 	/** Absolute, or relative to the working directory. */
 	readonly dataDir: string;
 	readonly allowedHosts: readonly string[];
+	readonly cluster: {
+		/** How long a node may be silent before another takes over what only one does. */
+		readonly leaseMs: number;
+		/** Where this node is reached; undefined: where it listens. */
+		readonly url: string | undefined;
+	};
 	/** Of one event, as JSON. */
 	readonly limits: { readonly eventBytesMax: number };
 	/** Undefined: Nexus issues nothing, and speaks plain text. */
@@ -38,11 +44,17 @@ export interface NexusConfig extends EngineConfig {
 
 export type ConfigResult = { readonly ok: true; readonly config: NexusConfig } | { readonly ok: false; readonly faults: readonly PolicyFault[] };
 
+/** Longer than a state that fails over is away, shorter than what webhooks get to acknowledge (30 s). */
+const LEASE_MS = 10_000;
+const LEASE_MIN_MS = 1_000;
+const LEASE_MAX_MS = 300_000;
+
 export const DEFAULT_CONFIG: NexusConfig = Object.freeze({
 	listen: Object.freeze({ host: "127.0.0.1", port: 7400 }),
 	dataDir: ".nexus/data",
 	allowedHosts: Object.freeze([]),
 	...DEFAULT_ENGINES,
+	cluster: Object.freeze({ leaseMs: LEASE_MS, url: undefined }),
 	limits: Object.freeze({ eventBytesMax: EVENT_BYTES }),
 	authority: undefined,
 	access: Object.freeze({ anonymous: ROLES, identities: Object.freeze({}), isStated: false }),
@@ -59,6 +71,10 @@ function parseIdentity(given: string): string | Refusal {
 	return isId ? given : { refused: "is no service", hint: "write the name of a service, or spiffe://DOMAIN/SERVICE" };
 }
 
+function parseNodeUrl(given: string): string | Refusal {
+	return /^https?:\/\/[^/?#@\s]+$/.test(given) ? given : { refused: "is not the URL of a node", hint: "write http://HOST:PORT" };
+}
+
 const identityList = z.array(text(parseIdentity)).max(IDENTITIES_MAX);
 
 const schema = z.strictObject({
@@ -66,6 +82,12 @@ const schema = z.strictObject({
 	data: z.string().min(1).max(4096).optional(),
 	allowedHosts: z.array(z.string().min(1).max(253)).max(100).optional(),
 	...engineKeys,
+	cluster: z
+		.strictObject({
+			lease: within(parseDuration, LEASE_MIN_MS, LEASE_MAX_MS, "from 1s to 5m").optional(),
+			url: text(parseNodeUrl).optional(),
+		})
+		.optional(),
 	limits: z.strictObject({ maxEventBytes: within(parseSize, EVENT_BYTES, EVENT_BYTES_LIMIT, "from 64KiB to 1MiB").optional() }).optional(),
 	authority: z
 		.strictObject({
@@ -90,7 +112,7 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 	const absolute = (path: string): string => resolve(dirname(file), path);
 	const engines = given === undefined || root === undefined ? DEFAULT_ENGINES : engineConfig(given, root, faults, absolute);
 	if (given === undefined || faults.length > 0) return { ok: false, faults: faults.map((fault) => placed(fault, lines)) };
-	const { listen, dataDir, allowedHosts, limits, access } = DEFAULT_CONFIG;
+	const { listen, dataDir, allowedHosts, cluster, limits, access } = DEFAULT_CONFIG;
 	const { authority } = given;
 	return {
 		ok: true,
@@ -99,6 +121,7 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 			dataDir: given.data === undefined ? dataDir : absolute(given.data),
 			allowedHosts: given.allowedHosts ?? allowedHosts,
 			...engines,
+			cluster: { leaseMs: given.cluster?.lease ?? cluster.leaseMs, url: given.cluster?.url },
 			limits: { eventBytesMax: given.limits?.maxEventBytes ?? limits.eventBytesMax },
 			authority:
 				authority === undefined ? undefined : { dir: absolute(authority.dir), certificateTtlMs: authority.certificateTtl ?? CERTIFICATE_TTL_MS },

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { type Refusal, refuse } from "../policy/fault.ts";
 import { locate, type Node, type Path, type Plain, type TreeFault } from "../policy/tree.ts";
 import { parseDuration } from "../policy/values.ts";
-import { parseSize, text, within } from "./config-values.ts";
+import { parseSize, secretText, text, within } from "./config-values.ts";
 import { checkDurability, checkRetention, checkTogether, type Tell } from "./engine-checks.ts";
 import type { LogChoice, NatsPlace, StateChoice } from "./engine-choice.ts";
 import { BACKENDS, type Backend, DURABILITIES, type Durability } from "./log/capabilities.ts";
@@ -41,9 +41,11 @@ function parseName(given: string): string | Refusal {
 }
 
 function url(schemes: readonly string[]) {
-	return text((given) => {
+	return secretText((given) => {
 		const scheme = URL.parse(given)?.protocol.slice(0, -1);
-		return scheme !== undefined && schemes.includes(scheme) ? given : refuse("is not such a URL", `write ${schemes.join(":// or ")}://...`);
+		return scheme !== undefined && schemes.includes(scheme)
+			? given
+			: refuse("is not a URL of the right kind", `write ${schemes.join(":// or ")}://...`);
 	});
 }
 

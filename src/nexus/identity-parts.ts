@@ -16,6 +16,8 @@ export interface IdentityOptions extends NexusConfig {
 	readonly clock: Clock;
 	readonly rng: Rng;
 	readonly logger: Logger;
+	/** False while another node is the authority: nothing is changed then. Default: true. */
+	readonly mayChange?: () => boolean;
 }
 
 export interface IdentityParts {
@@ -31,7 +33,10 @@ const OPERATOR_FILE = "operator.token";
 /** The data directory is there, and ours alone. Rejects with a readable error. */
 export async function openIdentity(options: IdentityOptions): Promise<IdentityParts> {
 	const { dataDir, clock, allowedHosts, listen, access: rules } = options;
-	const state = await StateFile.open(join(dataDir, STATE_FILE));
+	const state = await StateFile.open(join(dataDir, STATE_FILE), async (path, text) => {
+		if (options.mayChange?.() === false) throw new Error("another node is the authority now");
+		await writeSecretFile(path, text);
+	});
 	const tokens = new Tokens(state, clock);
 	const exposure = exposureFault(options, tokens.hasApiTokens());
 	if (exposure !== undefined) throw new Error(exposure);

@@ -1,7 +1,6 @@
 /** Nexus as one thing: the log, the ingest path and the API behind one address, opened and closed in order. */
 
 import { hostname } from "node:os";
-import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { Lifecycle } from "../core/lifecycle.ts";
 import type { Logger } from "../core/log.ts";
@@ -17,22 +16,26 @@ import type { SseStream } from "../server/sse.ts";
 import { OpenStreams } from "./access/open-streams.ts";
 import { createApp } from "./api/app.ts";
 import { webHandler } from "./api/web-handler.ts";
+import { Cluster } from "./cluster.ts";
 import type { NexusConfig } from "./config.ts";
+import { Dispatch } from "./dispatch.ts";
 import { openDistribution } from "./distribution.ts";
+import { isAboutSubscriptions, sendElsewhere } from "./elsewhere.ts";
+import { type Engines, openEngines } from "./engines.ts";
 import { type IdentityParts, openIdentity } from "./identity-parts.ts";
 import { CONNECTIONS_MAX } from "./limits.ts";
-import { openEmbeddedLog } from "./log/embedded-log.ts";
 import type { EventLog } from "./log/event-log.ts";
 import { renderMetrics } from "./metrics.ts";
 import { openPublishing } from "./publish/publishing.ts";
-import { openState } from "./state/open-state.ts";
 import type { Registered } from "./subscriptions/sinks/build-sink.ts";
-import { Subscriptions } from "./subscriptions/subscriptions.ts";
+import type { Subscriptions } from "./subscriptions/subscriptions.ts";
 import { TlsFailures } from "./tls-failures.ts";
 
 export interface Nexus {
 	readonly address: { readonly host: string; readonly port: number };
 	readonly log: EventLog;
+	readonly engines: Engines;
+	/** Those that this node dispatches. */
 	readonly subscriptions: Subscriptions;
 	/** Whether it speaks TLS. */
 	readonly isSecure: boolean;
@@ -53,30 +56,34 @@ export interface NexusOptions extends NexusConfig {
 
 /** Rejects with a readable error where the data directory or the address cannot be had. */
 export async function startNexus(options: NexusOptions): Promise<Nexus> {
-	const { clock, logger, listen, allowedHosts, retention, dataDir, limits, version } = options;
+	const { clock, logger, listen, allowedHosts, limits, version, rng = systemRng } = options;
 	const lifecycle = new Lifecycle();
-	const { log, recovery } = openEmbeddedLog({ dir: dataDir, clock, log: logger, retention });
-	lifecycle.onClose("the event log", () => log.close());
-	for (const { kind, ...fields } of recovery) logger.warn(`recovered the event log: ${kind}`, fields);
 	try {
-		const parts = await openIdentity({ ...options, rng: options.rng ?? systemRng });
+		const engines = await openEngines({ ...options, rng, lifecycle });
+		const { log, state, recovery } = engines;
+		for (const { kind, ...fields } of recovery) logger.warn(`recovered the event log: ${kind}`, fields);
+		const cluster = clusterOf(engines, options);
+		lifecycle.onClose("the duties", () => cluster?.close());
+		const mayChange = options.authority === undefined || cluster === undefined ? undefined : await claimAuthority(cluster);
+		const parts = await openIdentity({ ...options, rng, ...(mayChange === undefined ? {} : { mayChange }) });
 		const { authority, access } = parts;
 		lifecycle.onClose("the authority", () => authority?.close());
 		const openStreams = new OpenStreams(clock);
 		lifecycle.onClose("the open streams", () => openStreams.close());
 		authority?.trust.onChange(() => openStreams.look());
 		const tlsFailures = new TlsFailures(clock, logger);
-		const state = await openState({ engine: "sqlite", file: join(dataDir, "state.db") });
-		if (!state.ok) throw new Error(state.detail);
-		lifecycle.onClose("the state", () => state.store.close());
-		const publishing = await openPublishing({ log, state: state.store, clock, logger, openStreams, eventBytesMax: limits.eventBytesMax });
+		const publishing = await openPublishing({ log, state, clock, logger, openStreams, eventBytesMax: limits.eventBytesMax });
 		const { ingest, sockets } = publishing;
 		lifecycle.onClose("publishing", () => publishing.close());
-		const { functions = {}, logs = {}, rng = systemRng } = options;
+		const { functions = {}, logs = {} } = options;
 		const registered = { functions, logs };
-		const subscriptions = await Subscriptions.open({ log, state: state.store, clock, logger, rng, instance: hostname(), registered });
-		lifecycle.onClose("the subscriptions", () => subscriptions.close());
-		const distribution = await openDistribution({ store: state.store, log, clock, rng, logger });
+		const shared = cluster && { leases: cluster.leases, nodeId: cluster.nodeId, ttlMs: cluster.leaseMs };
+		const onChange = (subscriptions: Subscriptions): void => {
+			behind = appWith(subscriptions);
+		};
+		const dispatch = await Dispatch.open({ log, state, clock, logger, rng, instance: hostname(), registered, shared, onChange });
+		lifecycle.onClose("the subscriptions", () => dispatch.close());
+		const distribution = await openDistribution({ store: state, log, clock, rng, logger });
 		lifecycle.onClose("policies and registry", () => distribution.close());
 		const streams = new Set<SseStream>();
 		let isDraining = false;
@@ -85,33 +92,41 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			renderMetrics({
 				log,
 				publishing,
-				subscriptions,
+				subscriptions: dispatch.current,
 				wallMs: clock.wallMs(),
 				refused: server?.refused,
 				followers: streams.size,
 				authority,
 				tlsFailures: tlsFailures.count,
 			});
-		const app = createApp({
-			...parts,
-			...distribution,
-			publishing,
-			subscriptions,
-			log,
-			logger,
-			clock,
-			version,
-			streams,
-			openStreams,
-			metrics,
-			isDraining: () => isDraining,
-		});
-		const behind = webHandler(app);
+		const appWith = (subscriptions: Subscriptions) =>
+			webHandler(
+				createApp({
+					...parts,
+					...distribution,
+					publishing,
+					subscriptions,
+					log,
+					logger,
+					clock,
+					version,
+					streams,
+					openStreams,
+					metrics,
+					isDraining: () => isDraining,
+				}),
+			);
+		let behind = appWith(dispatch.current);
 		const published = (req: ServerRequest, res: ServerResponse): void | Promise<void> => {
 			const admission = access.admit(req, "ingest");
 			if (!admission.ok) return sendProblem(res, admission.problem, admission.problem.status === 401 ? AUTHENTICATE : {});
 			if (req.method === "POST") return ingest.handle(req, res);
 			sockets.handle(req, res, () => access.admit(req, "ingest").ok);
+		};
+		const elsewhere = (req: ServerRequest, res: ServerResponse): void | Promise<void> => {
+			const admission = access.admit(req, "member");
+			if (admission.ok) return sendElsewhere(req, res, dispatch, cluster);
+			sendProblem(res, admission.problem, admission.problem.status === 401 ? AUTHENTICATE : {});
 		};
 		const front = await frontOf(parts, tlsFailures);
 		const started = await startHttpServer({
@@ -124,7 +139,8 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			handler(req, res) {
 				const { peer } = req.caller;
 				if (peer !== undefined && isNearEnd(peer, clock.wallMs())) res.endConnection();
-				return isPublish(req) ? published(req, res) : behind(req, res);
+				if (isPublish(req)) return published(req, res);
+				return dispatch.isHere || !isAboutSubscriptions(req) ? behind(req, res) : elsewhere(req, res);
 			},
 		});
 		server = started;
@@ -133,15 +149,50 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			// Neither streams nor polls end by themselves.
 			for (const stream of streams) stream.close();
 			authority?.endPolls();
-			subscriptions.endWaits();
+			dispatch.endWaits();
 			distribution.endPolls();
 			return Promise.all([sockets.close(), started.close()]).then(() => {});
 		});
-		return { address: started.address, log, subscriptions, isSecure: front !== undefined, close: () => lifecycle.close() };
+		if (cluster !== undefined) {
+			await cluster.announce(options.cluster.url ?? urlOf(started.address, front !== undefined));
+			if (engines.retention !== undefined) await cluster.retain(log, engines.retention);
+			if (dispatch.duty !== undefined) cluster.add(dispatch.duty);
+			await dispatch.duty?.start();
+		}
+		return {
+			address: started.address,
+			log,
+			engines,
+			get subscriptions() {
+				return dispatch.current;
+			},
+			isSecure: front !== undefined,
+			close: () => lifecycle.close(),
+		};
 	} catch (thrown) {
 		await lifecycle.close();
 		throw thrown;
 	}
+}
+
+/** Where other nodes may use the same log and state. */
+function clusterOf({ isShared, state, nodeId }: Engines, { cluster, version, clock, logger }: NexusOptions): Cluster | undefined {
+	return isShared ? new Cluster({ state, nodeId, host: hostname(), version, leaseMs: cluster.leaseMs, clock, logger }) : undefined;
+}
+
+/** Its keys, tokens and deny list are files of one node. Rejects where another one has them. */
+async function claimAuthority(cluster: Cluster): Promise<() => boolean> {
+	const duty = await cluster.claim("authority");
+	if (duty === undefined) {
+		throw new Error("another node is the authority of the mesh: its keys, tokens and deny list are files of that node; configure `authority` on one");
+	}
+	return () => duty.isMine;
+}
+
+/** As other machines may reach it. */
+function urlOf({ host, port }: { readonly host: string; readonly port: number }, isSecure: boolean): string {
+	const name = host === "0.0.0.0" || host === "::" ? hostname() : host.includes(":") ? `[${host}]` : host;
+	return `${isSecure ? "https" : "http"}://${name}:${port}`;
 }
 
 /** Before its certificate ends, a caller is to come again with the next one; it has had 30 % of the life to get that. */

@@ -6,7 +6,9 @@ import { formatFaults, isRefusal } from "../policy/fault.ts";
 import { parseTcpAddress } from "../policy/values.ts";
 import { createLogger } from "../telemetry/log.ts";
 import { DEFAULT_CONFIG, loadNexusConfig, type NexusConfig } from "./config.ts";
+import { enginesText } from "./engines.ts";
 import { type Nexus, startNexus } from "./nexus.ts";
+import { withoutSecrets } from "./secret-source.ts";
 
 export interface RunNexusOptions {
 	readonly configFile?: string;
@@ -34,7 +36,7 @@ export async function runNexus(options: RunNexusOptions): Promise<number> {
 		stop.ignore();
 		return refuse(messageOf(thrown));
 	}
-	process.stdout.write(`${readyLine(nexus, config, options.configFile !== undefined)}\n`);
+	process.stdout.write(`${readyLine(nexus, config, options.configFile !== undefined)}\n${enginesText(nexus.engines)}\n`);
 
 	const signal = await stop.first;
 	logger.info("draining", { signal });
@@ -57,7 +59,7 @@ function readConfig({ configFile, listen, dataDir }: RunNexusOptions): NexusConf
 			return messageOf(thrown);
 		}
 		const loaded = loadNexusConfig(text, configFile, process.env);
-		if (!loaded.ok) return formatFaults(loaded.faults, text);
+		if (!loaded.ok) return formatFaults(loaded.faults, withoutSecrets(text));
 		config = loaded.config;
 	}
 	if (listen !== undefined) {

@@ -29,7 +29,7 @@ function problemOf(issue: z.core.$ZodIssue): Problem {
 		case "too_big":
 			return { code: "too_big", of: issue.origin === "array" ? "items" : "number", limit: Number(issue.maximum) };
 		case "custom":
-			return { code: "custom", message: issue.message };
+			return { code: "custom", message: issue.message, ...(issue.params?.key === true && { atKey: true }) };
 		default:
 			return { code: "custom", message: `is not valid\n${issue.message}` };
 	}

@@ -31,6 +31,10 @@ test("every key acts; paths are relative to the file; the environment is put in"
 	const { listen, ...rest } = result.config;
 	assert.deepEqual([listen.host, listen.port], ["0.0.0.0", 7500]);
 	assert.deepEqual(rest, {
+		log: { backend: "embedded" },
+		state: { engine: "sqlite" },
+		durability: undefined,
+		cluster: { leaseMs: 10_000, url: undefined },
 		dataDir: "/etc/nexus/events",
 		allowedHosts: ["nexus.internal"],
 		retention: { bytesMax: 1.5 * 1024 ** 3, ageMsMax: 7_200_000 },
