@@ -95,6 +95,7 @@ class RunningMesh {
 	readonly #io: CliIo;
 	readonly #screen: LiveScreen;
 	readonly #children: Child[] = [];
+	#nexus: Child | undefined;
 
 	constructor(prepared: Prepared, scratch: string, signals: StopSignals, io: CliIo) {
 		this.#prepared = prepared;
@@ -120,16 +121,36 @@ class RunningMesh {
 		void this.#signals.second.then(() => {
 			for (const child of this.#children) child.signal("SIGKILL");
 		});
-		const [nexus, ...others] = this.#children.filter(({ end }) => end?.kind !== "not-started");
-		const sidecars = others.filter(({ name }) => name.endsWith(" sidecar"));
-		await Promise.all(sidecars.map((child) => child.stop(systemClock, STOP_GRACE_MS)));
-		await Promise.all(others.filter((child) => !sidecars.includes(child)).map((child) => child.stop(systemClock, STOP_GRACE_MS)));
-		await nexus?.stop(systemClock, STOP_GRACE_MS);
+		const started = this.#children.filter(({ end }) => end?.kind !== "not-started");
+		const nexus = started.filter((child) => child === this.#nexus);
+		const sidecars = started.filter(({ name }) => name.endsWith(" sidecar"));
+		const services = started.filter((child) => !nexus.includes(child) && !sidecars.includes(child));
+		for (const group of [sidecars, services, nexus]) await Promise.all(group.map((child) => child.stop(systemClock, STOP_GRACE_MS)));
 	}
 
 	/** "ready", or the child that is the reason why not. */
 	async #start(): Promise<"ready" | Child> {
-		const { nexusPort, services, directory } = this.#mesh;
+		const { services, directory } = this.#mesh;
+		// They wait for nobody, and load while the authority is made.
+		for (const { name, command, env } of services) this.#child(name, command, env, directory);
+		const nexus = await this.#startNexus();
+		if (nexus !== "ready") return nexus;
+		const sidecars: { readonly sidecar: Child; readonly admin: number }[] = [];
+		for (const group of inOrder(services, this.#prepared.snapshots)) {
+			const started = group.map(({ name, sidecarEnv, policyFile, ports }) => ({
+				sidecar: this.#child(`${name} sidecar`, nexusCommand("sidecar", "--config", policyFile), sidecarEnv, directory),
+				admin: ports.get("ADMIN_PORT") ?? 0,
+			}));
+			sidecars.push(...started);
+			// One that answers has all loaded, and joins the mesh while the next ones load.
+			const failed = await this.#failedOf(started, "/livez");
+			if (failed !== undefined) return failed;
+		}
+		return (await this.#failedOf(sidecars, "/readyz")) ?? "ready";
+	}
+
+	async #startNexus(): Promise<"ready" | Child> {
+		const { nexusPort, services } = this.#mesh;
 		const { trustDomain, snapshots } = this.#prepared;
 		const config = trustDomain === undefined ? [] : ["--config", await prepareAuthority(this.#scratch, trustDomain, systemClock)];
 		const nexus = this.#child(
@@ -137,24 +158,20 @@ class RunningMesh {
 			nexusCommand("serve", ...config, "--listen", `127.0.0.1:${nexusPort}`, "--data", join(this.#scratch, "events")),
 			process.env,
 		);
-		if (!(await this.#ready(nexus, nexusPort))) return nexus;
+		this.#nexus = nexus;
+		if (!(await this.#answers(nexus, nexusPort, "/readyz"))) return nexus;
 		const joining = services.flatMap(({ name, joinTokenFile }) => {
 			const snapshot = snapshots.get(name);
 			return snapshot?.identity?.kind === "nexus" ? [{ service: snapshot.service, tokenFile: joinTokenFile }] : [];
 		});
 		await giveJoinTokens(nexusPort, joining);
-		// The called before their callers, so that a first health check finds somebody.
-		for (const group of groupsOf(services).reverse()) {
-			const sidecars = group.map(({ name, command, env, sidecarEnv, policyFile, ports }) => {
-				this.#child(name, command, env, directory);
-				const sidecar = this.#child(`${name} sidecar`, nexusCommand("sidecar", "--config", policyFile), sidecarEnv, directory);
-				return { sidecar, admin: ports.get("ADMIN_PORT") ?? 0 };
-			});
-			const ready = await Promise.all(sidecars.map(({ sidecar, admin }) => this.#ready(sidecar, admin)));
-			const failed = this.#children.find(({ end }) => end !== undefined) ?? sidecars[ready.indexOf(false)]?.sidecar;
-			if (failed !== undefined) return failed;
-		}
 		return "ready";
+	}
+
+	/** The first that has ended, or does not answer there. */
+	async #failedOf(sidecars: readonly { readonly sidecar: Child; readonly admin: number }[], path: string): Promise<Child | undefined> {
+		const answered = await Promise.all(sidecars.map(({ sidecar, admin }) => this.#answers(sidecar, admin, path)));
+		return this.#children.find(({ end }) => end !== undefined) ?? sidecars[answered.indexOf(false)]?.sidecar;
 	}
 
 	#child(name: string, command: readonly string[], env: NodeJS.ProcessEnv, cwd?: string): Child {
@@ -165,11 +182,11 @@ class RunningMesh {
 		return child;
 	}
 
-	/** False where it ended or never said that it is ready. */
-	async #ready(child: Child, port: number): Promise<boolean> {
+	/** False where it ended or never answered there with 200. */
+	async #answers(child: Child, port: number, path: string): Promise<boolean> {
 		const untilMs = systemClock.monotonicMs() + READY_TIMEOUT_MS;
 		while (child.end === undefined && systemClock.monotonicMs() < untilMs) {
-			const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
+			const response = await fetch(`http://127.0.0.1:${port}${path}`, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
 			await response?.body?.cancel();
 			if (response?.status === 200) return true;
 			await pause(READY_POLL_MS);
@@ -194,7 +211,7 @@ class RunningMesh {
 		const steady = startTraffic(traffic.url, traffic.requestsPerSecond, systemClock);
 		const watch = new MeshWatch(`http://127.0.0.1:${nexusPort}`);
 		// Nexus may go: the mesh does not need it to carry traffic, and showing that is part of the show.
-		const gone = Promise.race(this.#children.slice(1).map((child) => child.ended.then(() => child)));
+		const gone = Promise.race(this.#children.filter((child) => child !== this.#nexus).map((child) => child.ended.then(() => child)));
 		const stopped = Promise.race([gone, this.#signals.first.then(() => "signal" as const)]);
 		const pollsPerLine = this.#io.stdout.isTTY ? 1 : POLLS_PER_LINE;
 		let lastMs = systemClock.monotonicMs();
@@ -232,6 +249,14 @@ class RunningMesh {
 	#logOf(name: string): string {
 		return join(this.#scratch, `${name.replaceAll(" ", "-")}.log`);
 	}
+}
+
+/** All at once, but for those that check the health of others: these come after whom they call, so that a first check finds somebody. */
+function inOrder(services: readonly MeshService[], snapshots: ReadonlyMap<string, Snapshot>): MeshService[][] {
+	const checks = ({ name }: MeshService): boolean =>
+		[...(snapshots.get(name)?.upstreams.values() ?? [])].some(({ healthCheck }) => healthCheck !== undefined);
+	const others = services.filter((service) => !checks(service));
+	return [others, ...groupsOf(services.filter(checks)).reverse()].filter((group) => group.length > 0);
 }
 
 /** Neighbours in the list with one policy are instances of one service. */
