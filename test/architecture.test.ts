@@ -8,7 +8,7 @@ const RANKS: readonly (readonly string[])[] = [
 	["core"],
 	["http1", "http2", "policy", "events", "metrics"],
 	["net", "identity", "balance", "resilience", "limits"],
-	["upstream", "server", "health", "telemetry"],
+	["upstream", "server", "health", "telemetry", "client"],
 	["sidecar", "nexus", "cli"],
 	["main.ts"],
 ];

@@ -1,7 +1,9 @@
 /** The API of Nexus as commands call it: where it is, who calls, and whom to believe that it is Nexus. */
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
-import type { PeerCertificate } from "node:tls";
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
+import { errorOf, NexusError as NexusRefusal } from "../client/nexus-error.ts";
+import type { SocketTarget, Transport, TransportRequest } from "../client/transport.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
 import { readRoots, trustDomainOf } from "../identity/authority-dir.ts";
 import { type Certificate, readCertificate } from "../identity/certificate.ts";
@@ -24,19 +26,7 @@ export interface ApiRequest {
 	readonly signal?: AbortSignal;
 }
 
-/** What Nexus, or whatever answers in its place, has refused, in words; also where nobody answers. */
-export class NexusRefusal extends Error {
-	/** 0 where nobody answers. */
-	readonly status: number;
-	/** The reason of the problem document, "" for none. */
-	readonly reason: string;
-
-	constructor(message: string, status: number, reason: string) {
-		super(message);
-		this.status = status;
-		this.reason = reason;
-	}
-}
+export { NexusError as NexusRefusal } from "../client/nexus-error.ts";
 
 type Fetch = (url: URL, init: RequestInit) => Promise<Response>;
 
@@ -60,7 +50,7 @@ export async function openNexusApi(flags: NexusFlags, env: NodeJS.ProcessEnv = p
 	return typeof roots === "string" ? roots : new NexusApi(base, token?.text, roots);
 }
 
-export class NexusApi {
+export class NexusApi implements Transport {
 	readonly base: URL;
 	readonly #token: string | undefined;
 	/** Undefined: those of the system. */
@@ -84,29 +74,32 @@ export class NexusApi {
 		this.#fetch = undefined;
 	}
 
-	/** Any answer with a status below 300. Rejects with a NexusRefusal, or as `signal` is aborted. */
-	async request(path: string, { method = "GET", body, headers = {}, signal }: ApiRequest = {}): Promise<Response> {
-		const init: RequestInit = {
-			method,
-			headers: {
-				...headers,
-				...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
-				...(body === undefined ? {} : { "content-type": "application/json" }),
-			},
-			...(body === undefined ? {} : { body: JSON.stringify(body) }),
-			...(signal === undefined ? {} : { signal }),
-		};
-		let response: Response;
+	/** Any answer. Rejects with a NexusRefusal of status 0 where nobody answers, or as `signal` is aborted. */
+	async send(path: string, { headers = {}, ...init }: TransportRequest = {}): Promise<Response> {
 		try {
 			this.#fetch ??= this.#connect();
-			response = await (await this.#fetch)(new URL(path, this.base), init);
+			return await (await this.#fetch)(new URL(path, this.base), { ...init, headers: { ...headers, ...this.#authorization } } as RequestInit);
 		} catch (thrown) {
-			if (signal?.aborted === true) throw thrown;
+			if (init.signal?.aborted === true) throw thrown;
 			throw new NexusRefusal(unreachable(this.base, thrown), 0, "");
 		}
+	}
+
+	socketTarget(path: string): SocketTarget {
+		const url = new URL(path, this.base).href.replace(/^http/, "ws");
+		return { url, headers: this.#authorization, tls: this.#roots === undefined ? {} : tlsOf(this.#roots) };
+	}
+
+	/** Any answer with a status below 300. Rejects with a NexusRefusal, or as `signal` is aborted. */
+	async request(path: string, { method = "GET", body, headers = {}, signal }: ApiRequest = {}): Promise<Response> {
+		const response = await this.send(path, {
+			method,
+			headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+			...(body === undefined ? {} : { body: JSON.stringify(body) }),
+			...(signal === undefined ? {} : { signal }),
+		});
 		if (response.ok) return response;
-		const { words, reason } = await problemOf(response);
-		throw new NexusRefusal(words, response.status, reason);
+		throw await errorOf(response);
 	}
 
 	/** The JSON of an answer that comes at once; undefined where there is none. */
@@ -116,24 +109,30 @@ export class NexusApi {
 		return (text === "" ? undefined : JSON.parse(text)) as T;
 	}
 
+	get #authorization(): Readonly<Record<string, string>> {
+		return this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` };
+	}
+
 	async #connect(): Promise<Fetch> {
 		const roots = this.#roots;
 		if (roots === undefined) return fetch as Fetch;
 		// Loaded for TLS with roots of our own alone: it takes 60 ms.
-		const [{ Agent, fetch: undiciFetch }, { checkServerIdentity }] = await Promise.all([import("undici"), import("node:tls")]);
-		const ca = roots.map(({ der }) => pemOf(der, "CERTIFICATE")).join("");
-		const domains = new Set(roots.map((root) => trustDomainOf(root)));
-		const dispatcher = new Agent({
-			connect: {
-				ca,
-				checkServerIdentity: (host: string, certificate: PeerCertificate) => {
-					const fault = nexusFault(certificate.raw, domains);
-					return fault === undefined ? undefined : fault === "no identity" ? checkServerIdentity(host, certificate) : new Error(fault);
-				},
-			},
-		});
+		const { Agent, fetch: undiciFetch } = await import("undici");
+		const dispatcher = new Agent({ connect: tlsOf(roots) });
 		return ((url: URL, init: RequestInit) => undiciFetch(url, { ...init, dispatcher } as never)) as unknown as Fetch;
 	}
+}
+
+function tlsOf(roots: readonly Certificate[]) {
+	const ca = roots.map(({ der }) => pemOf(der, "CERTIFICATE")).join("");
+	const domains = new Set(roots.map((root) => trustDomainOf(root)));
+	return {
+		ca,
+		checkServerIdentity: (host: string, certificate: PeerCertificate): Error | undefined => {
+			const fault = nexusFault(certificate.raw, domains);
+			return fault === undefined ? undefined : fault === "no identity" ? checkServerIdentity(host, certificate) : new Error(fault);
+		},
+	};
 }
 
 /** In the mesh the identity counts, not the host name: Nexus is Nexus wherever it is reached. */
@@ -172,16 +171,6 @@ async function rootsOf(file: string): Promise<readonly Certificate[] | string> {
 function isLocal(hostname: string): boolean {
 	const host = hostname.replace(/^\[|\]$/g, "");
 	return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
-}
-
-async function problemOf(response: Response): Promise<{ words: string; reason: string }> {
-	const text = await response.text();
-	try {
-		const { title, detail, reason = "", hint } = JSON.parse(text) as { title?: string; detail?: string; reason?: string; hint?: string };
-		return { words: [title ?? `status ${response.status}`, detail, hint].filter((part) => part !== undefined && part !== "").join(" "), reason };
-	} catch {
-		return { words: `status ${response.status} from something that is not Nexus`, reason: "" };
-	}
 }
 
 /** What OpenSSL says of a chain that leads to no root that it knows. */

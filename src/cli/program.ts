@@ -2,13 +2,13 @@
 import { Command, CommanderError, Option } from "commander";
 import { systemClock } from "../core/clock.ts";
 import { addAuthz } from "./authz-command.ts";
+import { addEvents, addSchemas } from "./events-command.ts";
 import { examples } from "./examples.ts";
 import type { ExplainOptions } from "./explain.ts";
 import { addCa, addToken } from "./identity-commands.ts";
 import type { CliIo } from "./io.ts";
 import { addMtls } from "./mtls-command.ts";
-import type { NexusFlags } from "./nexus-api.ts";
-import { nexusOptions, wholeNumber } from "./shared-options.ts";
+import { wholeNumber } from "./shared-options.ts";
 import { listenForStop } from "./stop-signals.ts";
 import type { TapCommandOptions } from "./tap.ts";
 
@@ -68,6 +68,7 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addMesh(program, io, done);
 	addPolicy(program, io, done);
 	addEvents(program, io, done);
+	addSchemas(program, io, done);
 	addTap(program, io, done);
 	addMtls(program, io, done);
 	addAuthz(program, io, done);
@@ -196,33 +197,6 @@ function addPolicy(program: Command, io: CliIo, done: (code: number) => void): v
 		});
 }
 
-function addEvents(program: Command, io: CliIo, done: (code: number) => void): void {
-	nexusOptions(program.command("events").description("what happened: readable lines in a terminal, JSON when piped"))
-		.option("--follow", "stay, and print what comes", false)
-		.option("--type <pattern>", "type, `*` allowed: nexus.mesh.*")
-		.option("--source <source>", "/mesh/SERVICE/INSTANCE")
-		.option("--subject <subject>", "what the event is about")
-		.option("--since <time>", "RFC 3339 time")
-		.option("--until <time>", "RFC 3339 time")
-		.option("--after <sequence>", "only events after this sequence", wholeNumber)
-		.option("--limit <count>", "at most so many", wholeNumber)
-		.addOption(new Option("--order <order>", "by sequence").choices(["asc", "desc"]))
-		.option("--json", "JSON in a terminal as well")
-		.addHelpText(
-			"after",
-			examples(
-				["nexus events --follow", "everything, as it happens"],
-				["nexus events --type 'nexus.mesh.endpoint.*' --limit 20 --order desc", "the last changes of health"],
-				["nexus events --type nexus.mesh.traffic.routed | jq .data", "JSON, as the output is a pipe"],
-				["nexus events --url https://nexus.internal:7400 --ca ca.pem --token-file read.token", "over TLS, with a token of role read"],
-			),
-		)
-		.action(async (options: EventsFlags) => {
-			const { runEvents } = await import("./events.ts");
-			done(await runEvents(options, io));
-		});
-}
-
 function addTap(program: Command, io: CliIo, done: (code: number) => void): void {
 	program
 		.command("tap")
@@ -260,19 +234,6 @@ function stopSignal(): AbortSignal {
 	const abort = new AbortController();
 	void listenForStop(process, systemClock).first.then(() => abort.abort());
 	return abort.signal;
-}
-
-interface EventsFlags extends NexusFlags {
-	follow: boolean;
-	type?: string;
-	source?: string;
-	subject?: string;
-	since?: string;
-	until?: string;
-	after?: number;
-	limit?: number;
-	order?: "asc" | "desc";
-	json?: boolean;
 }
 
 function collect(value: string, before: string[]): string[] {

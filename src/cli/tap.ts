@@ -1,10 +1,10 @@
 /** `nexus tap`: live decision traces of one sidecar, until Ctrl-C. */
+import { SseReader } from "../client/sse-reader.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
 import { pause } from "./pause.ts";
-import { SseReader } from "./sse-reader.ts";
 import { readTrace, traceText } from "./trace-text.ts";
 
 export interface TapCommandOptions {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { eventLine } from "../../src/cli/event-line.ts";
 import { type EventsOptions, runEvents } from "../../src/cli/events.ts";
-import { SseReader } from "../../src/cli/sse-reader.ts";
+import { SseReader } from "../../src/client/sse-reader.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { type HttpServer, type HttpServerOptions, startHttpServer } from "../../src/server/http-server.ts";
 import { sendJson, sendProblem } from "../../src/server/problem.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { type TestContext, test } from "node:test";
-import { type SseMessage, SseReader } from "../../src/cli/sse-reader.ts";
+import { type SseMessage, SseReader } from "../../src/client/sse-reader.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { batchOf, numbered, serveNexus, temporaryDir } from "./support.ts";
 
