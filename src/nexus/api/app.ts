@@ -21,6 +21,7 @@ import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { auditTo } from "./audit.ts";
 import { addAuthorityRoutes } from "./authority-routes.ts";
 import { addConsumerRoutes } from "./consumer-routes.ts";
+import { addConsumerStreams } from "./consumer-streams.ts";
 import { addParkedRoutes } from "./parked-routes.ts";
 import { addPolicyRoutes } from "./policy-routes.ts";
 import { describeSecurity, failure, json, type NexusApp, noQuery, problemResponse, Routes } from "./route.ts";
@@ -44,8 +45,8 @@ export interface AppOptions {
 	readonly access: Access;
 	readonly openStreams: OpenStreams;
 	readonly tokens: Tokens;
-	readonly subscriptions: Subscriptions;
 	readonly publishing: Publishing;
+	readonly subscriptions: Subscriptions;
 	readonly policies: Policies;
 	readonly registry: ServiceRegistry;
 	/** Undefined where none is configured. */
@@ -118,12 +119,13 @@ export function createApp(options: AppOptions): NexusApp {
 	});
 
 	addAuthorityRoutes(routes, options);
-	addSchemaRoutes(routes, { schemas: options.publishing.schemas, logger });
-	addParkedRoutes(routes, options);
 	addSubscriptionRoutes(routes, options);
 	addConsumerRoutes(routes, options);
+	addConsumerStreams(routes, options);
 	addPolicyRoutes(routes, options);
 	addServiceRoutes(routes, options);
+	addSchemaRoutes(routes, { schemas: options.publishing.schemas, logger });
+	addParkedRoutes(routes, options);
 	addTokenRoutes(routes, { ...options, onRemoved: () => openStreams.look() });
 
 	app.doc31("/openapi.json", { openapi: "3.1.0", info: { title: "Nexus", version: options.version, description: "The event log of a Nexus mesh." } });

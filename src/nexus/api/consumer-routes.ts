@@ -3,7 +3,7 @@ import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Problem } from "../../server/problem.ts";
-import { fetchOnce, type Taken } from "../subscriptions/consumers.ts";
+import { type Answers, fetchOnce, type Taken } from "../subscriptions/consumers.ts";
 import type { DeadLetter } from "../subscriptions/dead-letters.ts";
 import { compileFilter } from "../subscriptions/filter/filter.ts";
 import { REPLAY_MAX } from "../subscriptions/limits.ts";
@@ -38,7 +38,11 @@ const NO_PULL: Problem = Object.freeze({
 	reason: "not_pull",
 	hint: 'Consumers take events of subscriptions whose sink is { "kind": "pull" }.',
 });
-const TOO_MANY: Problem = Object.freeze({ status: 429, title: "Too many consumers wait for events of this subscription.", reason: "overloaded" });
+export const TOO_MANY: Problem = Object.freeze({
+	status: 429,
+	title: "Too many consumers wait for events of this subscription.",
+	reason: "overloaded",
+});
 const NOT_KEPT: Problem = Object.freeze({
 	status: 503,
 	title: "The answers hold, but were not written down.",
@@ -48,17 +52,19 @@ const NOT_KEPT: Problem = Object.freeze({
 
 export function addConsumerRoutes(routes: Routes, { subscriptions, clock, logger }: ConsumerRoutesOptions): void {
 	routes.body(fetchRoute, "read", fetchRequest, async (c, { max = 1, wait = FETCH_WAIT_DEFAULT_MS }) => {
-		const found = pulled(subscriptions.get(nameOf(c)));
+		const found = consumersOf(subscriptions.get(nameOf(c)));
 		if ("response" in found) return found.response;
 		const { consumers } = found;
 		const { res } = c.env;
 		const { entries, end } = fetchOnce(consumers, max, wait, clock);
-		const forget = subscriptions.addWait(end);
+		const forgetWait = subscriptions.addWait(end);
+		const forgetEnd = consumers.onEnd(end);
 		// Who has sent its last byte while it waits has gone, as far as can be seen.
 		res.onClose(end);
 		res.onClientEnd(end);
 		const given = await entries;
-		forget();
+		forgetWait();
+		forgetEnd();
 		if (given === "too_many") return problemResponse(TOO_MANY, { "retry-after": "1" });
 		if (res.ended) {
 			consumers.giveBack(given, "the consumer has gone away");
@@ -68,15 +74,10 @@ export function addConsumerRoutes(routes: Routes, { subscriptions, clock, logger
 		return json(`{"deliveries":[${taken.map(takenJson).join(",")}]}`);
 	});
 
-	routes.body(ackRoute, "read", ackRequest, async (c, { ack = [], nak = [], term = [], progress = [] }) => {
-		const found = pulled(subscriptions.get(nameOf(c)));
+	routes.body(ackRoute, "read", ackRequest, async (c, given) => {
+		const found = consumersOf(subscriptions.get(nameOf(c)));
 		if ("response" in found) return found.response;
-		const { settled, unknown, isDurable } = await found.consumers.answer({
-			ack,
-			nak: nak.map((one) => (typeof one === "string" ? { token: one } : { token: one.token, delayMs: one.delay, reason: one.reason })),
-			term: term.map((one) => (typeof one === "string" ? { token: one } : one)),
-			progress,
-		});
+		const { settled, unknown, isDurable } = await found.consumers.answer(answersOf(given));
 		return isDurable ? json(JSON.stringify({ settled, unknown })) : problemResponse(NOT_KEPT);
 	});
 
@@ -118,12 +119,23 @@ export function addConsumerRoutes(routes: Routes, { subscriptions, clock, logger
 	});
 }
 
-function pulled(found: Subscription | undefined): { readonly consumers: NonNullable<Subscription["consumers"]> } | { readonly response: Response } {
+export function consumersOf(
+	found: Subscription | undefined,
+): { readonly consumers: NonNullable<Subscription["consumers"]> } | { readonly response: Response } {
 	if (found === undefined) return { response: refusalResponse(NOT_FOUND) };
 	const { consumers, record, fault } = found;
 	if (consumers !== undefined) return { consumers };
 	if (found.branches.length > 0) return { response: problemResponse(NO_PULL) };
 	return { response: refusalResponse({ ok: false, failure: "paused", detail: record.paused?.reason ?? fault }) };
+}
+
+export function answersOf({ ack = [], nak = [], term = [], progress = [] }: z.output<typeof ackRequest>): Answers {
+	return {
+		ack,
+		nak: nak.map((one) => (typeof one === "string" ? { token: one } : { token: one.token, delayMs: one.delay, reason: one.reason })),
+		term: term.map((one) => (typeof one === "string" ? { token: one } : one)),
+		progress,
+	};
 }
 
 /** The event is copied as its sender wrote it, never parsed and printed again. */

@@ -9,6 +9,7 @@ import { cloudEvent } from "./schemas.ts";
 
 const PAGE = 100;
 const PAGE_MAX = 1000;
+const CREDIT = 64;
 const TOKENS_MAX = 2 * FETCH_MAX;
 const REASON_CHARS_MAX = 1024;
 
@@ -70,6 +71,10 @@ export const shownSubscription = z
 export const subscriptionsAnswer = z.object({ subscriptions: z.array(shownSubscription), next: z.string().nullable() }).openapi("Subscriptions");
 
 export const seekRequest = z.strictObject({ from: startPoint }).openapi("SeekRequest");
+
+export const consumeQuery = z.strictObject({
+	credit: wholeNumber(FETCH_MAX, CREDIT, "Events that are under way at a time."),
+});
 
 export const fetchRequest = z
 	.strictObject({

@@ -132,6 +132,7 @@ export class Branch implements CatchUpTarget {
 	/** Waits a while for what is under way. */
 	async close(): Promise<void> {
 		await this.#house.catchUp.remove(this);
+		this.consumers?.end();
 		await this.pump?.stop(DRAIN_MS);
 		await this.dispatcher.close();
 	}

@@ -47,6 +47,7 @@ export class Consumers {
 	readonly #transform: Transform | undefined;
 	/** In the order of their turns. */
 	readonly #takers = new Set<Taker>();
+	readonly #ends = new Set<() => void>();
 	#isServing = false;
 	/** Monotonic; when somebody asked for events last. */
 	lastAskedAtMs = Number.NEGATIVE_INFINITY;
@@ -63,9 +64,23 @@ export class Consumers {
 		return this.#takers.size;
 	}
 
+	get isFull(): boolean {
+		return this.#takers.size >= FETCHES_MAX;
+	}
+
+	/** Called when the subscription stops, or is replaced by a changed one. The result forgets it. */
+	onEnd(end: () => void): () => void {
+		this.#ends.add(end);
+		return () => void this.#ends.delete(end);
+	}
+
+	end(): void {
+		for (const end of [...this.#ends]) end();
+	}
+
 	/** False where too many ask already. */
 	add(taker: Taker): boolean {
-		if (this.#takers.size >= FETCHES_MAX) return false;
+		if (this.isFull) return false;
 		this.#takers.add(taker);
 		this.lastAskedAtMs = this.#clock.monotonicMs();
 		this.serve();

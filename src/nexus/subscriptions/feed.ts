@@ -88,10 +88,12 @@ export class Feed {
 
 	#wake(): void {
 		this.#isAsked = true;
-		this.#pump ??= this.#run();
+		if (this.#targets.size > 0) this.#pump ??= this.#run();
 	}
 
 	async #run(): Promise<void> {
+		// So that it has been written down as running when it ends.
+		await setImmediate();
 		try {
 			while (this.#isAsked && !this.#isClosed && this.#targets.size > 0) {
 				this.#isAsked = false;

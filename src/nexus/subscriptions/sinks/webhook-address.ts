@@ -54,7 +54,8 @@ function embeddedV4(address: string): string | undefined {
 	if (groups === undefined) return undefined;
 	const [a = 0, b = 0, c = 0] = groups;
 	const startsWithZeros = groups.slice(0, 5).every((group) => group === 0);
-	if (startsWithZeros && (groups[5] === 0xffff || groups[5] === 0)) return quad(groups[6], groups[7]);
+	// Without a high part it is not an IPv4 address in the old way, but ::1 and its neighbours.
+	if (startsWithZeros && (groups[5] === 0xffff || (groups[5] === 0 && groups[6] !== 0))) return quad(groups[6], groups[7]);
 	if (a === 0x64 && b === 0xff9b) return quad(groups[6], groups[7]);
 	return a === 0x2002 ? quad(b, c) : undefined;
 }
