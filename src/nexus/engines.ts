@@ -62,8 +62,9 @@ export async function openEngines(options: EnginesOptions): Promise<Engines> {
 		lifecycle.onClose("the data directory", () => lock.release());
 	}
 	const { features } = BACKENDS[backend];
-	// One of several nodes has a log that they share truncated, not each of them; and a stream of RabbitMQ is declared with its limits.
-	const isHeldHere = !features.sharedByNodes.has || !features.truncateNow.has;
+	const { engine } = options.state;
+	// One of several nodes has a log that they share truncated, not each of them; but a stream of RabbitMQ is declared with its limits.
+	const isHeldHere = !features.sharedByNodes.has || (engine !== "postgres" && engine !== "nats") || !features.truncateNow.has;
 	const { log, recovery } = await openLog(logConfig(options.log, dataDir), {
 		clock,
 		log: logger,
