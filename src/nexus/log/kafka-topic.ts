@@ -1,4 +1,6 @@
 /** The Kafka topic of a log: made where it is missing, checked, and asked what an acknowledgement means. */
+import type { Admin, ClusterMetadata } from "@platformatic/kafka";
+import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import { READ_TIMEOUT_MS } from "./broker.ts";
 import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
@@ -12,12 +14,13 @@ export interface KafkaTopic {
 	readonly replicas: number;
 }
 
+const LOOK_MS = 100;
 const QUORUM = 3;
 const PARTITION = 0;
 const TOPIC_EXISTS = "TOPIC_ALREADY_EXISTS";
 
 /** Makes the topic where it is missing, and reads from its settings what an acknowledgement means. */
-export async function prepareTopic({ brokers, topic, replicas }: KafkaTopic): Promise<LogCapabilities> {
+export async function prepareTopic({ brokers, topic, replicas, clock }: KafkaTopic & { readonly clock: Clock }): Promise<LogCapabilities> {
 	const { Admin, ConfigResourceTypes } = await import("@platformatic/kafka");
 	const admin = new Admin({
 		clientId: "nexus-admin",
@@ -35,7 +38,7 @@ export async function prepareTopic({ brokers, topic, replicas }: KafkaTopic): Pr
 				if (!causeOf(thrown).includes(TOPIC_EXISTS)) throw thrown;
 			});
 		}
-		const known = (await admin.metadata({ topics: [topic] })).topics.get(topic);
+		const known = (await metadataOf(admin, topic, clock)).topics.get(topic);
 		const partitions = known?.partitionsCount ?? 0;
 		if (partitions !== 1) throw new Error(`the topic ${topic} has ${partitions} partitions; a log is one, for it has one order`);
 		const [description] = await admin.describeConfigs({ resources: [{ resourceType: ConfigResourceTypes.TOPIC, resourceName: topic }] });
@@ -46,6 +49,19 @@ export async function prepareTopic({ brokers, topic, replicas }: KafkaTopic): Pr
 		throw new Error(causeOf(thrown), { cause: thrown });
 	} finally {
 		await admin.close();
+	}
+}
+
+/** A topic that was made a moment ago is not known to every broker yet. */
+async function metadataOf(admin: Admin, topic: string, clock: Clock): Promise<ClusterMetadata> {
+	const untilMs = clock.monotonicMs() + READ_TIMEOUT_MS;
+	for (;;) {
+		try {
+			return await admin.metadata({ topics: [topic], forceUpdate: true });
+		} catch (thrown) {
+			if (!causeOf(thrown).includes("nknown topic") || clock.monotonicMs() > untilMs) throw thrown;
+		}
+		await new Promise<void>((resolve) => void clock.setTimer(LOOK_MS, resolve));
 	}
 }
 
