@@ -6,6 +6,8 @@ import { type Rollup, Tally } from "./traffic-tally.ts";
 const TYPE = "nexus.mesh.traffic.routed";
 /** What the staged ones did before: long enough for a share, short enough to be the same weather. */
 const BEFORE_MS = 60_000;
+/** It acts a moment before it is said to be in force. */
+const CHANGE_MS = 500;
 const PAGE_EVENTS = 1_000;
 /** One look reads no more, so that it gives way to others; the next one goes on. */
 const PAGES_MAX = 50;
@@ -75,21 +77,21 @@ export class RolloutTraffic {
 		if (typeof windowMs !== "number" || typeof outcome !== "string" || typeof count !== "number") return;
 		if (direction !== "inbound" && direction !== "outbound") return;
 		const instance = event.source.slice(this.#prefix.length);
-		const group = this.#groupOf(instance, sequence, endMs - windowMs);
+		const group = this.#groupOf(instance, sequence, endMs - windowMs, endMs);
 		if (group === undefined) return;
 		const latencies = Array.isArray(latency?.counts) ? latency.counts.map(Number) : [];
 		this.#comparison(direction)[group].add({ instance, second: Math.floor(endMs / 1000), outcome, count, latencies } satisfies Rollup);
 	}
 
 	/** A window in which the version changed is of neither. */
-	#groupOf(instance: string, sequence: number, beginMs: number): "staged" | "others" | "before" | undefined {
+	#groupOf(instance: string, sequence: number, beginMs: number, endMs: number): "staged" | "others" | "before" | undefined {
 		const { afterSequence, staged } = this.#options;
 		const turn = staged(instance);
 		const isNow = sequence > afterSequence;
 		if (turn === undefined) return isNow ? "others" : undefined;
 		if (turn.sinceMs === undefined) return "before";
 		if (beginMs >= turn.sinceMs) return isNow ? "staged" : undefined;
-		return beginMs < turn.sinceMs - BEFORE_MS ? undefined : "before";
+		return beginMs < turn.sinceMs - BEFORE_MS || endMs > turn.sinceMs - CHANGE_MS ? undefined : "before";
 	}
 
 	#comparison(direction: string): Comparison {
