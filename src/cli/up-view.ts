@@ -6,6 +6,7 @@ import type { Mesh } from "./up-mesh.ts";
 import { quantileMs, type ServiceTraffic, type StoredEvent, serviceOf } from "./up-watch.ts";
 
 const HOST = "127.0.0.1";
+const TOLD_CHARS_MAX = 100;
 
 export function table(mesh: Mesh): string {
 	const header = ["service", "application", "sidecar in", "sidecar out", "admin"];
@@ -106,6 +107,7 @@ function describeData(type: string, data: unknown): string {
 		const rule = record.kind === "rule" ? `rule ${record.rule}` : "no rule allows it";
 		return printable(` ${record.caller || "unauthenticated"} ${record.method} ${record.path} x${record.count}: ${rule}`);
 	}
+	if (type === "nexus.audit.mutation") return printable(` ${record.actor}: ${record.method} ${record.path} (${record.status})`);
 	const keys = [
 		"dependency",
 		"upstream",
@@ -119,7 +121,12 @@ function describeData(type: string, data: unknown): string {
 		...(type.endsWith(".unhealthy") ? ["lastError"] : []),
 	];
 	const told = keys.map((key) => record[key]).filter((value) => value !== undefined && value !== "");
-	return told.length === 0 ? "" : ` ${told.join(" ")}`;
+	return told.map((value) => ` ${cut(printable(String(value)))}`).join("");
+}
+
+/** Why an endpoint is unhealthy may be a paragraph; `nexus events` has all of it. */
+function cut(text: string): string {
+	return text.length <= TOLD_CHARS_MAX ? text : `${text.slice(0, TOLD_CHARS_MAX - 1)}…`;
 }
 
 /** Lines above, and in a terminal one line below that is drawn over again and again. */
