@@ -19,14 +19,20 @@ const IDLE = 0.4;
 const GROWTH = 1.5;
 /** Samples in a row that must agree before it shrinks: load that comes in waves keeps its pool. */
 const IDLE_SAMPLES = 10;
-/** More at a time does not help a consumer that has become so much slower by it. */
-const LATENCY_FACTOR = 2;
-/** Below that, latency is noise. */
-const LATENCY_FLOOR_MS = 5;
-/** After growth did not help: samples before it is tried again. */
+/** Growth must bring at least this share of what it could have brought, or the consumer is what holds events up. */
+const GAIN_MIN = 0.3;
+/** Then growth is tried again after so many samples, and each time that it fails after twice as many. */
 const PATIENCE_SAMPLES = 15;
-/** The memory of the best latency fades, so that a consumer that has become slower for good is not starved for ever. */
-const BASE_FADE = 0.05;
+const PATIENCE_SAMPLES_MAX = 240;
+const SAMPLE_MS = 1000;
+
+/** A growth whose worth is not known yet. */
+interface Trial {
+	readonly size: number;
+	readonly acked: number;
+	/** Samples until it is judged: deliveries that began before it must have ended. */
+	left: number;
+}
 
 export class PoolSize {
 	readonly #min: number;
@@ -35,7 +41,8 @@ export class PoolSize {
 	#idle = 0;
 	#peak = 0;
 	#patience = 0;
-	#baseMs: number | undefined;
+	#nextPatience = PATIENCE_SAMPLES;
+	#trial: Trial | undefined;
 	/** Nothing but failures: one at a time, until one succeeds. */
 	#isProbing = false;
 
@@ -65,28 +72,33 @@ export class PoolSize {
 		if (this.#isProbing) return;
 		if (this.#patience > 0) this.#patience--;
 		const usage = busy / this.#size;
-		if (waiting > 0 && usage >= FULL) this.#grow(latencyMs);
-		else if (waiting === 0 && usage <= IDLE) this.#rest(busyMax);
-		else {
-			this.#idle = 0;
-			this.#peak = 0;
-			this.#learn(latencyMs);
-		}
-	}
-
-	#grow(latencyMs: number | undefined): void {
-		this.#idle = 0;
-		this.#peak = 0;
-		if (latencyMs !== undefined && this.#baseMs !== undefined && latencyMs > Math.max(LATENCY_FLOOR_MS, this.#baseMs) * LATENCY_FACTOR) {
-			// What was added last has only made it slower.
-			this.#baseMs += (latencyMs - this.#baseMs) * BASE_FADE;
-			if (this.#patience > 0) return;
-			this.#patience = PATIENCE_SAMPLES;
-			this.#size = Math.max(this.#min, Math.floor(this.#size / GROWTH));
+		if (waiting === 0 && usage <= IDLE) {
+			this.#rest(busyMax);
 			return;
 		}
-		this.#learn(latencyMs);
-		if (this.#patience > 0) return;
+		this.#idle = 0;
+		this.#peak = 0;
+		if (waiting === 0) this.#trial = undefined;
+		else if (usage >= FULL) this.#grow(acked, latencyMs ?? SAMPLE_MS);
+	}
+
+	#grow(acked: number, latencyMs: number): void {
+		const trial = this.#trial;
+		if (trial !== undefined) {
+			if (--trial.left > 0) return;
+			this.#trial = undefined;
+			const gained = (acked / trial.acked - 1) / (this.#size / trial.size - 1);
+			if (gained < GAIN_MIN) {
+				// What was added has only made each delivery slower.
+				this.#size = trial.size;
+				this.#patience = this.#nextPatience;
+				this.#nextPatience = Math.min(PATIENCE_SAMPLES_MAX, this.#nextPatience * 2);
+				return;
+			}
+			this.#nextPatience = PATIENCE_SAMPLES;
+		}
+		if (this.#patience > 0 || this.#size === this.#max) return;
+		this.#trial = { size: this.#size, acked: Math.max(1, acked), left: Math.ceil((2 * latencyMs) / SAMPLE_MS) };
 		this.#size = Math.min(this.#max, Math.max(this.#size + 1, Math.floor(this.#size * GROWTH)));
 	}
 
@@ -98,11 +110,5 @@ export class PoolSize {
 		this.#size = Math.min(this.#size, Math.max(this.#min, Math.ceil(this.#peak / FULL) + 1));
 		this.#idle = 0;
 		this.#peak = 0;
-	}
-
-	#learn(latencyMs: number | undefined): void {
-		if (latencyMs === undefined) return;
-		if (this.#baseMs === undefined || latencyMs < this.#baseMs) this.#baseMs = latencyMs;
-		else this.#baseMs += (latencyMs - this.#baseMs) * BASE_FADE;
 	}
 }

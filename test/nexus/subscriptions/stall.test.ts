@@ -1,0 +1,46 @@
+/** A subscription that gets nothing although there is something is told, shown, and told again when it is over. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fetchOnce } from "../../../src/nexus/subscriptions/consumers.ts";
+import { subscriptionReadings, subscriptionTrouble } from "../../../src/nexus/subscriptions/metrics.ts";
+import { numbered, readAll } from "../support.ts";
+import { memoryHouse, quiet } from "./support.ts";
+
+test("events wait and nobody takes them: one event, the metric and /readyz say so, until one is acknowledged", async (t) => {
+	const house = await memoryHouse(t);
+	const subscriptions = await house.open();
+	await subscriptions.put("s", { filter: { type: "t" }, sink: { kind: "pull" }, delivery: { stallAfter: "20s" } });
+	const told = async (): Promise<{ type: string; data: { cause?: string; open?: number } }[]> =>
+		(await readAll(house.log, { type: "nexus.bus.*" })).map(({ json }) => JSON.parse(json.toString()) as { type: string; data: { cause?: string } });
+	const pass = async (ms: number): Promise<void> => {
+		for (let i = 0; i < ms; i += 5000) {
+			house.clock.advance(5000);
+			await quiet();
+		}
+	};
+	await pass(60_000);
+	assert.deepEqual(await told(), [], "nothing to do is no stall");
+	await house.publish(...numbered("e", 3));
+	await quiet();
+	await pass(60_000);
+	const [stalled, ...others] = await told();
+	assert.deepEqual(
+		[stalled?.type, stalled?.data.cause, stalled?.data.open, others],
+		["nexus.bus.subscription.stalled", "no consumer takes its events", 3, []],
+	);
+	assert.equal(subscriptions.get("s")?.state, "stalled");
+	assert.deepEqual(subscriptionTrouble(subscriptions), { count: 1, first: [{ name: "s", state: "stalled", trouble: "" }] });
+	const reading = subscriptionReadings(subscriptions, house.clock.wallMs()).find(({ name }) => name === "nexus_subscription_stalled");
+	assert.deepEqual(reading?.values, [{ labels: { subscription: "s" }, value: 1 }]);
+
+	const consumers = subscriptions.get("s")?.consumers;
+	assert.ok(consumers !== undefined);
+	const entries = await fetchOnce(consumers, 1, 0, house.clock).entries;
+	assert.ok(entries !== "too_many");
+	await consumers.answer({ ack: (await consumers.shown(entries)).map(({ token }) => token), nak: [], term: [], progress: [] });
+	await pass(10_000);
+	assert.equal((await told()).at(-1)?.type, "nexus.bus.subscription.recovered");
+	assert.equal(subscriptions.get("s")?.state, "running");
+	assert.equal(subscriptionTrouble(subscriptions), undefined);
+	await subscriptions.close();
+});
