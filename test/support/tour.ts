@@ -70,7 +70,10 @@ export function here(lines: readonly string[], tour: Tour): string[] {
 
 function moved(text: string, { folder, ports }: Tour): string {
 	return text
-		.replace(/(127\.0\.0\.1:|localhost:|listen\(|\b(?:fails|fine|slow|echo):)(\d+)/g, (_, before: string, port: string) => before + (ports.get(port) ?? port))
+		.replace(
+			/(127\.0\.0\.1:|localhost:|listen\(|\b(?:fails|fine|slow|echo):)(\d+)/g,
+			(_, before: string, port: string) => before + (ports.get(port) ?? port),
+		)
 		.replaceAll("/tmp/", `${folder}/`);
 }
 
