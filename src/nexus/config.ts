@@ -21,6 +21,8 @@ export interface NexusConfig extends EngineConfig {
 	readonly listen: { readonly host: string; readonly port: number };
 	/** Absolute, or relative to the working directory. */
 	readonly dataDir: string;
+	/** Where backups of the log are made; undefined: `backups` in the data directory. */
+	readonly backupsDir: string | undefined;
 	readonly allowedHosts: readonly string[];
 	readonly cluster: {
 		/** How long a node may be silent before another takes over what only one does. */
@@ -52,6 +54,7 @@ const LEASE_MAX_MS = 300_000;
 export const DEFAULT_CONFIG: NexusConfig = Object.freeze({
 	listen: Object.freeze({ host: "127.0.0.1", port: 7400 }),
 	dataDir: ".nexus/data",
+	backupsDir: undefined,
 	allowedHosts: Object.freeze([]),
 	...DEFAULT_ENGINES,
 	cluster: Object.freeze({ leaseMs: LEASE_MS, url: undefined }),
@@ -80,6 +83,7 @@ const identityList = z.array(text(parseIdentity)).max(IDENTITIES_MAX);
 const schema = z.strictObject({
 	listen: text((given) => parseTcpAddress(given, 0)).optional(),
 	data: z.string().min(1).max(4096).optional(),
+	backups: z.string().min(1).max(4096).optional(),
 	allowedHosts: z.array(z.string().min(1).max(253)).max(100).optional(),
 	...engineKeys,
 	cluster: z
@@ -119,6 +123,7 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 		config: {
 			listen: given.listen ?? listen,
 			dataDir: given.data === undefined ? dataDir : absolute(given.data),
+			backupsDir: given.backups === undefined ? undefined : absolute(given.backups),
 			allowedHosts: given.allowedHosts ?? allowedHosts,
 			...engines,
 			cluster: { leaseMs: given.cluster?.lease ?? cluster.leaseMs, url: given.cluster?.url },

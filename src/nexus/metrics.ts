@@ -1,12 +1,16 @@
 /** The Prometheus page of Nexus: plain counters of the other parts, read when someone scrapes. */
 import type { HttpServer } from "../server/http-server.ts";
 import type { Authority } from "./authority/authority.ts";
+import type { Condition } from "./condition.ts";
 import type { EventLog } from "./log/event-log.ts";
 import type { Publishing } from "./publish/publishing.ts";
-import { subscriptionReadings } from "./subscriptions/metrics.ts";
+import { type SubscriptionReading, subscriptionReadings } from "./subscriptions/metrics.ts";
 import type { Subscriptions } from "./subscriptions/subscriptions.ts";
 
+export type LabelledReading = SubscriptionReading;
+
 export interface MetricsSources {
+	readonly condition: Condition;
 	readonly log: EventLog;
 	readonly publishing: Publishing;
 	readonly subscriptions: Subscriptions;
@@ -35,7 +39,7 @@ export async function renderMetrics(sources: MetricsSources): Promise<{ contentT
 		if (type === "counter") new Counter({ name, help, registers: [registry] }).inc(value);
 		else new Gauge({ name, help, registers: [registry] }).set(value);
 	}
-	for (const { name, type, help, values } of subscriptionReadings(sources.subscriptions, sources.wallMs)) {
+	for (const { name, type, help, values } of [...sources.condition.readings(), ...subscriptionReadings(sources.subscriptions, sources.wallMs)]) {
 		const labelNames = Object.keys(values[0]?.labels ?? {});
 		const counter = type === "counter" ? new Counter({ name, help, labelNames, registers: [registry] }) : undefined;
 		const gauge = type === "gauge" ? new Gauge({ name, help, labelNames, registers: [registry] }) : undefined;
@@ -65,13 +69,13 @@ function readings({ log, publishing, refused, followers, authority, tlsFailures 
 		counter("nexus_ingest_socket_messages_total", "Messages that they brought.", messages),
 		gauge("nexus_ingest_waiting", "Messages that wait for the log, as it has enough in hand.", publishing.publisher.lanes.waiting),
 		gauge("nexus_ingest_in_flight_bytes", "Bytes of requests that are read, checked or waiting for the disk.", counts.inFlightBytes),
-		counter("nexus_log_commits_total", "Group commits, each one fdatasync.", stats.commits),
-		counter("nexus_log_commit_failures_total", "Group commits that the disk refused.", stats.failures),
+		counter("nexus_log_commits_total", "Group commits, each one sync or round trip.", stats.commits),
+		counter("nexus_log_commit_failures_total", "Group commits that the disk or the broker refused.", stats.failures),
 		gauge("nexus_log_failing", "1 while the last commit has failed.", stats.isFailing ? 1 : 0),
 		gauge("nexus_log_first_sequence", "Oldest sequence that is kept.", stats.firstSequence),
 		gauge("nexus_log_last_sequence", "Newest durable sequence.", stats.lastSequence),
-		gauge("nexus_log_bytes", "Size of all segments, in bytes.", stats.bytes),
-		gauge("nexus_log_segments", "Segments on disk.", stats.segments),
+		gauge("nexus_log_bytes", "Size of the log, in bytes, as far as its keeper tells.", stats.bytes),
+		gauge("nexus_log_segments", "Files of the log; 0 where it has none of its own.", stats.segments),
 		gauge("nexus_log_damaged_blocks", "Blocks found damaged on disk since start.", stats.damagedBlocks),
 		gauge("nexus_followers", "Open event streams.", followers),
 		counter("nexus_http_connections_refused_total", "Connections dropped at the limit.", refused?.connections ?? 0),

@@ -1,6 +1,7 @@
 /** Nexus as one thing: the log, the ingest path and the API behind one address, opened and closed in order. */
 
 import { hostname } from "node:os";
+import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { Lifecycle } from "../core/lifecycle.ts";
 import type { Logger } from "../core/log.ts";
@@ -16,7 +17,9 @@ import type { SseStream } from "../server/sse.ts";
 import { OpenStreams } from "./access/open-streams.ts";
 import { createApp } from "./api/app.ts";
 import { webHandler } from "./api/web-handler.ts";
+import { Backups } from "./backups.ts";
 import { Cluster } from "./cluster.ts";
+import { Condition } from "./condition.ts";
 import type { NexusConfig } from "./config.ts";
 import { Dispatch } from "./dispatch.ts";
 import { openDistribution } from "./distribution.ts";
@@ -85,12 +88,16 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		lifecycle.onClose("the subscriptions", () => dispatch.close());
 		const distribution = await openDistribution({ store: state, log, clock, rng, logger });
 		lifecycle.onClose("policies and registry", () => distribution.close());
+		const condition = new Condition({ ...options, engines, cluster, dispatch, startedAtMs: clock.wallMs() });
+		const backups = new Backups({ log, dir: options.backupsDir ?? join(options.dataDir, "backups"), clock, logger });
+		lifecycle.onClose("the backups", () => backups.close());
 		const streams = new Set<SseStream>();
 		let isDraining = false;
 		let server: HttpServer | undefined;
 		const metrics = () =>
 			renderMetrics({
 				log,
+				condition,
 				publishing,
 				subscriptions: dispatch.current,
 				wallMs: clock.wallMs(),
@@ -106,6 +113,8 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 					...distribution,
 					publishing,
 					subscriptions,
+					condition,
+					backups,
 					log,
 					logger,
 					clock,

@@ -36,6 +36,7 @@ test("every key acts; paths are relative to the file; the environment is put in"
 		durability: undefined,
 		cluster: { leaseMs: 10_000, url: undefined },
 		dataDir: "/etc/nexus/events",
+		backupsDir: undefined,
 		allowedHosts: ["nexus.internal"],
 		retention: { bytesMax: 1.5 * 1024 ** 3, ageMsMax: 7_200_000 },
 		limits: { eventBytesMax: 1024 * 1024 },

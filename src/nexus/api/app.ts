@@ -10,6 +10,8 @@ import type { Access } from "../access/access.ts";
 import type { OpenStreams } from "../access/open-streams.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Authority } from "../authority/authority.ts";
+import type { Backups } from "../backups.ts";
+import type { Condition } from "../condition.ts";
 import { storedEventJson } from "../event-json.ts";
 import { follow } from "../follower.ts";
 import type { EventFilter, EventLog } from "../log/event-log.ts";
@@ -28,6 +30,7 @@ import { describeSecurity, failure, json, type NexusApp, noQuery, problemRespons
 import { addSchemaRoutes } from "./schema-routes.ts";
 import { cloudEvent, ingestAnswer, readAnswer, readQuery, SEQUENCE_DIGITS, streamQuery } from "./schemas.ts";
 import { addServiceRoutes } from "./service-routes.ts";
+import { addStatusRoutes } from "./status-routes.ts";
 import { addSubscriptionRoutes } from "./subscription-routes.ts";
 import { addTokenRoutes } from "./token-routes.ts";
 import type { WebBindings } from "./web-handler.ts";
@@ -47,6 +50,8 @@ export interface AppOptions {
 	readonly tokens: Tokens;
 	readonly publishing: Publishing;
 	readonly subscriptions: Subscriptions;
+	readonly condition: Condition;
+	readonly backups: Backups;
 	readonly policies: Policies;
 	readonly registry: ServiceRegistry;
 	/** Undefined where none is configured. */
@@ -111,13 +116,14 @@ export function createApp(options: AppOptions): NexusApp {
 		if (isDraining()) return problemResponse(DRAINING);
 		if (log.stats().isFailing) return problemResponse({ status: 503, title: "The event log cannot write.", reason: "log_failed" });
 		// Events are taken in any case: what cannot be delivered waits.
-		return json(JSON.stringify({ status: "ready", subscriptions: subscriptionTrouble(options.subscriptions) }));
+		return json(JSON.stringify({ status: "ready", trouble: options.condition.trouble, subscriptions: subscriptionTrouble(options.subscriptions) }));
 	});
 	routes.query(metricsRoute, "read", noQuery, async () => {
 		const { contentType, text } = await options.metrics();
 		return new Response(text, { headers: { "content-type": contentType } });
 	});
 
+	addStatusRoutes(routes, options);
 	addAuthorityRoutes(routes, options);
 	addSubscriptionRoutes(routes, options);
 	addConsumerRoutes(routes, options);

@@ -1,0 +1,109 @@
+/** Backups of the log while Nexus runs: one at a time, each under a name in one directory. */
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import type { EventLog } from "./log/event-log.ts";
+import { makeDirectory } from "./log/segment.ts";
+
+export interface BackupsOptions {
+	readonly log: EventLog;
+	readonly dir: string;
+	readonly clock: Clock;
+	readonly logger: Logger;
+}
+
+export interface BackupView {
+	readonly name: string;
+	/** On the machine of this Nexus. */
+	readonly dir: string;
+	/** `unknown`: made by an earlier process. */
+	readonly state: "running" | "done" | "failed" | "unknown";
+	readonly bytes: number;
+	readonly totalBytes: number;
+	readonly firstSequence?: number;
+	readonly lastSequence?: number;
+	/** ISO 8601. */
+	readonly startedAt?: string;
+	readonly error?: string;
+}
+
+/** `unsupported`: the log cannot do it, as `detail` says. */
+export type BackupStart =
+	| { readonly ok: true; readonly backup: BackupView }
+	| { readonly ok: false; readonly failure: "unsupported" | "busy" | "exists"; readonly detail: string };
+
+export const BACKUP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+const MANIFEST = "backup.json";
+const SHOWN_MAX = 1_000;
+
+export class Backups {
+	readonly #options: BackupsOptions;
+	/** Of this process. */
+	readonly #made = new Map<string, BackupView>();
+	#running: { readonly name: string; readonly done: Promise<void>; readonly abort: AbortController } | undefined;
+
+	constructor(options: BackupsOptions) {
+		this.#options = options;
+	}
+
+	/** Begins it; `get` says how far it is. `name` undefined: that of this second. */
+	start(wanted: string | undefined): BackupStart {
+		const { log, dir, clock, logger } = this.#options;
+		const startedAt = new Date(clock.wallMs()).toISOString();
+		const name = wanted ?? startedAt.slice(0, 19).replaceAll(":", "-");
+		if (log.backup === undefined) {
+			const { backend, features } = log.capabilities;
+			return { ok: false, failure: "unsupported", detail: `The log ${backend} has no backup of its own: ${features.backup.note ?? "no"}.` };
+		}
+		if (this.#running !== undefined) return { ok: false, failure: "busy", detail: `The backup ${this.#running.name} is being made.` };
+		const path = join(dir, name);
+		if (existsSync(path)) return { ok: false, failure: "exists", detail: `There is a backup ${name} already.` };
+		makeDirectory(dir);
+		let view: BackupView = { name, dir: path, state: "running", bytes: 0, totalBytes: 0, startedAt };
+		const tell = (change: Partial<BackupView>): void => {
+			view = { ...view, ...change };
+			this.#made.set(name, view);
+		};
+		tell({});
+		const abort = new AbortController();
+		const done = log.backup(path, { onProgress: tell, signal: abort.signal }).then(
+			(report) => {
+				tell({ ...report, totalBytes: report.bytes, state: "done" });
+				logger.info("a backup of the log was made", { backup: path, ...report });
+			},
+			(thrown: unknown) => {
+				tell({ state: "failed", error: messageOf(thrown) });
+				logger.error("a backup of the log could not be made", { backup: path, error: messageOf(thrown) });
+			},
+		);
+		this.#running = { name, abort, done: done.finally(() => (this.#running = undefined)) };
+		return { ok: true, backup: view };
+	}
+
+	get(name: string): BackupView | undefined {
+		return this.#made.get(name) ?? this.#found().find((each) => each.name === name);
+	}
+
+	/** By name. */
+	list(): BackupView[] {
+		const made = [...this.#made.values()];
+		const others = this.#found().filter(({ name }) => !this.#made.has(name));
+		return [...made, ...others].sort((a, b) => (a.name < b.name ? -1 : 1)).slice(-SHOWN_MAX);
+	}
+
+	/** One that is under way ends, and leaves nothing behind. */
+	async close(): Promise<void> {
+		this.#running?.abort.abort(new Error("Nexus is shutting down"));
+		await this.#running?.done;
+	}
+
+	#found(): BackupView[] {
+		const { dir } = this.#options;
+		if (!existsSync(dir)) return [];
+		return readdirSync(dir)
+			.filter((name) => BACKUP_NAME.test(name) && existsSync(join(dir, name, MANIFEST)))
+			.map((name) => ({ name, dir: join(dir, name), state: "unknown", bytes: 0, totalBytes: 0 }));
+	}
+}
