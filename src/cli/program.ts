@@ -8,6 +8,7 @@ import type { ExplainOptions } from "./explain.ts";
 import { addCa, addToken } from "./identity-commands.ts";
 import type { CliIo } from "./io.ts";
 import { addMtls } from "./mtls-command.ts";
+import { addPolicies, addServices } from "./policy-commands.ts";
 import { wholeNumber } from "./shared-options.ts";
 import { listenForStop } from "./stop-signals.ts";
 import type { TapCommandOptions } from "./tap.ts";
@@ -69,6 +70,8 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addPolicy(program, io, done);
 	addEvents(program, io, done);
 	addSchemas(program, io, done);
+	addPolicies(program, io, done);
+	addServices(program, io, done);
 	addTap(program, io, done);
 	addMtls(program, io, done);
 	addAuthz(program, io, done);
