@@ -6,8 +6,7 @@ import type { Logger } from "../../core/log.ts";
 import { makeEvent, type NexusEventData, type NexusEventType } from "../../events/catalogue.ts";
 import type { CloudEvent } from "../../events/cloud-event.ts";
 import type { EventLog } from "../log/event-log.ts";
-import type { Entry } from "./delivery.ts";
-import type { Failure } from "./dispatcher.ts";
+import type { Entry, Failure } from "./delivery.ts";
 
 type BusEventType = NexusEventType & `nexus.bus.${string}`;
 

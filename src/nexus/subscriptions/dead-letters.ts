@@ -1,8 +1,7 @@
 /** Events that could not be delivered, kept until somebody has them delivered or throws them away. Reading them takes nothing out. */
 import type { StoredEvent } from "../log/event-log.ts";
 import { put, remove, type StateStore } from "../state/state-store.ts";
-import type { Entry } from "./delivery.ts";
-import type { Failure } from "./dispatcher.ts";
+import type { Entry, Failure } from "./delivery.ts";
 
 const TABLE = "_dead-letters";
 const SEQUENCE_DIGITS = 16;

@@ -43,6 +43,14 @@ export interface Nak {
 /** What became of one try. `term`: it will never succeed. */
 export type Verdict = { readonly kind: "ack" } | Nak | (Omit<Nak, "kind" | "delayMs"> & { readonly kind: "term" });
 
+/** The last try of an event that was given up. */
+export interface Failure extends Omit<Nak, "kind" | "delayMs"> {
+	readonly attempts: number;
+	/** Wall clock. */
+	readonly firstTriedAtMs: number;
+	readonly lastTriedAtMs: number;
+}
+
 export const ACK: Verdict = Object.freeze({ kind: "ack" });
 
 /** Where events are pushed to. */

@@ -6,7 +6,7 @@ import type { Clock, Timer } from "../../core/clock.ts";
 import { DueQueue } from "../../core/due-queue.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { StoredEvent } from "../log/event-log.ts";
-import { ACK, type Entry, type Nak, type ReplayOutcome, type Verdict } from "./delivery.ts";
+import { ACK, type Entry, type Failure, type Nak, type ReplayOutcome, type Verdict } from "./delivery.ts";
 import { backoffMs, type DeliveryPolicy } from "./delivery-policy.ts";
 import { DispatchCounts } from "./dispatch-counts.ts";
 import { DELAY_MS_MAX, SAVE_RETRY_MS } from "./limits.ts";
@@ -16,13 +16,6 @@ import { ProgressSaver } from "./progress-saver.ts";
 import type { ReadyQueue } from "./ready-queue.ts";
 import { type EventMarks, Window } from "./window.ts";
 import type { WindowBudget } from "./window-budget.ts";
-
-export interface Failure extends Omit<Nak, "kind" | "delayMs"> {
-	readonly attempts: number;
-	/** Wall clock. */
-	readonly firstTriedAtMs: number;
-	readonly lastTriedAtMs: number;
-}
 
 export interface DispatcherOptions {
 	readonly policy: DeliveryPolicy;
@@ -50,6 +43,8 @@ export interface Live {
 	readonly position: number;
 }
 
+/** Far below what a DueQueue takes. */
+const LATE_MAX = 10_000;
 const TIMED_OUT: Nak = Object.freeze({ kind: "nak", reason: "there was no answer in time" });
 
 //            offer, restore, replay          take                     ack
@@ -74,6 +69,7 @@ export class Dispatcher {
 	#position: number;
 	#savedPosition: number;
 	#live: Live | undefined;
+	#late = 0;
 	#isRunning = false;
 	#isTelling = false;
 	/** Something can be taken. */
@@ -190,13 +186,15 @@ export class Dispatcher {
 
 	/**
 	 * An acknowledgement of any try, also of one that is over: who has done the work has done it. Only where keys are kept in order the
-	 * try under way decides, since the next event of the key must not begin beside it. False where nothing is open, or will be.
+	 * try under way decides, since the next event of the key must not begin beside it. A crash may have forgotten the last tries, so that a
+	 * number can be higher than any that is known. False where nothing is open.
 	 */
 	acknowledge(sequence: number, attempt: number): boolean {
 		const entry = this.find(sequence);
-		if (entry === undefined || attempt > entry.attempts || entry.state === "parking") return false;
+		if (entry === undefined || entry.state === "parking") return false;
 		if (entry.state === "flying") return (attempt === entry.attempts || !this.#options.isKeyed) && this.settle(entry, entry.attempts, ACK);
 		this.counts.add("ack", 0);
+		if (entry.state === "waiting") this.#settledLate();
 		this.#finish(entry);
 		return true;
 	}
@@ -331,6 +329,17 @@ export class Dispatcher {
 			entry.state = "ready";
 			this.#options.ready.push(entry);
 			this.#tell();
+		}
+	}
+
+	/** The queue of what waits cannot take one out: it is filled anew before those that wait for nothing could crowd out the others. */
+	#settledLate(): void {
+		if (++this.#late < LATE_MAX) return;
+		this.#late = 0;
+		this.#waiting.stop();
+		const nowMs = this.#options.clock.monotonicMs();
+		for (const entry of [...this.#window.values(), ...this.#window.replays()]) {
+			if (entry.state === "waiting" || entry.state === "parking") this.#waiting.push(entry, entry.attempts, Math.max(1, entry.dueMs - nowMs));
 		}
 	}
 

@@ -1,9 +1,9 @@
 /** One event from the window to its end, on a clock that only moves when told. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Entry, Verdict } from "../../../src/nexus/subscriptions/delivery.ts";
+import type { Entry, Failure, Verdict } from "../../../src/nexus/subscriptions/delivery.ts";
 import type { DeliveryPolicy } from "../../../src/nexus/subscriptions/delivery-policy.ts";
-import { Dispatcher, type Failure } from "../../../src/nexus/subscriptions/dispatcher.ts";
+import { Dispatcher } from "../../../src/nexus/subscriptions/dispatcher.ts";
 import { decodeProgress, type ProgressText } from "../../../src/nexus/subscriptions/progress.ts";
 import { KeyedQueue, PlainQueue } from "../../../src/nexus/subscriptions/ready-queue.ts";
 import { WindowBudget } from "../../../src/nexus/subscriptions/window-budget.ts";
@@ -187,7 +187,6 @@ test("an answer to a try that is over is ignored, but for an acknowledgement: th
 	const entry = take();
 	clock.advance(30_000);
 	assert.equal(dispatcher.settle(entry, 1, NAK), false);
-	assert.equal(dispatcher.acknowledge(1, 2), false, "no such try yet");
 	assert.equal(dispatcher.acknowledge(1, 1), true);
 	assert.equal(dispatcher.acknowledge(1, 1), false, "settled already");
 	clock.advance(60_000);
@@ -306,4 +305,20 @@ test("progress is a position and what is open, whatever the order of acknowledge
 		{ sequence: 5, attempts: 1, waitMs: 0 },
 		{ sequence: 8, attempts: 0, waitMs: 0 },
 	]);
+});
+
+test("any number of late acknowledgements leaves room for what waits", () => {
+	const { clock, dispatcher, take } = house({ attempts: 100, window: 4 });
+	const later: Verdict = { kind: "nak", reason: "later", delayMs: 3_600_000 };
+	offer(dispatcher, 1);
+	dispatcher.settle(take(), 1, later);
+	for (let sequence = 2; sequence <= 70_000; sequence++) {
+		offer(dispatcher, sequence);
+		dispatcher.settle(take(), 1, later);
+		assert.ok(dispatcher.acknowledge(sequence, 1));
+	}
+	offer(dispatcher, 80_000);
+	dispatcher.settle(take(), 1, later);
+	clock.advance(3_600_000);
+	assert.deepEqual([take().sequence, take().sequence, dispatcher.take()], [1, 80_000, undefined]);
 });
