@@ -67,6 +67,8 @@ export interface IssueOptions {
 	readonly id: SpiffeId;
 	/** By which others call it. */
 	readonly dnsNames: readonly string[];
+	/** IP addresses by which those outside of the mesh call it. Default: none, as services are known by their identity. */
+	readonly addresses?: readonly string[];
 	/** Milliseconds, 1 s to 24 h. Where the authority ends sooner, so does the certificate. */
 	readonly lifetimeMs: number;
 	/** Wall time. */
@@ -81,7 +83,7 @@ export type Issued =
 
 /** Names and purposes come from us, of the request only its key. About 3 ms, most of it the library's encoding. */
 export async function issueCertificate(authority: Authority, options: IssueOptions): Promise<Issued> {
-	const { id, dnsNames, lifetimeMs, nowMs } = options;
+	const { id, dnsNames, addresses = [], lifetimeMs, nowMs } = options;
 	if (!isWithin(lifetimeMs, LEAF_LIFETIME_MAX_MS)) return refuse("lifetime", `a lifetime of ${lifetimeMs} ms is not between 1 s and 24 h`);
 	if (authority.certificate.notAfterMs < nowMs + LIFETIME_MIN_MS) {
 		return refuse(
@@ -101,7 +103,11 @@ export async function issueCertificate(authority: Authority, options: IssueOptio
 		new BasicConstraintsExtension(false, undefined, true),
 		new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
 		new ExtendedKeyUsageExtension([PURPOSE_OIDS.server, PURPOSE_OIDS.client]),
-		new SubjectAlternativeNameExtension([{ type: "url", value: id.uri }, ...dnsNames.map((value) => ({ type: "dns", value }) as const)]),
+		new SubjectAlternativeNameExtension([
+			{ type: "url", value: id.uri },
+			...dnsNames.map((value) => ({ type: "dns", value }) as const),
+			...addresses.map((value) => ({ type: "ip", value }) as const),
+		]),
 	];
 	const commonName = id.service.length > COMMON_NAME_LENGTH_MAX ? undefined : id.service;
 	const leaf = await sign(authority, authority.key, { publicKey: new PublicKey(key.spki), commonName, extensions, lifetimeMs, nowMs });

@@ -45,7 +45,9 @@ export async function openIdentity(options: IdentityOptions): Promise<IdentityPa
 		// With the library that issues: 60 ms and 10 MB, for those who have an authority.
 		const { Authority } = await import("./authority/authority.ts");
 		const dnsNames = [...allowedHosts, listen.host].map((name) => name.toLowerCase()).filter((name) => isIP(name) === 0 && !name.includes(":"));
-		authority = await Authority.open({ ...options, ...options.authority, dnsNames, state, tokens });
+		// A wildcard is no address that anybody calls.
+		const addresses = isIP(listen.host) === 0 || listen.host === "0.0.0.0" || listen.host === "::" ? [] : [listen.host];
+		authority = await Authority.open({ ...options, ...options.authority, dnsNames, addresses, state, tokens });
 	}
 	const identities = withTrustDomain(rules.identities, authority?.trustDomain);
 	const recheck = authority === undefined ? undefined : (peer: Parameters<Authority["trust"]["recheck"]>[0]) => authority.trust.recheck(peer);

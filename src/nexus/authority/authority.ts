@@ -31,6 +31,8 @@ export interface AuthorityOptions {
 	readonly dataDir: string;
 	/** Besides `nexus` and `localhost`, the names of Nexus. */
 	readonly dnsNames: readonly string[];
+	/** Of Nexus, besides loopback. */
+	readonly addresses: readonly string[];
 	readonly state: StateFile;
 	readonly tokens: Tokens;
 	readonly clock: Clock;
@@ -97,7 +99,8 @@ export class Authority {
 		const file = new WorkloadFile(join(options.dataDir, "workloads.json"), workloads, clock, logger);
 		await file.load();
 		const dnsNames = [...new Set([NEXUS_SERVICE, "localhost", ...options.dnsNames])];
-		const own = new OwnCertificate({ id, dnsNames, issuer, root: () => rotations.issuingRoot, clock, rng, logger });
+		const addresses = [...new Set(["127.0.0.1", "::1", ...options.addresses])];
+		const own = new OwnCertificate({ id, dnsNames, addresses, issuer, root: () => rotations.issuingRoot, clock, rng, logger });
 		const rotations: Rotations = new Rotations({ ...options, dirPath: options.dir, dir, next, workloads, issuer, own });
 		const renewal = await own.renew();
 		if (renewal !== undefined) throw new Error(`the authority in ${options.dir} cannot issue a certificate for Nexus: ${renewal}`);

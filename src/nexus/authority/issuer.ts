@@ -33,8 +33,8 @@ export class Issuer {
 		return this.issueFor(id, request, isDnsName(id.service) ? [id.service] : []);
 	}
 
-	issueFor(id: SpiffeId, request: Uint8Array, dnsNames: readonly string[]): Promise<Issued> {
-		return issueCertificate(this.authority, { request, id, dnsNames, lifetimeMs: this.#ttlMs, nowMs: this.#clock.wallMs() });
+	issueFor(id: SpiffeId, request: Uint8Array, dnsNames: readonly string[], addresses: readonly string[] = []): Promise<Issued> {
+		return issueCertificate(this.authority, { request, id, dnsNames, addresses, lifetimeMs: this.#ttlMs, nowMs: this.#clock.wallMs() });
 	}
 }
 

@@ -14,6 +14,7 @@ export interface OwnCertificateOptions {
 	readonly id: SpiffeId;
 	/** By which callers outside of the mesh know it. */
 	readonly dnsNames: readonly string[];
+	readonly addresses: readonly string[];
 	readonly issuer: Issuer;
 	/** The root above the issuer. It is sent along: a sidecar with nothing but a join token knows its fingerprint alone. */
 	readonly root: () => Certificate;
@@ -50,10 +51,10 @@ export class OwnCertificate {
 
 	/** A new key and a new certificate, in use once it resolves; a string says why there is none, and the old one stays. */
 	async renew(): Promise<string | undefined> {
-		const { id, dnsNames, issuer, root, logger } = this.#options;
+		const { id, dnsNames, addresses, issuer, root, logger } = this.#options;
 		const by = issuer.authority.certificate.fingerprint;
 		const { key, request } = createRequest(id);
-		const issued = await issuer.issueFor(id, request, dnsNames);
+		const issued = await issuer.issueFor(id, request, dnsNames, addresses);
 		if (!issued.ok) return issued.words;
 		const [leaf] = issued.chain;
 		if (leaf === undefined) return "the issuer has made no certificate";
