@@ -41,7 +41,7 @@ const HEAD_OPTIONS = {
 	rewriteHost: undefined,
 	defaultHost: DEFAULT_HOST,
 	dropClientCert: false,
-			dropForwarded: true,
+	dropForwarded: true,
 	addedLines: fieldLine("via", "1.1 relay"),
 	target: undefined,
 	changes: undefined,
