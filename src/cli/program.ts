@@ -7,6 +7,8 @@ import { examples } from "./examples.ts";
 import type { ExplainOptions } from "./explain.ts";
 import { addCa, addToken } from "./identity-commands.ts";
 import type { CliIo } from "./io.ts";
+import type { LogContext } from "./log.ts";
+import { addLog } from "./log-command.ts";
 import { addMtls } from "./mtls-command.ts";
 import { addPolicies, addServices } from "./policy-commands.ts";
 import { wholeNumber } from "./shared-options.ts";
@@ -29,6 +31,8 @@ export const EXIT = Object.freeze({
 export interface Roles {
 	readonly sidecar: (options: { configFile: string }) => Promise<number>;
 	readonly serve: (options: { configFile?: string; listen?: string; dataDir?: string }) => Promise<number>;
+	/** Work on event logs that are not open. */
+	readonly logTools: LogContext["tools"];
 }
 
 /** `argv` without the program and its path. Resolves with the exit code; rejects only for a fault of ours. */
@@ -77,6 +81,7 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addAuthz(program, io, done);
 	addCa(program, io, done, stopSignal);
 	addToken(program, io, done);
+	addLog(program, io, roles.logTools, done, stopSignal);
 	return program;
 }
 

@@ -76,7 +76,7 @@ export async function openEngines(options: EnginesOptions): Promise<Engines> {
 	if (!opened.ok) throw new Error(`the state cannot be opened: ${opened.detail}`);
 	const state = opened.store;
 	lifecycle.onClose("the state", () => state.close());
-	await bind(state, { backend, name: nameOf(options.log) });
+	await bind(state, { backend, name: logName(options.log) });
 	return {
 		log,
 		recovery,
@@ -134,7 +134,8 @@ function natsConfig({ servers, replicas, monitor, token }: NatsPlace) {
 	return { servers, replicas, ...(monitor === undefined ? {} : { monitor }), ...(token === undefined ? {} : { token: token.read() }) };
 }
 
-function nameOf(choice: LogChoice): string {
+/** Of its stream, topic, queue or prefix; "" where it has none. */
+export function logName(choice: LogChoice): string {
 	switch (choice.backend) {
 		case "embedded":
 		case "memory":

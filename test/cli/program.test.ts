@@ -7,7 +7,7 @@ import { type Roles, runProgram } from "../../src/cli/program.ts";
 import { NexusProcess, temporaryFolder } from "../support/processes.ts";
 import { captureIo } from "./capture-io.ts";
 
-const COMMANDS = ["sidecar", "serve", "up", "run", "check", "explain", "events", "tap", "ca", "token", "policies", "services"];
+const COMMANDS = ["sidecar", "serve", "up", "run", "check", "explain", "events", "tap", "ca", "token", "log", "policies", "services"];
 const PROGRAM = fileURLToPath(new URL("../../bin/nexus", import.meta.url));
 
 async function call(...argv: string[]): Promise<{ code: number; out: string; err: string; handed: unknown[] }> {
@@ -15,6 +15,7 @@ async function call(...argv: string[]): Promise<{ code: number; out: string; err
 	const roles: Roles = {
 		sidecar: async (options) => handed.push(options) + 40,
 		serve: async (options) => handed.push(options) + 50,
+		logTools: () => Promise.reject(new Error("no logs here")),
 	};
 	const io = captureIo();
 	const code = await runProgram(argv, roles, io, "1.2.3");

@@ -1,6 +1,18 @@
 /** Copies of an embedded log: taken while it runs, with a digest of every file; restored only where every digest is right. */
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+	closeSync,
+	createReadStream,
+	existsSync,
+	fsyncSync,
+	openSync,
+	readdirSync,
+	readFileSync,
+	renameSync,
+	rmSync,
+	writeFileSync,
+	writeSync,
+} from "node:fs";
 import { open } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
@@ -105,6 +117,31 @@ export async function restoreLog(backupDir: string, dataDir: string, options: Ba
 		}
 		return { firstSequence: manifest.firstSequence, lastSequence: manifest.lastSequence, bytes: totalBytes };
 	});
+}
+
+/** Whether a directory holds a backup, and not a log. */
+export function isBackup(dir: string): boolean {
+	return existsSync(join(dir, MANIFEST_FILE));
+}
+
+/** Reads every file of a backup and compares it with its digest. Rejects with a readable error where one differs. */
+export async function verifyBackup(backupDir: string, options: BackupOptions = {}): Promise<BackupReport> {
+	const { files, firstSequence, lastSequence } = readManifest(backupDir);
+	const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+	let done = 0;
+	for (const { name, bytes, sha256 } of files) {
+		const path = join(backupDir, name);
+		const digest = createHash("sha256");
+		let length = 0;
+		for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES }) as AsyncIterable<Buffer>) {
+			digest.update(piece);
+			length += piece.length;
+			done += piece.length;
+			step(options, { bytes: done, totalBytes });
+		}
+		if (length !== bytes || digest.digest("hex") !== sha256) throw new Error(`${path} is not what was backed up: its digest differs`);
+	}
+	return { firstSequence, lastSequence, bytes: totalBytes };
 }
 
 /** Runs `make` on a directory beside `dir`, which takes its name when all is durable, or goes. */
