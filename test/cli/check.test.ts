@@ -27,7 +27,7 @@ async function check(files: string[], colour = false) {
 test("a policy without fault is ok with what it holds, and the exit code is 0", async () => {
 	const { code, out } = await check([SAMPLE]);
 	assert.equal(code, 0);
-	assert.equal(out, `${SAMPLE}: ok, service checkout, inbound and outbound, 5 routes, 4 upstreams\n`);
+	assert.equal(out, `${SAMPLE}: ok, service checkout, inbound and outbound, 5 routes, 6 upstreams\n`);
 });
 
 test("every fault of every file is shown, with a count, and the exit code is 1", async () => {
