@@ -85,11 +85,11 @@ export const replayRequest = z
 		type: type.optional().openapi({ description: "Those of this type." }),
 		limit: z.int().min(1).max(REPLAY_MAX).default(REPLAY_MAX),
 	})
-	.openapi("ReplayRequest");
+	.openapi("ParkedReplayRequest");
 export const replayAnswer = z
 	.object({
 		recovered: z.int().openapi({ description: "In the log now." }),
 		stillFailed: z.int().openapi({ description: "Still parked." }),
 		failures: z.array(z.object({ key, reason: z.string() })).openapi({ description: "Of the first few." }),
 	})
-	.openapi("ReplayAnswer");
+	.openapi("ParkedReplayAnswer");

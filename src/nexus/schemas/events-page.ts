@@ -8,13 +8,15 @@ export function eventsPage(): string {
 	const sections = NEXUS_EVENT_TYPES.map((type) => {
 		const { priority, sentence } = NEXUS_EVENTS[type];
 		const rows = memberRows(BUILT_IN_SCHEMAS[type] ?? {}, "");
-		const table = ["| `data` | type | |", "|---|---|---|", ...rows].join("\n");
+		const table = ["| in `data` | type | |", "|---|---|---|", ...rows].join("\n");
 		return `## \`${type}\`\n\n${sentence} Priority ${priority}.\n\n${table}\n`;
 	});
 	return [
 		"# Events\n",
+		"<!-- Made by `node docs/generate.ts` from src/nexus/schemas/built-in.ts: change it there. -->\n",
 		"What sidecars and Nexus tell about themselves, as CloudEvents 1.0. `source` is `/mesh/<service>/<instance>`. Data is checked against these schemas",
-		"when it arrives; further members are allowed. Generated from `src/nexus/schemas/built-in.ts`.\n",
+		"when it arrives; further members are allowed, and what is not valid is parked beside the log (`nexus schemas parked`). The schemas themselves are",
+		"at `GET /v1/schemas/TYPE`, where other types may be given schemas as well.\n",
 		...sections,
 	].join("\n");
 }
@@ -25,7 +27,7 @@ function memberRows(schema: JsonObject, prefix: string): string[] {
 		if (!isObject(member)) return [];
 		const path = `${prefix}${name}`;
 		const optional = required.includes(name) ? "" : "optional; ";
-		const row = `| \`${path}\` | ${typeText(member)} | ${optional}${cell(member.description)} |`;
+		const row = `| \`${path}\` | ${typeText(member)} | ${optional}${cell(member.description) || wordsOf(name)} |`;
 		const inner = isObject(member.items) ? memberRows(member.items, `${path}[].`) : memberRows(member, `${path}.`);
 		return [row, ...inner];
 	});
@@ -37,6 +39,15 @@ function typeText(schema: JsonObject): string {
 	if (isObject(schema.additionalProperties)) return `${typeText(schema.additionalProperties)} by name`;
 	if (schema.format === "date-time") return "time, RFC 3339";
 	return typeof schema.type === "string" ? schema.type : "anything";
+}
+
+/** `stalledForMs` -> "Stalled for, in milliseconds.": members whose names say all that there is to say. */
+function wordsOf(name: string): string {
+	const words = name
+		.replace(/Ms$/, "")
+		.replace(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
+		.replace(/\bid\b/, "identifier");
+	return `${words.charAt(0).toUpperCase()}${words.slice(1)}${name.endsWith("Ms") ? ", in milliseconds" : ""}.`;
 }
 
 function cell(text: unknown): string {
