@@ -16,17 +16,25 @@ export interface Comparison {
 	readonly before: Tally;
 }
 
-export type Verdict =
-	| { readonly kind: "fine" }
-	| { readonly kind: "unsure"; readonly words: string }
-	| { readonly kind: "worse"; readonly words: string };
+/** `suspect`: it looks worse, and more is needed to tell that from chance. `unsure`: there was too little to look at. */
+export type Verdict = { readonly kind: "fine" } | { readonly kind: "worse" | "suspect" | "unsure"; readonly words: string };
 
-/** Of one look. A roll-out is looked at a thousand times by ten tests: one in a hundred that changes nothing is stopped, at the very most. */
-const CHANCE_MAX = 1e-6;
+/** The chance of one look at which it is no chance any more: by requests, and by windows of a second. */
+interface Certainty {
+	readonly requests: number;
+	readonly windows: number;
+}
+
+/**
+ * A roll-out is looked at a thousand times by ten tests: of those that change nothing one in a hundred is stopped, at the very most. Requests of
+ * one second share its fate (a pause, a neighbour), seconds hardly do: where all fail, it takes seven to ten of them.
+ */
+const CERTAINTY: Readonly<Record<"worse" | "suspect", Certainty>> = {
+	worse: { requests: 1e-6, windows: 1e-5 },
+	suspect: { requests: 0.05, windows: 0.2 },
+};
 /** Fewer requests say nothing about a share. */
 const REQUESTS_MIN = 20;
-/** What was bad for a moment is not a policy: so many windows of a second must each have been worse. */
-const WINDOWS_MIN = 3;
 /** Of a bound that is shorter than this, the noise of the machine is larger than what it tells. */
 const SLOW_MS_MIN = 5;
 
@@ -40,9 +48,11 @@ interface Measure {
 
 /** The worst news first. `requestsMin`: of staged and of others, before all is called fine. */
 export function judge(comparisons: readonly Comparison[], requestsMin: number): Verdict {
-	for (const comparison of comparisons) {
-		const words = comparison.staged.sum.requests < REQUESTS_MIN ? undefined : worseIn(comparison);
-		if (words !== undefined) return { kind: "worse", words };
+	for (const kind of ["worse", "suspect"] as const) {
+		for (const comparison of comparisons) {
+			const words = comparison.staged.sum.requests < REQUESTS_MIN ? undefined : worseIn(comparison, CERTAINTY[kind]);
+			if (words !== undefined) return { kind, words };
+		}
 	}
 	const staged = total(comparisons, "staged");
 	const others = total(comparisons, "others");
@@ -50,17 +60,14 @@ export function judge(comparisons: readonly Comparison[], requestsMin: number): 
 	return { kind: "unsure", words: `${staged} requests with it and ${others} without, of ${requestsMin} each` };
 }
 
-function worseIn({ direction, staged, others, before }: Comparison): string | undefined {
+function worseIn({ direction, staged, others, before }: Comparison, certainty: Certainty): string | undefined {
 	if (others.sum.requests === 0) return undefined;
 	for (const measure of measures(others.sum)) {
+		if (!isWorse(staged, others, measure, certainty)) continue;
+		// Who was no better before is not worse now: another zone, an older machine.
+		if (before.sum.requests >= REQUESTS_MIN && !isWorse(staged, before, measure, certainty)) continue;
 		const now = share(staged.sum, measure);
 		const theirs = share(others.sum, measure);
-		if (!isWorse(staged.sum, others.sum, measure)) continue;
-		// Who was no better before is not worse now: another zone, an older machine.
-		if (before.sum.requests >= REQUESTS_MIN && !isWorse(staged.sum, before.sum, measure)) continue;
-		let windows = 0;
-		for (const window of staged.windows()) if (exceeds(share(window, measure), theirs, measure)) windows++;
-		if (windows < WINDOWS_MIN) continue;
 		return `${direction}: ${percent(now)} of ${staged.sum.requests} requests with it ${measure.name}, and ${percent(theirs)} of ${others.sum.requests} without`;
 	}
 	return undefined;
@@ -96,9 +103,25 @@ function quantileBound({ latencies }: Counts, quantile: number): number {
 	return latencies.length;
 }
 
-function isWorse(staged: Counts, others: Counts, measure: Measure): boolean {
-	if (!exceeds(share(staged, measure), share(others, measure), measure)) return false;
-	return chanceOfSoMany(measure.hits(staged), staged.requests, measure.hits(others), others.requests) <= CHANCE_MAX;
+function isWorse(staged: Tally, others: Tally, measure: Measure, { requests, windows }: Certainty): boolean {
+	const { hits } = measure;
+	const theirs = share(others.sum, measure);
+	if (!exceeds(share(staged.sum, measure), theirs, measure)) return false;
+	if (chanceOfSoMany(hits(staged.sum), staged.sum.requests, hits(others.sum), others.sum.requests) > requests) return false;
+	const bad = badWindows(staged, theirs, measure);
+	const theirBad = badWindows(others, theirs, measure);
+	return chanceOfSoMany(bad.hits, bad.of, theirBad.hits, theirBad.of) <= windows;
+}
+
+/** Those that by themselves are beyond what the others do as a whole. */
+function badWindows(tally: Tally, theirs: number, measure: Measure): { readonly hits: number; readonly of: number } {
+	let hits = 0;
+	let of = 0;
+	for (const window of tally.windows()) {
+		of++;
+		if (exceeds(share(window, measure), theirs, measure)) hits++;
+	}
+	return { hits, of };
 }
 
 function exceeds(now: number, theirs: number, { factor, margin }: Measure): boolean {

@@ -116,8 +116,10 @@ export class Rollouts {
 		if (verdict.kind === "worse") return void (await this.#rollBack(service, rollout, verdict.words));
 		const seenMs = this.#options.clock.monotonicMs() - settledMs;
 		if (verdict.kind === "fine" && seenMs >= rollout.holdMs) return this.#advance(service, rollout, "no worse than the others");
-		if (verdict.kind === "unsure" && seenMs >= Math.max(rollout.holdMs, rollout.patienceMs))
-			return this.#advance(service, rollout, `too little to judge by: ${verdict.words}`);
+		if (verdict.kind === "fine" || seenMs < Math.max(rollout.holdMs, rollout.patienceMs)) return;
+		// In doubt, back; where there is nothing to look at, there is nothing to harm.
+		if (verdict.kind === "suspect") await this.#rollBack(service, rollout, `it looks worse, and was not cleared in time: ${verdict.words}`);
+		else await this.#advance(service, rollout, `too little to judge by: ${verdict.words}`);
 	}
 
 	async #advance(service: string, rollout: RolloutState, verdict: string): Promise<void> {

@@ -2,8 +2,8 @@
 import { LATENCY_BOUNDS_S } from "../../metrics/histogram.ts";
 
 const BUCKETS = LATENCY_BOUNDS_S.length + 1;
-/** A quarter of an hour of one instance; older ones count in the sum alone. */
-const WINDOWS_MAX = 1_000;
+/** A minute of a hundred instances; older ones count in the sum alone. */
+const WINDOWS_MAX = 6_000;
 
 /** What one rollup says. */
 export interface Rollup {

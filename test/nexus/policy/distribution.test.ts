@@ -129,7 +129,7 @@ describe("a policy that Nexus has for a service", () => {
 			"pay",
 		);
 		const policy = upstream(origin.address, "    fault: { abort: { percent: 100, status: 503 } }\n    retry: { attempts: 0 }\n");
-		await nexus.call("PUT", "/v1/policies/checkout", { policy, rollout: { ...QUICK, hold: "60s" } });
+		await nexus.call("PUT", "/v1/policies/checkout", { policy, rollout: QUICK });
 		await eventually("it is taken back", async () => (await statusOf(nexus, "checkout")).lastRollout?.state === "rolled_back");
 		await allRun(nexus, 1);
 		const { lastRollout, instances } = await statusOf(nexus, "checkout");
