@@ -10,7 +10,7 @@ import { eventJson, serveNexus, temporaryDir } from "../support.ts";
 
 const EVENT = { "content-type": "application/cloudevents+json" };
 
-/** One request for each route that needs a role, without side effects. */
+/** One request for routes of each role, without side effects. */
 const GUARDED: readonly [role: "read" | "ingest" | "operate", method: string, path: string, body?: string][] = [
 	["read", "GET", "/v1/events"],
 	["read", "HEAD", "/v1/events/stream"],
@@ -42,13 +42,12 @@ test("every route of the API needs a role, but for health and its description", 
 	);
 	const withoutRole = described.filter(({ security }) => security === undefined).map(({ path }) => path);
 	assert.deepEqual(withoutRole.sort(), ["/livez", "/readyz"]);
-	const tried = new Set(
-		GUARDED.map(([, method, path]) => `${method === "HEAD" ? "get" : method.toLowerCase()} ${path.replace("0123456789abcdef", "{id}")}`),
-	);
-	const byToken = ["post /v1/certificates", "get /v1/trust-bundle"];
+	// Whatever route comes along: nobody gets in without showing who it is. Bodies and names are not looked at before that.
 	for (const { path, method, security } of described) {
-		if (security !== undefined)
-			assert.ok(tried.has(`${method} ${path}`) || byToken.includes(`${method} ${path}`), `${method} ${path} is not tried below`);
+		// Join tokens come with a request that must be read first.
+		if (security === undefined || path === "/v1/certificates") continue;
+		const { status } = await anybody.call(path.replace(/\{\w+\}/g, "x"), { method: method.toUpperCase() });
+		assert.equal(status, 401, `${method} ${path}`);
 	}
 	for (const path of OPEN) assert.equal((await anybody.call(path)).status, 200, path);
 });
