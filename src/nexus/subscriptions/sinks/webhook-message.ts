@@ -12,7 +12,7 @@ export interface WebhookMessage {
 
 const EMPTY = Buffer.alloc(0);
 
-export function messageOf(json: Buffer, mode: ContentMode): WebhookMessage {
+export function webhookMessageOf(json: Buffer, mode: ContentMode): WebhookMessage {
 	if (mode === "structured") return { headers: { "content-type": `${STRUCTURED_TYPE}; charset=utf-8` }, body: json };
 	const { data, data_base64, datacontenttype, ...attributes } = JSON.parse(json.toString()) as CloudEvent & Record<string, unknown>;
 	const headers: Record<string, string> = {};

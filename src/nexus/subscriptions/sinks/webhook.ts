@@ -1,12 +1,12 @@
 /** A webhook: one POST per event, judged by its answer. Redirects are not followed, names are guarded, answers are bounded, patience is obeyed. */
 import type { Dispatcher as HttpDispatcher, Pool } from "undici";
 import type { Clock } from "../../../core/clock.ts";
-import { messageOf as errorText } from "../../../core/errors.ts";
+import { messageOf } from "../../../core/errors.ts";
 import { ACK, type Entry, type Sink, type Verdict } from "../delivery.ts";
 import { ANSWER_BYTES_MAX, ANSWER_CHARS_MAX, DELAY_MS_MAX } from "../limits.ts";
 import { guardedLookup } from "./webhook-address.ts";
 import { Handshake } from "./webhook-handshake.ts";
-import { type ContentMode, messageOf, signatureHeaders } from "./webhook-message.ts";
+import { type ContentMode, signatureHeaders, webhookMessageOf } from "./webhook-message.ts";
 
 export interface WebhookOptions {
 	readonly url: string;
@@ -64,7 +64,7 @@ export class Webhook implements Sink {
 	async deliver({ json, sequence }: Entry, signal: AbortSignal): Promise<Verdict> {
 		const { mode, headers, secrets, subscription, clock } = this.#options;
 		try {
-			const message = messageOf(json, mode);
+			const message = webhookMessageOf(json, mode);
 			const id = `${subscription}.${sequence}`;
 			const signed = secrets.length === 0 ? undefined : signatureHeaders(id, clock.wallMs(), message.body, secrets);
 			this.#handshake?.spend();
@@ -79,7 +79,7 @@ export class Webhook implements Sink {
 		} catch (thrown) {
 			return {
 				kind: "nak",
-				reason: signal.aborted ? `no answer within ${this.#options.timeoutMs} ms` : errorText(thrown).slice(0, ANSWER_CHARS_MAX),
+				reason: signal.aborted ? `no answer within ${this.#options.timeoutMs} ms` : messageOf(thrown).slice(0, ANSWER_CHARS_MAX),
 			};
 		}
 	}
