@@ -10,6 +10,10 @@ import { recheckPeer, type VerifiedPeer } from "../../identity/verify-chain.ts";
 const RETIRE_PART = 0.1;
 /** Requests end within seconds; a day's certificate need not give up two hours of its life. */
 const RETIRE_MAX_MS = 5 * 60_000;
+/** Of the margin: connections that began together do not end together, which would be a handshake for each at once. */
+const SPREAD = 0.5;
+/** Each step lands far from the ones before (the golden ratio). */
+const SPREAD_STEP = 0.618_034;
 /**
  * Who came from an authority that is trusted no more was let in rightly, and comes from another by now where that is a rotation: its connections
  * end in good order, within this. Who is on the deny list is cut at once.
@@ -48,6 +52,8 @@ export class PeerWatch {
 	readonly #entries = new Map<PeeredConnection, Entry>();
 	#timer: Timer | undefined;
 	#nextMs = Number.POSITIVE_INFINITY;
+	/** 0..1 */
+	#spread = 0;
 
 	constructor(options: PeerWatchOptions) {
 		this.#options = options;
@@ -63,7 +69,8 @@ export class PeerWatch {
 	 */
 	add(connection: PeeredConnection, untilMs: number, early: 1 | 2): void {
 		const nowMs = this.#options.clock.wallMs();
-		const marginMs = Math.min(RETIRE_MAX_MS, Math.max(0, untilMs - nowMs) * RETIRE_PART) * early;
+		this.#spread = (this.#spread + SPREAD_STEP) % 1;
+		const marginMs = Math.min(RETIRE_MAX_MS, Math.max(0, untilMs - nowMs) * RETIRE_PART) * early * (1 + SPREAD * this.#spread);
 		this.#entries.set(connection, { retireAtMs: untilMs - marginMs, endsAtMs: untilMs, retired: false, refusal: undefined });
 		this.#expect(untilMs - marginMs);
 	}

@@ -43,11 +43,11 @@ test("a connection is retired before what it rests on ends, the caller's end fir
 	const [callee, caller] = [new Connection(peer), new Connection(peer)];
 	watch.add(callee, nowMs + 100_000, 1);
 	watch.add(caller, nowMs + 100_000, 2);
-	clock.advance(79_000);
+	clock.advance(69_000);
 	assert.deepEqual([caller.retired, callee.retired], [0, 0]);
-	clock.advance(2_000);
+	clock.advance(11_500);
 	assert.deepEqual([caller.retired, callee.retired], [1, 0]);
-	clock.advance(10_000);
+	clock.advance(10_500);
 	assert.deepEqual([caller.retired, callee.retired], [1, 1]);
 	assert.deepEqual([caller.cuts, callee.cuts], [0, 0]);
 	watch.remove(caller);
@@ -59,10 +59,23 @@ test("of a certificate of a day no more than five minutes are given up", async (
 	const { clock, nowMs, peer, watch } = await setUp();
 	const connection = new Connection(peer);
 	watch.add(connection, nowMs + DAY, 1);
-	clock.advance(DAY - 301_000);
+	clock.advance(DAY - 451_000);
 	assert.equal(connection.retired, 0);
-	clock.advance(2_000);
+	clock.advance(152_000);
 	assert.equal(connection.retired, 1);
+});
+
+test("connections that began together are retired one after the other", async () => {
+	const { clock, nowMs, peer, watch } = await setUp();
+	const connections = Array.from({ length: 100 }, () => new Connection(peer));
+	for (const connection of connections) watch.add(connection, nowMs + 1_000_000, 1);
+	const retired = (): number => connections.filter((connection) => connection.retired > 0).length;
+	let before = 0;
+	for (clock.advance(850_000); before < 100; clock.advance(5_000)) {
+		assert.ok(retired() - before <= 15, `${retired() - before} at once`);
+		before = retired();
+	}
+	assert.ok(clock.wallMs() <= nowMs + 906_000);
 });
 
 test("a clock that is set forward past the end is noticed within half a minute", async () => {
