@@ -106,7 +106,7 @@ export class LogReader {
 		const { summary } = piece;
 		const extent = piece.open ?? (await this.#loadExtent(segment, piece));
 		if (extent === undefined) {
-			scan.damaged.push({ first: summary.firstSequence, last: summary.lastSequence });
+			addDamage(scan, summary.firstSequence, summary.lastSequence);
 			return true;
 		}
 		const ascending = scan.query.order === "asc";
@@ -126,7 +126,7 @@ export class LogReader {
 			}
 			scan.bytesLeft -= location.headBytes + location.bodyBytes;
 			const block = await this.#loadBlock(segment, location);
-			if (block === undefined) scan.damaged.push({ first: location.firstSequence, last: location.firstSequence + location.events - 1 });
+			if (block === undefined) addDamage(scan, location.firstSequence, location.firstSequence + location.events - 1);
 			else if (!scanBlock(block, scan)) return false;
 		}
 		return true;
@@ -187,6 +187,12 @@ function scanBlock({ head, body }: Block, scan: Scan): boolean {
 	}
 	scan.position = ascending ? Math.max(scan.position, head.firstSequence + head.events - 1) : Math.min(scan.position, head.firstSequence);
 	return true;
+}
+
+/** Looked at as well: a read that ends behind it does not have it told again by the next one. */
+function addDamage(scan: Scan, first: number, last: number): void {
+	scan.damaged.push({ first, last });
+	scan.position = scan.query.order === "asc" ? Math.max(scan.position, last) : Math.min(scan.position, first);
 }
 
 interface Piece {
