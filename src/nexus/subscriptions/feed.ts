@@ -3,7 +3,7 @@
  * room for an event is let go of, and reads on its own from there (catch-up.ts).
  */
 import { setImmediate } from "node:timers/promises";
-import type { Clock } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { CloudEvent } from "../../events/cloud-event.ts";
@@ -11,7 +11,7 @@ import type { EventFilter, EventLog, ReadResult, StoredEvent } from "../log/even
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Filter } from "./filter/filter.ts";
 import { SubscriptionIndex } from "./filter/subscription-index.ts";
-import { FEED_PAGE_EVENTS, READ_RETRY_MS } from "./limits.ts";
+import { FEED_PAGE_EVENTS, IDLE_SAVE_EVENTS, IDLE_SAVE_LOOK_MS, READ_RETRY_MS } from "./limits.ts";
 
 export interface FeedTarget {
 	/** Unique among targets. */
@@ -36,6 +36,7 @@ export class Feed {
 	/** All targets have been offered everything up to here, or have it behind them. */
 	position = 0;
 	#pump: Promise<void> | undefined;
+	#sweep: Timer | undefined;
 	#isAsked = false;
 	#isClosed = false;
 
@@ -44,6 +45,7 @@ export class Feed {
 		this.#clock = clock;
 		this.#logger = logger;
 		this.#stop = log.onCommit(() => this.#wake());
+		this.#sweepLater();
 	}
 
 	get size(): number {
@@ -75,15 +77,19 @@ export class Feed {
 		return this.#targets.get(target.name) === target;
 	}
 
-	/** For the long walk over all of them that idle ones need. */
-	targets(): IterableIterator<FeedTarget> {
-		return this.#targets.values();
-	}
-
 	async close(): Promise<void> {
 		this.#isClosed = true;
 		this.#stop();
+		this.#sweep?.cancel();
 		await this.#pump;
+	}
+
+	/** To whom nothing comes, nothing writes down how far they are. */
+	#sweepLater(): void {
+		this.#sweep = this.#clock.setTimer(IDLE_SAVE_LOOK_MS, () => {
+			for (const { dispatcher } of this.#targets.values()) if (dispatcher.unsavedEvents > IDLE_SAVE_EVENTS) dispatcher.saveSoon();
+			this.#sweepLater();
+		});
 	}
 
 	#wake(): void {

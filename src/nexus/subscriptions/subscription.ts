@@ -5,7 +5,7 @@ import { Branch, type BranchHouse } from "./branch.ts";
 import type { Consumers } from "./consumers.ts";
 import { policyOf, type SubscriptionDocument, subscriptionDocument } from "./document.ts";
 import { compileFilter } from "./filter/filter.ts";
-import { buildSinks, missingPart, type Registered } from "./sinks/build-sink.ts";
+import { branchMembers, buildSinks, missingPart, type Registered } from "./sinks/build-sink.ts";
 import type { SubscriptionRecord } from "./subscription-record.ts";
 import type { Transformer } from "./transform/transformer.ts";
 
@@ -116,6 +116,11 @@ export class Subscription {
 		if (this.fault !== "") return this.fault;
 		const [trouble] = this.branches.map(({ pump }) => pump?.trouble || pump?.lastFailure || "").filter((text) => text !== "");
 		return trouble ?? "";
+	}
+
+	/** Names of its branches, also of those that do not run. */
+	get members(): readonly string[] {
+		return this.document === undefined ? [""] : branchMembers(this.document);
 	}
 
 	/** Where consumers take. */

@@ -1,5 +1,5 @@
 /** All subscriptions of this Nexus: kept in the state, opened at its start, changed one at a time under their revision. */
-import type { Clock, Timer } from "../../core/clock.ts";
+import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
@@ -13,11 +13,11 @@ import { type StartPoint, type SubscriptionDocument, subscriptionDocument } from
 import { Feed } from "./feed.ts";
 import { compileFilter } from "./filter/filter.ts";
 import { filterFaults } from "./filter/schema.ts";
-import { IDLE_SAVE_EVENTS, IDLE_SAVE_LOOK_MS, SHARED_START_EVENTS, SUBSCRIPTIONS_MAX, WINDOW_BYTES_MAX } from "./limits.ts";
+import { SHARED_START_EVENTS, SUBSCRIPTIONS_MAX, WINDOW_BYTES_MAX } from "./limits.ts";
 import { type Changed, NOT_FOUND, type Refusal } from "./refusal.ts";
 import { type ReplayResult, type ReplayWish, replayLetters } from "./replay.ts";
 import { withSecretsOf } from "./secrets.ts";
-import { branchMembers, missingPart, type Registered } from "./sinks/build-sink.ts";
+import { missingPart, type Registered } from "./sinks/build-sink.ts";
 import { StallDetector } from "./stall-detector.ts";
 import { beginning, type Start } from "./start-position.ts";
 import { logFilterOf, Subscription, type SubscriptionHouse } from "./subscription.ts";
@@ -53,7 +53,6 @@ export class Subscriptions {
 	readonly #turns = new Map<string, Promise<unknown>>();
 	/** Long polls and streams, to be ended when Nexus stops. */
 	readonly #waits = new Set<() => void>();
-	#sweep: Timer | undefined;
 	#isClosing = false;
 
 	private constructor(options: SubscriptionsOptions) {
@@ -71,7 +70,7 @@ export class Subscriptions {
 			catchUp: this.#catchUp,
 			transformer: this.#transformer,
 			budget: new WindowBudget(WINDOW_BYTES_MAX),
-			onGone: (name) => void this.pause(name, "the receiver says that it is gone for good (410)"),
+			onGone: (name) => this.#onGone(name),
 			onParked: tellParked(this.#tell, logger),
 		};
 		this.#stalls = new StallDetector(clock, () => this.#all.values(), this.#tell);
@@ -87,7 +86,6 @@ export class Subscriptions {
 			await subscriptions.close();
 			throw thrown;
 		}
-		subscriptions.#scheduleSweep();
 		return subscriptions;
 	}
 
@@ -123,7 +121,7 @@ export class Subscriptions {
 			const updatedAtMs = this.#options.clock.wallMs();
 			if (current !== undefined) return this.#change(name, { ...current.record, document, updatedAtMs }, expected);
 			const begun = await this.#begin(parsed.data, parsed.data.from ?? "new");
-			if ("fault" in begun) return { ok: false, failure: "invalid", faults: [{ path: "from", message: begun.fault }] };
+			if ("ok" in begun) return begun;
 			return this.#change(name, { document, ...begun, createdAtMs: updatedAtMs, updatedAtMs }, expected);
 		});
 	}
@@ -152,7 +150,7 @@ export class Subscriptions {
 			const current = this.#all.get(name);
 			if (current?.document === undefined) return NOT_FOUND;
 			const begun = await this.#begin(current.document, from);
-			if ("fault" in begun) return { ok: false, failure: "invalid", faults: [{ path: "from", message: begun.fault }] };
+			if ("ok" in begun) return begun;
 			return this.#change(name, { ...current.record, ...begun });
 		});
 	}
@@ -168,7 +166,7 @@ export class Subscriptions {
 			if (!outcome.ok) return outcome;
 			this.#all.delete(name);
 			await current.close();
-			for (const member of membersOf(current)) await forgetProgress(this.#options.state, name, member);
+			for (const member of current.members) await forgetProgress(this.#options.state, name, member);
 			await this.letters.discard(name);
 			return { ok: true };
 		});
@@ -199,7 +197,6 @@ export class Subscriptions {
 	/** Waits a while for what is under way; progress is kept. */
 	async close(): Promise<void> {
 		this.endWaits();
-		this.#sweep?.cancel();
 		this.#stalls.close();
 		await Promise.all(this.#turns.values());
 		await Promise.all([...this.#all.values()].map((subscription) => subscription.close()));
@@ -252,7 +249,7 @@ export class Subscriptions {
 		let kept = record;
 		if (current !== undefined && current.record.life === record.life) {
 			// Branches that were not there before begin where the slowest of the others stands.
-			kept = { ...record, start: await safePosition(this.#options.state, name, membersOf(current), record) };
+			kept = { ...record, start: await safePosition(this.#options.state, name, current.members, record) };
 		}
 		const subscription = await Subscription.open(this.#house, name, kept, outcome.revision);
 		this.#all.set(name, subscription);
@@ -261,15 +258,23 @@ export class Subscriptions {
 	}
 
 	async #commit(write: Write): Promise<{ readonly ok: true; readonly revision: number } | Refusal> {
+		if (this.#isClosing) return { ok: false, failure: "unavailable", detail: "Nexus is stopping" };
 		const outcome = await this.#options.state.commit([write]);
 		if (outcome.ok) return outcome;
 		if (outcome.failure === "conflict") return { ok: false, failure: "precondition", actual: outcome.conflicts[0]?.actual ?? 0 };
 		return { ok: false, failure: "unavailable", detail: outcome.detail };
 	}
 
-	#begin(document: SubscriptionDocument, from: StartPoint): Promise<{ life: number; start: Start } | { fault: string }> {
+	#onGone(name: string): void {
+		const reason = "the receiver says that it is gone for good (410)";
+		this.#options.logger.warn("a subscription is paused", { subscription: name, reason });
+		void this.pause(name, reason);
+	}
+
+	async #begin(document: SubscriptionDocument, from: StartPoint): Promise<{ life: number; start: Start } | Refusal> {
 		const { log, rng } = this.#options;
-		return beginning(log, rng, from, { filter: compileFilter(document), logFilter: logFilterOf(document) });
+		const begun = await beginning(log, rng, from, { filter: compileFilter(document), logFilter: logFilterOf(document) });
+		return "fault" in begun ? { ok: false, failure: "invalid", faults: [{ path: "from", message: begun.fault }] } : begun;
 	}
 
 	#inTurn<T>(name: string, act: () => Promise<T>): Promise<T> {
@@ -285,15 +290,4 @@ export class Subscriptions {
 		});
 		return turn;
 	}
-
-	#scheduleSweep(): void {
-		this.#sweep = this.#options.clock.setTimer(IDLE_SAVE_LOOK_MS, () => {
-			for (const { dispatcher } of this.#feed.targets()) if (dispatcher.unsavedEvents > IDLE_SAVE_EVENTS) dispatcher.saveSoon();
-			this.#scheduleSweep();
-		});
-	}
-}
-
-function membersOf({ document }: Subscription): readonly string[] {
-	return document === undefined ? [""] : branchMembers(document);
 }

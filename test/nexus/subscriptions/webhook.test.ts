@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { createServer } from "node:net";
 import { type TestContext, test } from "node:test";
-import { addressFault } from "../../../src/nexus/subscriptions/sinks/webhook-address.ts";
+import { addressFault, guardedLookup } from "../../../src/nexus/subscriptions/sinks/webhook-address.ts";
 import { spawnNexus } from "../nexus-process.ts";
 import { numbered, serveNexus, temporaryDir } from "../support.ts";
 import { call, publish, receiver, type Shown, until } from "./support.ts";
@@ -248,4 +248,47 @@ test("nobody listens: the reason is told, and the event arrives when somebody do
 	await new Promise<void>((resolve) => again.listen(hook.port, "127.0.0.1", resolve));
 	t.after(() => again.close());
 	await until("it arrives", async () => (await show()).deliveries.acked === 1);
+});
+
+test("a name is judged by the addresses that it stands for", async () => {
+	const look = (name: string): Promise<string> =>
+		new Promise((resolve) => guardedLookup(name, {}, (error, address) => resolve(error?.message ?? String(address))));
+	assert.match(await look("localhost"), /^(127\.0\.0\.1|::1)$/);
+	// What a resolver makes of a number, in whatever notation.
+	assert.match(await look("169.254.169.254"), /webhooks are not sent there/);
+	assert.match(await look("no-such-name.invalid"), /ENOTFOUND|EAI_AGAIN/);
+});
+
+test("no more are under way than the concurrency allows, and the rate limit holds", async (t) => {
+	let open = 0;
+	let most = 0;
+	const hook = await receiver(t, async () => {
+		most = Math.max(most, ++open);
+		await new Promise((resolve) => setTimeout(resolve, 20));
+		open--;
+		return { status: 204 };
+	});
+	const { url, show } = await subscribed(t, { url: hook.url }, { concurrency: 3, rateLimit: { perSecond: 40, burst: 1 } });
+	const beganMs = performance.now();
+	await publish(url, ...numbered("e", 21));
+	await until("all are settled", async () => (await show()).deliveries.acked === 21);
+	assert.ok(most <= 3, `${most}`);
+	assert.ok(performance.now() - beganMs >= 490, "20 steps of 25 ms");
+});
+
+test("what is under way when Nexus stops is waited for, and does not come again", async (t) => {
+	const dir = temporaryDir(t);
+	const hook = await receiver(t, async () => {
+		await new Promise((resolve) => setTimeout(resolve, 300));
+		return { status: 204 };
+	});
+	const first = await serveNexus(t, dir);
+	await call(`${first.url}/v1/subscriptions/s`, "PUT", { filter: { type: "t" }, sink: { kind: "webhook", url: hook.url } });
+	await publish(first.url, { id: "a" });
+	await until("it is under way", () => hook.received.length === 1);
+	assert.deepEqual(await first.nexus.close(), []);
+	const second = await serveNexus(t, dir);
+	await publish(second.url, { id: "b" });
+	await until("the next one arrives", () => hook.received.length === 2);
+	assert.deepEqual(hook.ids(), ["a", "b"]);
 });
