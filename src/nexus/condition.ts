@@ -146,13 +146,15 @@ export class Condition {
 
 /** `lag`: of the one that is furthest behind; events of the log that it has not looked at, and those it has open. */
 function subscriptionsOf({ current }: Dispatch): Readonly<Record<string, number>> {
+	let count = 0;
 	let lag = 0;
 	let oldestAgeMs = 0;
 	for (const { numbers } of current.values()) {
+		count++;
 		lag = Math.max(lag, numbers.unread + numbers.open);
 		oldestAgeMs = Math.max(oldestAgeMs, numbers.oldestAgeMs);
 	}
-	return { count: current.size, lag, oldestAgeMs };
+	return { count, lag, oldestAgeMs };
 }
 
 function nodeText({ id, host, url, version, startedAtMs, seenAtMs }: NodeView): Readonly<Record<string, string>> {
