@@ -6,7 +6,7 @@ import type { Decision } from "../policy/decision-trace.ts";
 import type { ExplainedRequest, RoutingTrace } from "../policy/explain.ts";
 import { explainJson, readExplainedRequest } from "../policy/explained-request.ts";
 import { formatFaults } from "../policy/load.ts";
-import { loadPolicyFile } from "../policy/load-file.ts";
+import { loadPolicyAsRun } from "../policy/load-as-run.ts";
 import { printable } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
 import { decisionTree } from "./trace-text.ts";
@@ -37,7 +37,8 @@ const ROUTES_SHOWN_MAX = 40;
 export async function runExplain(file: string, options: ExplainOptions, io: CliIo): Promise<number> {
 	const request = readExplainedRequest(options);
 	if (typeof request === "string") return refuse(io, `--${request}`);
-	const { text, result } = await loadPolicyFile(file, process.env, 1);
+	const { text, result, note } = await loadPolicyAsRun(file, process.env, 1);
+	if (note !== undefined) io.stderr.write(`${note}\n`);
 	if (!result.ok) {
 		io.stderr.write(formatFaults(result.faults, text, { color: io.colour }));
 		return 1;

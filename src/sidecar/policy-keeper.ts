@@ -5,6 +5,7 @@ import { diffSnapshots, type SnapshotDiff } from "../policy/diff.ts";
 import type { Env } from "../policy/env.ts";
 import { placeText } from "../policy/explain.ts";
 import type { PolicyFault } from "../policy/fault.ts";
+import type { RemotePolicy } from "../policy/kept-copy.ts";
 import { nexusFile } from "../policy/layers.ts";
 import type { Layers } from "../policy/load.ts";
 import { loadPolicyFile } from "../policy/load-file.ts";
@@ -12,7 +13,6 @@ import type { Snapshot } from "../policy/snapshot.ts";
 import type { ReloadResult, RunningPolicy } from "./admin/view.ts";
 import type { BindFault } from "./data-plane.ts";
 import { bindFaults, changedNames, notReloadable } from "./reload-report.ts";
-import type { RemotePolicy } from "./remote-policy/remote-policy.ts";
 import type { EventFeed } from "./telling/event-feed.ts";
 
 export interface PolicyKeeperOptions {

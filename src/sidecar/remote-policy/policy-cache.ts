@@ -2,28 +2,14 @@
 import { constants } from "node:fs";
 import { mkdir, open, stat } from "node:fs/promises";
 import { join } from "node:path";
-import * as z from "zod/mini";
 import { codeOf, messageOf } from "../../core/errors.ts";
 import { writeSecretFile } from "../../core/secret-file.ts";
-import { digestOf, type RemotePolicy } from "./remote-policy.ts";
+import { KEPT_FILE, keptJson, type RemotePolicy, readKept } from "../../policy/kept-copy.ts";
 
-const FILE = "policy.json";
 /** The largest policy, as JSON, and what stands beside it. */
 const FILE_BYTES_MAX = 1024 * 1024;
 const OTHERS = 0o077;
 const OTHERS_WRITE = 0o022;
-
-const document = z.strictObject({
-	format: z.literal(1),
-	service: z.string(),
-	version: z.number().check(z.int(), z.positive()),
-	tag: z.string(),
-	text: z.string(),
-	author: z.string(),
-	reason: z.string(),
-	/** SHA-256 of the text. */
-	digest: z.string(),
-});
 
 export type CacheReading =
 	| { readonly kind: "policy"; readonly policy: RemotePolicy }
@@ -42,7 +28,7 @@ export class PolicyCache {
 
 	/** Makes the directory where it is missing. Never rejects. */
 	async load(): Promise<CacheReading> {
-		const path = join(this.#directory, FILE);
+		const path = join(this.#directory, KEPT_FILE);
 		try {
 			await mkdir(this.#directory, { recursive: true, mode: 0o700 });
 			const directory = await stat(this.#directory);
@@ -62,11 +48,10 @@ export class PolicyCache {
 	}
 
 	/** Resolves once it is durable, with words where it is not; what was kept before is then still there. */
-	async save({ version, tag, text, author, reason }: RemotePolicy): Promise<string | undefined> {
-		const path = join(this.#directory, FILE);
-		const json = JSON.stringify({ format: 1, service: this.#service, version, tag, text, author, reason, digest: digestOf(text) });
+	async save(policy: RemotePolicy): Promise<string | undefined> {
+		const path = join(this.#directory, KEPT_FILE);
 		try {
-			await writeSecretFile(path, `${json}\n`);
+			await writeSecretFile(path, `${keptJson(this.#service, policy)}\n`);
 			return undefined;
 		} catch (thrown) {
 			return `the policy of Nexus cannot be kept in ${path}: ${messageOf(thrown)}`;
@@ -74,22 +59,11 @@ export class PolicyCache {
 	}
 
 	#read(text: string, path: string): CacheReading {
-		const parsed = document.safeParse(jsonOf(text));
-		if (!parsed.success || parsed.data.digest !== digestOf(parsed.data.text)) return refused(`${path} is damaged`);
-		const { service, format: _, digest: __, ...policy } = parsed.data;
-		if (service !== this.#service) return refused(`${path} is of the service ${service}`);
-		return { kind: "policy", policy };
+		const policy = readKept(text, this.#service);
+		return typeof policy === "string" ? refused(`${path} ${policy}`) : { kind: "policy", policy };
 	}
 }
 
 function refused(words: string): CacheReading {
 	return { kind: "refused", words };
-}
-
-function jsonOf(text: string): unknown {
-	try {
-		return JSON.parse(text);
-	} catch {
-		return undefined; // damaged
-	}
 }

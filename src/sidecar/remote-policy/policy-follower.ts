@@ -7,11 +7,11 @@ import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { PolicyFault } from "../../policy/fault.ts";
+import type { RemotePolicy } from "../../policy/kept-copy.ts";
 import { placeText } from "../../policy/place-text.ts";
 import type { NexusLink } from "./nexus-link.ts";
 import { backoffMs, pause } from "./patience.ts";
 import { PolicyCache } from "./policy-cache.ts";
-import type { RemotePolicy } from "./remote-policy.ts";
 
 /** Shorter than what middle boxes forget connections after. */
 const WAIT_S = 30;
