@@ -38,7 +38,7 @@ function rowOf({ service, now, identity, inbound, upstreams }: MtlsState): reado
 		printable(name),
 		printable(identity?.certificate?.serial ?? "-"),
 		identity === null ? "-" : validText(identity, now),
-		identity === null ? "none" : printable(identity.source.split(",", 1)[0] ?? ""),
+		identity === null ? "none" : printable(identity.source.split(/, | at /, 1)[0] ?? ""),
 		inbound?.tls ?? "-",
 		inbound === null || inbound.tls === "off" ? "-" : shareText(inbound.connections),
 		String(sum),
