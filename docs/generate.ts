@@ -1,6 +1,7 @@
 /** Writes the pages that are made from the code: `node docs/generate.ts`. A test fails when one of them is stale. */
 import { writeFile } from "node:fs/promises";
 import { accessLogPage } from "./pages/access-log.ts";
+import { enginesPage } from "./pages/engines.ts";
 import { eventsPage } from "./pages/events.ts";
 import { identityPage } from "./pages/identity.ts";
 import { metricsPage } from "./pages/metrics.ts";
@@ -15,7 +16,17 @@ export interface Page {
 	readonly render: () => string;
 }
 
-export const PAGES: readonly Page[] = [policySchemaPage, policyPage, reasonsPage, eventsPage, identityPage, metricsPage, accessLogPage, statesPage];
+export const PAGES: readonly Page[] = [
+	policySchemaPage,
+	policyPage,
+	reasonsPage,
+	eventsPage,
+	identityPage,
+	metricsPage,
+	accessLogPage,
+	statesPage,
+	enginesPage,
+];
 
 export function pageUrl({ file }: Page): URL {
 	return new URL(`../${file}`, import.meta.url);

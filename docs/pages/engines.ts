@@ -1,0 +1,100 @@
+/** docs/engines.md: what each engine of Nexus can do, made from the table that its start obeys, and which one to take. */
+import { capabilityTable } from "../../src/nexus/log/capability-table.ts";
+import type { Page } from "../generate.ts";
+
+/** By `node bench/nexus/engines.ts`; the order of magnitude is what they are for. */
+const FIGURES = `Measured by \`node bench/nexus/engines.ts\`, on one machine of two cores that was doing other work as well (load 4 to 8): Nexus, the engine
+and the client on the same two cores, events of 500 bytes. They are of this machine and that hour, good for comparing the rows and nothing else;
+a broker on machines of its own, and with copies, has other ones. \`npm run bench\` has the figures beside other products.
+
+| log + state | acknowledged means | events/s in batches of 64, 8 in flight | one by one, events/s | one by one, p50 / p99 | subscriptions changed/s |
+|---|---|---|---|---|---|
+| embedded + sqlite | disk | 110,000 | 1,300 | 0.6 / 3.8 ms | 350 |
+| memory + memory | memory | 27,000 | 1,600 | 0.3 / 5.4 ms | 520 |
+| nats 2.9 + nats | os | 5,200 | 700 | 0.6 / 15.2 ms | 130 |
+| redis 7.0 (appendfsync always) + sqlite | disk | 15,000 | 250 | 2.8 / 18.0 ms | 250 |
+| redis 7.0 (appendfsync everysec) + sqlite | os | 16,000 | 820 | 0.7 / 7.3 ms | 380 |
+| kafka 4.3 + postgres 15 | os | 16,000 | 200 | 4.0 / 19.6 ms | 99 |
+| rabbitmq 3.10 + sqlite | os | 6,700 | 510 | 1.1 / 24.8 ms | 220 |
+`;
+
+const HEAD = `# Engines of Nexus
+
+<!-- Made by \`node docs/generate.ts\` from src/nexus/log/capabilities.ts and docs/pages/engines.ts: change it there. -->
+
+Nexus stands on a **log**, which keeps the events, and on a **state**, which keeps subscriptions and how far they are, dead letters, policies,
+the registry and schemas. One line each chooses them; everything else about Nexus stays as it is.
+
+\`\`\`yaml
+log: embedded            # or memory, or nats: {...}, redis: {...}, kafka: {...}, rabbitmq: {...}
+state: sqlite            # or memory, or postgres: {...}, nats: {...}; nats by itself where the log is on NATS
+durability: disk         # optional: the least that an acknowledgement must promise
+\`\`\`
+
+\`config/nexus.yaml\` shows every key. \`nexus serve\` says what it stands on, what an acknowledgement means and what the log can and cannot do; so do
+\`GET /v1/status\` and \`nexus log list\`. What does not go together, or is wanted of a log that cannot do it, ends the start with its place and a way out.
+
+Secrets (URLs with passwords, tokens) come from the environment (\`\${REDIS_URL}\`) or from files of their own (\`urlFile\`, \`tokenFile\`); nothing prints them.
+
+## Which one
+
+| you have | take | because |
+|---|---|---|
+| one machine, up to about 100,000 events/s, no broker | \`embedded\` + \`sqlite\`, the default | nothing to operate; durable on disk before the answer; the only one with compaction, limits by type and backups while it runs |
+| tests, a demonstration | \`memory\` | nothing is left behind |
+| two or more machines, up to some thousand events/s, nothing that runs already | \`nats\` for both | one small server (three for copies) keeps log and state; several nodes; \`sync_interval: always\` makes it durable on disk |
+| Kafka that runs already, tens of thousands of events/s, several nodes | \`kafka\` + \`postgres\` | your copies, your operations, your other consumers; \`flush.messages=1\` on the topic makes it durable on disk |
+| Redis that runs already, low latency | \`redis\` + \`sqlite\`, or + \`postgres\` for several nodes | \`appendfsync always\` makes it durable on disk; the memory of Redis bounds the log |
+| RabbitMQ that runs already | \`rabbitmq\` + \`sqlite\`, or + \`postgres\` | a stream queue; reading from a time reads from the beginning |
+| several regions | a Nexus (and a log) in each | a log has one order, and one order over an ocean costs its round trip with each event; subscriptions can deliver to a Nexus elsewhere |
+
+A log is one order, so one stream or partition: what a single one of your broker's can take is what Nexus can. For more, run several Nexus for
+several domains of events.
+
+${FIGURES}
+## What each log can do
+
+The same table decides at the start.
+
+`;
+
+const TAIL = `
+## Several nodes
+
+Where log and state can both be shared (log: nats, redis, kafka, rabbitmq; state: nats, postgres), any number of \`nexus serve\` may stand on them.
+Each needs a data directory of its own: it holds the node's identity. All of them take events, answer queries and streams with the same sequences,
+and hand out policies and the registry.
+
+One node at a time, under a lease in the state (\`cluster: { lease: 10s }\`), does what only one may do:
+
+| duty | what happens at the others | where its node dies |
+|---|---|---|
+| \`subscriptions\`: delivers, keeps positions | \`/v1/subscriptions...\` is answered 307 with the address of the node that does (\`cluster.url\`, by default where it listens), or 503 for the moment in which nobody does | another one goes on within the lease and a second; what was open is delivered again, keys stay in order |
+| \`retention\`: holds the log within its limits | nothing | the same |
+| \`authority\`: certificates, tokens, deny list | a second node with \`authority\` does not start: those are files of one node | start it again on the same files, or on a copy of them |
+
+A node that stood still (a pause of its machine, a long collection) delivers and writes nothing once its lease has run out: it asks its own
+monotonic clock before each delivery, and every position that it writes names the lease, which the state compares. \`GET /v1/status\` shows nodes and
+duties, \`nexus_duty_held\` and \`nexus_dispatching\` are the metrics. A redirect takes no \`authorization\` along in most clients when the host
+changes: call the node that dispatches, or send them through one name.
+
+Tested with two nodes each on NATS, and on Kafka with PostgreSQL: the one that delivers is killed (SIGKILL) under load; nothing that was acknowledged is
+lost, each key stays in order, and with a lease of 2 s the other one delivered 2.1 to 2.8 s later.
+
+## Backup, copies, moving to another engine
+
+| command | what it does |
+|---|---|
+| \`nexus log backup\` | of a running embedded log: all that is durable at that moment, with digests, in its directory of backups (\`backups\` in the configuration) |
+| \`nexus log restore BACKUP DIR\` | a new data directory, where every digest is right |
+| \`nexus log copy --from A --to B\` | from any engine to any other; cut off, it goes on where it was; both are compared event by event at the end |
+| \`nexus log verify\` | reads all of it; exit code 1 where something is damaged |
+
+\`A\` and \`B\` are data directories, or configuration files that choose a log. Sequences may differ in the copy, so a state stays with the log that it was
+opened with first: \`nexus serve\` refuses the other one, and asks for a state of its own.
+`;
+
+export const enginesPage: Page = {
+	file: "docs/engines.md",
+	render: () => HEAD + capabilityTable() + TAIL,
+};
