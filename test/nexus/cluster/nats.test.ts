@@ -1,7 +1,7 @@
 /** Two nodes of Nexus on one NATS, which keeps both the log and the state. */
 import { test } from "node:test";
 import { skipWithout, startNats } from "../log/servers.ts";
-import { assertNothingLost, assertSameOnBoth, startNodes } from "./two-nodes.ts";
+import { assertNothingLost, assertPauseIsHarmless, assertSameOnBoth, startNodes } from "./two-nodes.ts";
 
 const skip = skipWithout("nats-server");
 
@@ -11,4 +11,9 @@ test("two nodes on NATS answer the same, and one takes over from the other that 
 	await assertSameOnBoth(nodes);
 	const { silentMs } = await assertNothingLost(t, nodes);
 	t.diagnostic(`nothing was delivered for ${Math.round(silentMs)} ms`);
+});
+
+test("a node on NATS that stands still for longer than its lease delivers nothing more when it wakes", { skip, timeout: 180_000 }, async (t) => {
+	const { address } = await startNats(t);
+	await assertPauseIsHarmless(t, await startNodes(t, `log: { nats: { servers: ["${address}"] } }\n`));
 });

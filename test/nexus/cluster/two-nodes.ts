@@ -204,13 +204,7 @@ export async function assertNothingLost(t: TestContext, { nodes, restart }: Node
 		[],
 		"never accepted",
 	);
-	const next = new Map<string, number>();
-	for (const { key, n } of receiver.arrivals) {
-		const wanted = next.get(key) ?? 0;
-		// Again is allowed, ahead of its turn is not.
-		assert.ok(n <= wanted, `${key}: ${n} came before ${wanted}`);
-		if (n === wanted) next.set(key, n + 1);
-	}
+	assertInOrder(receiver.arrivals);
 	const after = receiver.arrivals.filter(({ atMs }) => atMs > killedAtMs + 100);
 	const silentMs = (after[0]?.atMs ?? Number.POSITIVE_INFINITY) - killedAtMs;
 	assert.ok(silentMs < ACK_WAIT_MS, `nothing came for ${silentMs} ms`);
@@ -220,6 +214,65 @@ export async function assertNothingLost(t: TestContext, { nodes, restart }: Node
 	assert.equal(await dispatcherOf([other, back]), 0);
 	assert.deepEqual(await storedAt(back.url), await storedAt(other.url));
 	return { silentMs };
+}
+
+/**
+ * Stops the process of the node that dispatches for longer than its lease, as a pause of its machine does, and lets it go on: meanwhile the other
+ * node delivers, and afterwards nothing comes out of order from the one that wakes up.
+ */
+export async function assertPauseIsHarmless(t: TestContext, { nodes }: Nodes): Promise<void> {
+	const receiver = await startReceiver(t);
+	const dispatching = await dispatcherOf(nodes);
+	const paused = nodes[dispatching];
+	const other = nodes[1 - dispatching];
+	assert.ok(paused !== undefined && other !== undefined);
+	const document = {
+		filter: { type: "test.keyed" },
+		from: "new",
+		sink: { kind: "webhook", url: receiver.url },
+		strategy: "keyed",
+		delivery: { ackWait: `${ACK_WAIT_MS}ms`, backoff: ["50ms"], concurrency: 4 },
+	};
+	const made = await fetch(`${other.url}/v1/subscriptions/pauses`, {
+		method: "PUT",
+		headers: { "content-type": "application/json" },
+		body: JSON.stringify(document),
+	});
+	assert.equal(made.status, 201, await made.text());
+	const accepted = new Set<string>();
+	const producing = Promise.all(
+		Array.from({ length: KEYS }, (_, k) =>
+			produce(
+				() => [other.url],
+				`p${k}`,
+				(id) => accepted.add(id),
+			),
+		),
+	);
+	await eventually("some are delivered", async () => receiver.arrivals.length > KEYS);
+	paused.child.kill("SIGSTOP");
+	await eventually("the other one dispatches", async () => (await fetch(`${other.url}/v1/subscriptions`, { redirect: "manual" })).status === 200);
+	await eventually("and delivers", async () => receiver.arrivals.length > KEYS * 10);
+	paused.child.kill("SIGCONT");
+	await producing;
+	const delivered = (): Set<string> => new Set(receiver.arrivals.map(({ id }) => id));
+	await eventually("everything is delivered", async () => delivered().size >= accepted.size);
+	assertInOrder(receiver.arrivals);
+	// It has noticed, and sends callers on.
+	await eventually(
+		"the one that was paused knows",
+		async () => (await fetch(`${paused.url}/v1/subscriptions`, { redirect: "manual" })).status === 307,
+	);
+}
+
+/** Again is allowed, ahead of its turn is not. */
+function assertInOrder(arrivals: readonly { readonly key: string; readonly n: number }[]): void {
+	const next = new Map<string, number>();
+	for (const { key, n } of arrivals) {
+		const wanted = next.get(key) ?? 0;
+		assert.ok(n <= wanted, `${key}: ${n} came before ${wanted}`);
+		if (n === wanted) next.set(key, n + 1);
+	}
 }
 
 async function readEvents(answer: Response, count: number): Promise<{ sequence: number; id: string }[]> {
