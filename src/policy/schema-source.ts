@@ -18,7 +18,7 @@ export const policySource = object({
 	),
 	cacheDir: optional(
 		text("directory", parseFilePath),
-		"Where the last good policy of Nexus is kept (mode 0600), so that a start needs no Nexus; relative to this file. Without it a start waits for Nexus.",
+		"Where the last good policy of Nexus, and the last lists of its registry, are kept (mode 0600), so that a start needs no Nexus; relative to this file. Without it a start waits for Nexus.",
 	),
 });
 

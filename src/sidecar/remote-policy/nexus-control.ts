@@ -5,6 +5,7 @@ import type { Rng } from "../../core/rng.ts";
 import type { Snapshot } from "../../policy/snapshot.ts";
 import type { RegistryListener, ServiceRegistry } from "../../upstream/discovery/registry.ts";
 import type { MeshIdentity } from "../identity/mesh-identity.ts";
+import type { KeptLists } from "./kept-lists.ts";
 import type { NexusLink } from "./nexus-link.ts";
 import type { PolicyFollower, Take } from "./policy-follower.ts";
 import type { Registration } from "./registration.ts";
@@ -41,9 +42,17 @@ export class NexusControl implements ServiceRegistry {
 			const [{ NexusLink }, { RegistryFollower }] = await Promise.all([import("./nexus-link.ts"), import("./registry-follower.ts")]);
 			const { clock, identity } = this.#options;
 			this.#link = new NexusLink({ url: nexus.url, clock, identity: next.identity === undefined ? undefined : identity });
-			this.#services = new RegistryFollower({ ...this.#options, link: this.#link });
+			this.#services = new RegistryFollower({ ...this.#options, link: this.#link, kept: await this.#kept(next.policy?.cacheDir) });
 		}
 		this.#link.setUrl(nexus.url);
+	}
+
+	async #kept(directory: string | undefined): Promise<KeptLists | undefined> {
+		if (directory === undefined) return undefined;
+		const { KeptLists } = await import("./kept-lists.ts");
+		const kept = new KeptLists(directory, this.#options.log);
+		await kept.load();
+		return kept;
 	}
 
 	/** Where the policy comes from Nexus as well: resolves when there is one to begin with, or Nexus has none. */

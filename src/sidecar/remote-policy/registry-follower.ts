@@ -7,6 +7,7 @@ import { isRefusal } from "../../policy/fault.ts";
 import type { EndpointPolicy } from "../../policy/snapshot.ts";
 import { parseTcpAddress } from "../../policy/values.ts";
 import type { RegistryListener, ServiceRegistry } from "../../upstream/discovery/registry.ts";
+import type { KeptEndpoint, KeptLists } from "./kept-lists.ts";
 import type { NexusLink } from "./nexus-link.ts";
 import { backoffMs, pause } from "./patience.ts";
 
@@ -25,6 +26,8 @@ const ANSWER = z.object({ services: z.record(z.string(), LIST) });
 
 export interface RegistryFollowerOptions {
 	readonly link: NexusLink;
+	/** Loaded; undefined: nothing is kept. */
+	readonly kept: KeptLists | undefined;
 	readonly clock: Clock;
 	readonly rng: Rng;
 	readonly log: Logger;
@@ -33,7 +36,7 @@ export interface RegistryFollowerOptions {
 interface Followed {
 	readonly listeners: Set<RegistryListener>;
 	tag: string;
-	/** Undefined until Nexus has answered. */
+	/** Undefined until Nexus has answered, or what was kept is known. */
 	endpoints: readonly EndpointPolicy[] | undefined;
 }
 
@@ -54,7 +57,8 @@ export class RegistryFollower implements ServiceRegistry {
 		const own = { ...listener };
 		let followed = this.#followed.get(service);
 		if (followed === undefined) {
-			followed = { listeners: new Set(), tag: "", endpoints: undefined };
+			const kept = this.#options.kept?.get(service);
+			followed = { listeners: new Set(), tag: "", endpoints: kept && this.#endpointsOf(service, kept) };
 			this.#followed.set(service, followed);
 			this.#askAnew();
 		}
@@ -126,13 +130,19 @@ export class RegistryFollower implements ServiceRegistry {
 		const followed = this.#followed.get(service);
 		if (followed === undefined) return;
 		followed.tag = tag;
-		followed.endpoints = endpoints.flatMap(({ address: written, zone }): EndpointPolicy[] => {
+		const said = endpoints.map(({ address, zone }) => ({ address, zone }));
+		followed.endpoints = this.#endpointsOf(service, said);
+		this.#options.kept?.set(service, said);
+		for (const { onList } of followed.listeners) onList(followed.endpoints);
+	}
+
+	#endpointsOf(service: string, said: readonly KeptEndpoint[]): readonly EndpointPolicy[] {
+		return said.flatMap(({ address: written, zone }): EndpointPolicy[] => {
 			const address = parseTcpAddress(written, 1);
 			if (!isRefusal(address)) return [{ address, weight: 1, zone }];
 			this.#options.log.warn("an instance has an address that is none", { service, address: written.slice(0, 100) });
 			return [];
 		});
-		for (const { onList } of followed.listeners) onList(followed.endpoints);
 	}
 
 	#fail(words: string): void {

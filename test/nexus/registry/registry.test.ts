@@ -1,5 +1,7 @@
 /** Instances that register at a real Nexus, and callers that find them: joining, leaving, killed, and Nexus away. */
 import assert from "node:assert/strict";
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { type Echoed, echo, httpServer } from "../../sidecar/support.ts";
 import { eventually } from "../../support/processes.ts";
@@ -91,6 +93,25 @@ describe("the registry of services", () => {
 		assert.equal((await listed(nexus, "pay")).length, 1);
 		await asked.stop();
 		assert.deepEqual([...asked.take().keys()], ["200"]);
+	});
+
+	test("serves a start without Nexus from the lists that were kept", async (t) => {
+		const nexus = await startNexus(t);
+		const one = await httpServer(t, echo("one"));
+		await startSidecar(t, "pay", nexus, serves(one.address));
+		const policy = ` }\npolicy: { source: nexus, cacheDir: kept }\noutbound: { listen: 127.0.0.1:0 }\nupstreams: { pay: { registry: nexus } }\n`;
+		await nexus.call("PUT", "/v1/policies/checkout", {
+			policy: "upstreams: { pay: { timeout: { request: 9s } } }\n".replace("timeout", "registry: nexus, timeout"),
+		});
+		const before = await startSidecar(t, "checkout", nexus, policy);
+		await eventually("it is found", async () => (await answering(before.port("outbound"))) === "one");
+		await eventually("it is kept", async () => existsSync(join(before.folder, "kept", "registry.json")));
+		assert.equal(statSync(join(before.folder, "kept", "registry.json")).mode & 0o777, 0o600);
+		before.process.process.kill("SIGKILL");
+		await before.process.ended;
+		await nexus.kill();
+		const after = await startSidecar(t, "checkout", nexus, policy, before.folder);
+		assert.equal(await answering(after.port("outbound")), "one");
 	});
 
 	test("refuses what is no name, no address and no lease", async (t) => {
