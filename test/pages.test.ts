@@ -11,7 +11,10 @@ import { startSidecar } from "./sidecar/support.ts";
 import { otherPorts, portsIn, stepsOf, take, tourFolder } from "./support/tour.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const PAGES = ["retries", "circuit-breaking", "rate-limits", "traffic", "faults", "identity", "authorization", "nexus", "admin-api"];
+const PAGES = [
+	...["retries", "circuit-breaking", "rate-limits", "traffic", "faults", "identity", "authorization", "nexus", "admin-api"],
+	...["subscriptions"],
+];
 const PAGE_MS = 120_000;
 
 const hasCurl = spawnSync("curl", ["--version"]).status === 0;

@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 // Nothing is decided by it: a command that hangs becomes a failure that shows what it had said.
 const COMMAND_MS = 30_000;
 /** Stays until the end of the test. */
-const STAYS = /^bin\/nexus (run|sidecar|serve) /;
+const STAYS = /^(bin\/nexus (run|sidecar|serve)|node docs\/services\.mjs) /;
 /** What has just happened may not have arrived yet: asked again until it says so. */
 const ARRIVES = /^bin\/nexus events /;
 
@@ -71,7 +71,7 @@ export function here(lines: readonly string[], tour: Tour): string[] {
 function moved(text: string, { folder, ports }: Tour): string {
 	return text
 		.replace(
-			/(127\.0\.0\.1:|localhost:|listen\(|\b(?:fails|fine|slow|echo):)(\d+)/g,
+			/(127\.0\.0\.1:|localhost:|listen\(|\b(?:fails|fine|slow|echo|inbox):)(\d+)/g,
 			(_, before: string, port: string) => before + (ports.get(port) ?? port),
 		)
 		.replaceAll("/tmp/", `${folder}/`);
