@@ -3,19 +3,19 @@ import { capabilityTable } from "../../src/nexus/log/capability-table.ts";
 import type { Page } from "../generate.ts";
 
 /** By `node bench/nexus/engines.ts`; the order of magnitude is what they are for. */
-const FIGURES = `Measured by \`node bench/nexus/engines.ts\`, on one machine of two cores that was doing other work as well (load 4 to 8): Nexus, the engine
-and the client on the same two cores, events of 500 bytes. They are of this machine and that hour, good for comparing the rows and nothing else;
-a broker on machines of its own, and with copies, has other ones. \`npm run bench\` has the figures beside other products.
+const FIGURES = `Measured by \`node bench/nexus/engines.ts\`, two or three times on one machine of two cores that was busy with other work (load 3 to 8), so from the
+lowest to the highest: Nexus, the engine and the client on the same two cores, events of 500 bytes. They are of this machine and that hour, and good
+for telling the rows apart; a broker on machines of its own, and with copies, has other ones.
 
 | log + state | acknowledged means | events/s in batches of 64, 8 in flight | one by one, events/s | one by one, p50 / p99 | subscriptions changed/s |
 |---|---|---|---|---|---|
-| embedded + sqlite | disk | 110,000 | 1,300 | 0.6 / 3.8 ms | 350 |
-| memory + memory | memory | 27,000 | 1,600 | 0.3 / 5.4 ms | 520 |
-| nats 2.9 + nats | os | 5,200 | 700 | 0.6 / 15.2 ms | 130 |
-| redis 7.0 (appendfsync always) + sqlite | disk | 15,000 | 250 | 2.8 / 18.0 ms | 250 |
-| redis 7.0 (appendfsync everysec) + sqlite | os | 16,000 | 820 | 0.7 / 7.3 ms | 380 |
-| kafka 4.3 + postgres 15 | os | 16,000 | 200 | 4.0 / 19.6 ms | 99 |
-| rabbitmq 3.10 + sqlite | os | 6,700 | 510 | 1.1 / 24.8 ms | 220 |
+| embedded + sqlite | disk | 44,000-110,000 | 1,100-1,300 | 0.6 / 4-6 ms | 200-350 |
+| memory + memory | memory | 27,000-96,000 | 1,500-2,600 | 0.3 / 1-5 ms | 520-1,600 |
+| nats 2.9 + nats | os | 5,200-7,300 | 700-860 | 0.6-0.7 / 9-15 ms | 130-250 |
+| redis 7.0 (appendfsync always) + sqlite | disk | 15,000-29,000 | 250-840 | 0.9-2.8 / 6-18 ms | 250-350 |
+| redis 7.0 (appendfsync everysec) + sqlite | os | 16,000-33,000 | 820-1,400 | 0.5-0.7 / 4-7 ms | 180-380 |
+| kafka 4.3 + postgres 15 | os | 16,000-24,000 | 200-650 | 1.2-4.0 / 8-20 ms | 99-120 |
+| rabbitmq 3.10 + sqlite | os | 6,400-6,700 | 510-650 | 1.0-1.1 / 9-25 ms | 220-320 |
 `;
 
 const HEAD = `# Engines of Nexus
@@ -40,7 +40,7 @@ Secrets (URLs with passwords, tokens) come from the environment (\`\${REDIS_URL}
 
 | you have | take | because |
 |---|---|---|
-| one machine, up to about 100,000 events/s, no broker | \`embedded\` + \`sqlite\`, the default | nothing to operate; durable on disk before the answer; the only one with compaction, limits by type and backups while it runs |
+| one machine, tens of thousands of events/s, no broker | \`embedded\` + \`sqlite\`, the default | nothing to operate; durable on disk before the answer; the only one with compaction, limits by type and backups while it runs |
 | tests, a demonstration | \`memory\` | nothing is left behind |
 | two or more machines, up to some thousand events/s, nothing that runs already | \`nats\` for both | one small server (three for copies) keeps log and state; several nodes; \`sync_interval: always\` makes it durable on disk |
 | Kafka that runs already, tens of thousands of events/s, several nodes | \`kafka\` + \`postgres\` | your copies, your operations, your other consumers; \`flush.messages=1\` on the topic makes it durable on disk |
