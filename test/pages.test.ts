@@ -13,7 +13,7 @@ import { otherPorts, portsIn, stepsOf, take, tourFolder } from "./support/tour.t
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const PAGES = [
 	...["retries", "circuit-breaking", "rate-limits", "traffic", "faults", "identity", "authorization", "nexus", "admin-api"],
-	...["publish", "subscriptions"],
+	...["publish", "subscriptions", "policies-from-nexus"],
 ];
 const PAGE_MS = 120_000;
 
