@@ -19,8 +19,8 @@ export interface EncryptedDial {
 	readonly reader: ByteReader;
 	readonly wheel: DeadlineWheel;
 	readonly shared: LoopMemory;
-	/** `peer`: undefined outside of the mesh, where a host name was checked. */
-	readonly onReady: (peer: VerifiedPeer | undefined, resumed: boolean) => void;
+	/** `peer`: undefined outside of the mesh, where a host name was checked. `ownUntilMs`: when what we have shown ends, wall time. */
+	readonly onReady: (peer: VerifiedPeer | undefined, resumed: boolean, ownUntilMs: number) => void;
 	/** Instead of `onReady`, once connected; errors before that are the socket's. */
 	readonly onFailed: (failure: TlsRefusal | TlsFailure) => void;
 }
@@ -30,7 +30,7 @@ export interface Encryption {
 	dial(options: EncryptedDial): Socket;
 	/** For the HTTP client of health checks. */
 	connectorTo(address: Address): TlsConnector;
-	onSecured(connection: Http1Connection, address: Address, resumed: boolean): void;
+	onSecured(connection: Http1Connection, address: Address, resumed: boolean, ownUntilMs: number): void;
 	onFailed(address: Address, failure: TlsRefusal | TlsFailure): void;
 	/** A connection that was secured is closed. */
 	onClosed(connection: Http1Connection): void;

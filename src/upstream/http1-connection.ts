@@ -266,9 +266,9 @@ export class Http1Connection implements ByteReader, Room {
 			reader: this,
 			wheel,
 			shared: this.#shared,
-			onReady: (peer, resumed) => {
+			onReady: (peer, resumed, ownUntilMs) => {
 				this.peer = peer;
-				encryption.onSecured(this, address, resumed);
+				encryption.onSecured(this, address, resumed, ownUntilMs);
 				this.#onConnect();
 			},
 			onFailed: (failure) => {

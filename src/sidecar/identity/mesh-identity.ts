@@ -117,11 +117,15 @@ export class MeshIdentity {
 		if (connection.peer !== undefined) this.#watch.add(connection, connection.peer.validUntilMs, 1);
 	}
 
-	/** The callee looks at our certificate, too: whichever ends first. */
-	watchCallee(connection: PeeredConnection): void {
+	/** When the first certificate of what we show now ends. */
+	get ownUntilMs(): number {
+		return this.#keyed.chain.reduce((untilMs, { notAfterMs }) => Math.min(untilMs, notAfterMs), Number.POSITIVE_INFINITY);
+	}
+
+	/** The callee looks at our certificate, too, the one that it was shown: whichever ends first. */
+	watchCallee(connection: PeeredConnection, ownUntilMs: number): void {
 		const { peer } = connection;
-		const own = this.#keyed.chain.reduce((untilMs, { notAfterMs }) => Math.min(untilMs, notAfterMs), Number.POSITIVE_INFINITY);
-		if (peer !== undefined) this.#watch.add(connection, Math.min(own, peer.validUntilMs), 2);
+		if (peer !== undefined) this.#watch.add(connection, Math.min(ownUntilMs, peer.validUntilMs), 2);
 	}
 
 	unwatch(connection: PeeredConnection): void {

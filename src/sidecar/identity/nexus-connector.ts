@@ -21,7 +21,7 @@ export function nexusConnector(identity: MeshIdentity, hostname: string, clock: 
 		verify: (shown) => identity.verifyCallee(shown, nexus.id),
 		onReady: (socket, peer) => {
 			const connection = { peer, retire: onRetire, cut: () => void socket.destroy() };
-			identity.watchCallee(connection);
+			identity.watchCallee(connection, identity.ownUntilMs);
 			socket.once("close", () => identity.unwatch(connection));
 		},
 	});

@@ -8,6 +8,8 @@ import { recheckPeer, type VerifiedPeer } from "../../identity/verify-chain.ts";
 
 /** Of what was left of the certificate when the connection began: from then on it takes no further request. */
 const RETIRE_PART = 0.1;
+/** What little is left of a short one must still be time enough to leave in: so much, or a quarter of what is left. */
+const RETIRE_MIN_MS = 500;
 /** Requests end within seconds; a day's certificate need not give up two hours of its life. */
 const RETIRE_MAX_MS = 5 * 60_000;
 /** Of the margin: connections that began together do not end together, which would be a handshake for each at once. */
@@ -19,6 +21,8 @@ const SPREAD_STEP = 0.618_034;
  * end in good order, within this. Who is on the deny list is cut at once.
  */
 const FORMER_ROOT_MS = 5_000;
+/** In this time they are asked to leave, one after the other. */
+const FORMER_ROOT_LEAVE_MS = 4_000;
 /** How late a jump of the wall clock is seen at most. */
 const LOOK_MS = 30_000;
 
@@ -32,7 +36,7 @@ export interface PeeredConnection {
 }
 
 interface Entry {
-	readonly retireAtMs: number;
+	retireAtMs: number;
 	endsAtMs: number;
 	retired: boolean;
 	/** Why it will be cut, where its peer is not trusted any more. */
@@ -69,8 +73,9 @@ export class PeerWatch {
 	 */
 	add(connection: PeeredConnection, untilMs: number, early: 1 | 2): void {
 		const nowMs = this.#options.clock.wallMs();
-		this.#spread = (this.#spread + SPREAD_STEP) % 1;
-		const marginMs = Math.min(RETIRE_MAX_MS, Math.max(0, untilMs - nowMs) * RETIRE_PART) * early * (1 + SPREAD * this.#spread);
+		const leftMs = Math.max(0, untilMs - nowMs);
+		const usualMs = Math.max(leftMs * RETIRE_PART, Math.min(RETIRE_MIN_MS, leftMs / 4));
+		const marginMs = Math.min(RETIRE_MAX_MS, usualMs) * early * (1 + SPREAD * this.#nextSpread());
 		this.#entries.set(connection, { retireAtMs: untilMs - marginMs, endsAtMs: untilMs, retired: false, refusal: undefined });
 		this.#expect(untilMs - marginMs);
 	}
@@ -95,15 +100,19 @@ export class PeerWatch {
 			if (refusal.reason === "tls_unknown_ca") {
 				entry.refusal = refusal;
 				entry.endsAtMs = Math.min(entry.endsAtMs, nowMs + FORMER_ROOT_MS);
-				entry.retired = true;
-				this.#expect(entry.endsAtMs);
-				connection.retire();
+				entry.retireAtMs = Math.min(entry.retireAtMs, nowMs + FORMER_ROOT_LEAVE_MS * this.#nextSpread());
+				this.#expect(entry.retireAtMs);
 				continue;
 			}
 			this.#entries.delete(connection);
 			onCut(refusal);
 			connection.cut();
 		}
+	}
+
+	#nextSpread(): number {
+		this.#spread = (this.#spread + SPREAD_STEP) % 1;
+		return this.#spread;
 	}
 
 	stop(): void {

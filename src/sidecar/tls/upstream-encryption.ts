@@ -105,7 +105,8 @@ class MeshEncryption implements Encryption {
 	}
 
 	dial(options: EncryptedDial): Socket {
-		return dial(options, { ...this.#manner(), alpnRequired: true });
+		// Asked now: another certificate may be in use by the time that this one is accepted.
+		return dial(options, { ...this.#manner(), alpnRequired: true, ownUntilMs: this.#identity.ownUntilMs });
 	}
 
 	connectorTo(address: Address): TlsConnector {
@@ -116,8 +117,8 @@ class MeshEncryption implements Encryption {
 		return { contexts: this.#identity.client, serverName: this.#serverName, checkHostName: false, verify: this.#verify };
 	}
 
-	onSecured(connection: Http1Connection, address: Address, resumed: boolean): void {
-		this.#identity.watchCallee(connection);
+	onSecured(connection: Http1Connection, address: Address, resumed: boolean, ownUntilMs: number): void {
+		this.#identity.watchCallee(connection, ownUntilMs);
 		this.#observer.onSecured(placeOf(this.#name, address), this.#expected, resumed);
 	}
 
@@ -147,7 +148,7 @@ class ExternalEncryption implements Encryption {
 	}
 
 	dial(options: EncryptedDial): Socket {
-		return dial(options, { ...this.#manner(), alpnRequired: false });
+		return dial(options, { ...this.#manner(), alpnRequired: false, ownUntilMs: Number.POSITIVE_INFINITY });
 	}
 
 	connectorTo(address: Address): TlsConnector {
@@ -183,13 +184,16 @@ interface Manner {
 	readonly verify: (shown: ShownPeer) => AcceptedPeer | TlsRefusal | TlsFailure;
 }
 
-function dial(
-	{ address, sessions, lookup, reader, wheel, shared, onReady, onFailed }: EncryptedDial,
-	manner: Manner & { readonly alpnRequired: boolean },
-): Socket {
+interface DialManner extends Manner {
+	readonly alpnRequired: boolean;
+	/** When what we show ends, wall time. */
+	readonly ownUntilMs: number;
+}
+
+function dial({ address, sessions, lookup, reader, wheel, shared, onReady, onFailed }: EncryptedDial, { ownUntilMs, ...manner }: DialManner): Socket {
 	return dialTls<AcceptedPeer, TlsRefusal | TlsFailure>(
 		{ ...manner, alpn: ALPN, handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS, address, sessions, ...(lookup === undefined ? {} : { lookup }) },
-		{ onReady: ({ peer }, { resumed }) => onReady(peer, resumed), onFailed },
+		{ onReady: ({ peer }, { resumed }) => onReady(peer, resumed, ownUntilMs), onFailed },
 		reader,
 		wheel,
 		shared,
