@@ -10,6 +10,8 @@ import { CURSOR_PREFIX } from "./subscriptions/branch.ts";
 import { decodeProgress } from "./subscriptions/progress.ts";
 import { Subscriptions, type SubscriptionsOptions } from "./subscriptions/subscriptions.ts";
 
+/** The end of a broker's log is heard of in milliseconds; a broker that is slow gets this long. */
+const READABLE_WITHIN_MS = 30_000;
 /** A commit that is missed costs so much. */
 const LOOK_MS = 200;
 
@@ -108,7 +110,7 @@ export class Dispatch {
 
 /**
  * What the node before had open must be readable here, or it would be taken for lost: the end of a broker's log is heard of a moment later.
- * Rejects where it does not become so while this node may wait.
+ * Rejects where it does not become so in time, or while this node may wait.
  */
 async function readableUpToOpen({ state, log, clock }: SubscriptionsOptions, mayWait: () => boolean): Promise<void> {
 	let needed = 0;
@@ -119,8 +121,10 @@ async function readableUpToOpen({ state, log, clock }: SubscriptionsOptions, may
 		after = page.value.next;
 		if (after === undefined) break;
 	}
+	const untilMs = clock.monotonicMs() + READABLE_WITHIN_MS;
 	while (log.stats().lastSequence < needed) {
-		if (!mayWait()) throw new Error(`the log ends at sequence ${log.stats().lastSequence}, and ${needed} is being delivered: is it another log?`);
+		if (!mayWait() || clock.monotonicMs() > untilMs)
+			throw new Error(`the log ends at sequence ${log.stats().lastSequence}, and ${needed} is being delivered: is it another log?`);
 		const { promise, resolve } = Promise.withResolvers<void>();
 		const stop = log.onCommit(resolve);
 		const timer = clock.setTimer(LOOK_MS, resolve);

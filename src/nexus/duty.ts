@@ -31,7 +31,7 @@ export class Duty {
 	holder: string | undefined;
 	#timer: Timer | undefined;
 	/** At the end of the lease, whatever a renewal is waiting for. */
-	#end: Timer | undefined;
+	#expiry: Timer | undefined;
 	#work: Promise<void> = Promise.resolve();
 	#isClosed = false;
 
@@ -54,15 +54,15 @@ export class Duty {
 		return this.#serially(() => this.#ask());
 	}
 
-	/** Gives it back at once, so that another node need not wait. */
+	/** Gives it back at once, so that another node need not wait; it holds until `onLost` has written what it has to write. */
 	async close(): Promise<void> {
 		this.#isClosed = true;
-		this.#timer?.cancel();
+		if (this.#lease === undefined) this.#timer?.cancel();
 		await this.#work;
+		if (this.#lease !== undefined) await this.#end();
 		const lease = this.#lease;
-		if (lease === undefined) return;
-		await this.#giveUp();
-		await this.#options.leases.release(lease);
+		this.#forget();
+		if (lease !== undefined) await this.#options.leases.release(lease);
 	}
 
 	async #ask(): Promise<void> {
@@ -104,8 +104,8 @@ export class Duty {
 	#hold(lease: Lease): void {
 		const { clock } = this.#options;
 		this.#lease = lease;
-		this.#end?.cancel();
-		this.#end = clock.setTimer(Math.max(0, lease.validUntilMs - clock.monotonicMs()), () => {
+		this.#expiry?.cancel();
+		this.#expiry = clock.setTimer(Math.max(0, lease.validUntilMs - clock.monotonicMs()), () => {
 			if (this.#lease === lease) void this.#lost("it could not be renewed in time");
 		});
 	}
@@ -119,11 +119,19 @@ export class Duty {
 	}
 
 	async #giveUp(): Promise<void> {
-		const { logger, name, onLost } = this.#options;
+		this.#forget();
+		await this.#end();
+	}
+
+	#forget(): void {
 		this.#lease = undefined;
 		this.holder = undefined;
-		this.#end?.cancel();
+		this.#expiry?.cancel();
 		this.#timer?.cancel();
+	}
+
+	async #end(): Promise<void> {
+		const { logger, name, onLost } = this.#options;
 		try {
 			await onLost();
 		} catch (thrown) {

@@ -20,7 +20,11 @@ interface Node {
 	readonly writes: () => StateStore;
 }
 
-function setUp(t: TestContext, begin: (name: string) => Promise<void> = async () => {}): { store: StateStore; node: (name: string) => Node } {
+function setUp(
+	t: TestContext,
+	begin: (name: string) => Promise<void> = async () => {},
+	end: (writes: StateStore) => Promise<void> = async () => {},
+): { store: StateStore; node: (name: string) => Node } {
 	const store = new GroupedStore(memoryEngine());
 	const duties: Duty[] = [];
 	t.after(async () => {
@@ -45,11 +49,15 @@ function setUp(t: TestContext, begin: (name: string) => Promise<void> = async ()
 					await begin(name);
 					log.push("taken");
 				},
-				onLost: async () => void log.push("lost"),
+				async onLost() {
+					log.push("lost");
+					await end(writes);
+				},
 			});
 			duties.push(duty);
 			const leaseOf = (): Lease | undefined => (duty.isMine && duty.lease?.fence.revision === given?.fence.revision ? duty.lease : undefined);
-			return { duty, clock, log, writes: () => fencedState(store, leaseOf) };
+			const writes = fencedState(store, leaseOf);
+			return { duty, clock, log, writes: () => writes };
 		},
 	};
 }
@@ -104,6 +112,17 @@ test("an orderly end hands it over at once", async (t) => {
 	await pass(1_000, b);
 	assert.equal(b.duty.isMine, true);
 	assert.deepEqual(a.log, ["taken", "lost"]);
+});
+
+test("an orderly end writes down what it has done before another node has the duty", async (t) => {
+	const saved: boolean[] = [];
+	const { node, store } = setUp(t, undefined, async (writes) => void saved.push((await writes.saveCursor("c", 7)).ok));
+	const a = node("a");
+	await a.duty.start();
+	await a.duty.close();
+	assert.deepEqual([saved, (await store.cursor("c")).ok && a.duty.isMine], [[true], false]);
+	const found = await store.cursor("c");
+	assert.equal(found.ok && found.value, 7);
 });
 
 test("a state that is away costs it when its time is over, and it comes back with the state", async (t) => {
