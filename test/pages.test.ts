@@ -61,6 +61,21 @@ test("the page about Nexus names endpoints and roles as its API describes them",
 	}
 });
 
+test("the pages about Nexus name no path that its API has not", async (t) => {
+	const { url } = await serveNexus(t, temporaryDir(t));
+	const { paths } = (await (await fetch(`${url}/openapi.json`)).json()) as { paths: Record<string, unknown> };
+	const known = Object.keys(paths).map((path) => new RegExp(`^${path.replaceAll(/\{\w+\}/g, "[^/]+")}$`));
+	for (const name of ["nexus", "publish", "subscriptions", "policies-from-nexus", "engines", "life-of-an-event"]) {
+		const named = [...pageOf(name).matchAll(/(?<=[\s`|\d])\/v1\/[\w{}/-]*[\w}]/g)].map(([path]) => path);
+		assert.ok(named.length > 0, `${name} names none where this test looks for them`);
+		for (const path of named)
+			assert.ok(
+				known.some((one) => one.test(path)),
+				`docs/${name}.md names ${path}`,
+			);
+	}
+});
+
 function pageOf(name: string): string {
 	return readFileSync(join(ROOT, `docs/${name}.md`), "utf8");
 }
