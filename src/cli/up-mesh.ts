@@ -8,6 +8,11 @@ import { codeOf, messageOf } from "../core/errors.ts";
 // A laptop's worth: each service is two processes of some 60 MB.
 const SERVICES_MAX = 50;
 const HOST = "127.0.0.1";
+// Where a wanted port is taken: below 32768, from where on Linux gives ports to whoever asks for any.
+const OTHER_PORTS_MIN = 20_000;
+const OTHER_PORTS_SPAN = 12_000;
+const OTHER_PORTS_STEP = 997;
+const OTHER_PORTS_MAX = 100;
 
 const port = z.int().min(1).max(65_535);
 const meshSchema = z.strictObject({
@@ -103,7 +108,7 @@ async function choosePorts({ nexus, services }: MeshConfig): Promise<ReadonlyMap
 	try {
 		const choices = new Map<string, PortChoice>();
 		for (const [what, port] of wanted) {
-			const server = (await hold(port)) ?? (await hold(0));
+			const server = (await hold(port)) ?? (await holdOther(port)) ?? (await hold(0));
 			if (server === undefined) throw new Error("the system gives none");
 			held.push(server);
 			const address = server.address();
@@ -113,6 +118,16 @@ async function choosePorts({ nexus, services }: MeshConfig): Promise<ReadonlyMap
 	} finally {
 		await Promise.all(held.map((server) => new Promise((closed) => server.close(closed))));
 	}
+}
+
+/** None that the system hands out to others between now and the start of who is to listen there, nor that another mesh tries first. */
+async function holdOther(taken: number): Promise<Server | undefined> {
+	for (let tries = 1; tries <= OTHER_PORTS_MAX; tries++) {
+		const port = OTHER_PORTS_MIN + ((taken + process.pid + tries * OTHER_PORTS_STEP) % OTHER_PORTS_SPAN);
+		const server = await hold(port);
+		if (server !== undefined) return server;
+	}
+	return undefined;
 }
 
 /** undefined where the port is taken, or not ours to take. */

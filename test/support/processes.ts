@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { type AddressInfo, connect, createServer } from "node:net";
+import { type AddressInfo, connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -75,15 +75,19 @@ export function temporaryFolder(t: TestContext, name: string): string {
 	return folder;
 }
 
-/** For programs that are told their ports before they start: chosen by the system, all different. */
+// Below those that the system gives to callers and to listeners on port 0, which other tests take between our look and the program's start.
+const PORT_MIN = 20_000;
+const PORT_MAX = 32_767;
+
+/** For programs that are told their ports before they start: free now, all different. */
 export async function freePorts(count: number): Promise<number[]> {
-	const servers = await Promise.all(
-		Array.from({ length: count }, async () => {
-			const server = createServer();
-			await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-			return server;
-		}),
-	);
+	const servers: Server[] = [];
+	while (servers.length < count) {
+		const server = createServer();
+		const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
+		const isOurs = await new Promise<boolean>((resolve) => server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
+		if (isOurs) servers.push(server);
+	}
 	const ports = servers.map((server) => (server.address() as AddressInfo).port);
 	await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
 	return ports;

@@ -13,8 +13,8 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const COMMAND_MS = 30_000;
 /** Stays until the end of the test. */
 const STAYS = /^(bin\/nexus (run|sidecar|serve)|node docs\/services\.mjs) /;
-/** What has just happened may not have arrived yet: asked again until it says so. */
-const ARRIVES = /^bin\/nexus events /;
+/** What has just happened may not have arrived yet, and a check may have met a machine that was busy: asked again until it says so. */
+const ARRIVES = /^(bin\/nexus events |curl -s \S+\/upstreams$)/;
 
 export interface Step {
 	readonly command: string;
