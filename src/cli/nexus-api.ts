@@ -19,7 +19,7 @@ export interface NexusFlags {
 }
 
 export interface ApiRequest {
-	readonly method?: "GET" | "POST" | "DELETE";
+	readonly method?: "GET" | "POST" | "PUT" | "DELETE";
 	/** Sent as JSON. */
 	readonly body?: unknown;
 	readonly headers?: Readonly<Record<string, string>>;

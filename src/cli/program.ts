@@ -13,6 +13,7 @@ import { addMtls } from "./mtls-command.ts";
 import { addPolicies, addServices } from "./policy-commands.ts";
 import { wholeNumber } from "./shared-options.ts";
 import { listenForStop } from "./stop-signals.ts";
+import { addDeadLetters, addSubscriptions } from "./subscription-commands.ts";
 import type { TapCommandOptions } from "./tap.ts";
 
 /** Exit codes, of every command alike. */
@@ -75,6 +76,8 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addEvents(program, io, done);
 	addSchemas(program, io, done);
 	addPolicies(program, io, done);
+	addSubscriptions(program, io, done);
+	addDeadLetters(program, io, done);
 	addServices(program, io, done);
 	addTap(program, io, done);
 	addMtls(program, io, done);

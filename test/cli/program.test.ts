@@ -7,7 +7,23 @@ import { type Roles, runProgram } from "../../src/cli/program.ts";
 import { NexusProcess, temporaryFolder } from "../support/processes.ts";
 import { captureIo } from "./capture-io.ts";
 
-const COMMANDS = ["sidecar", "serve", "up", "run", "check", "explain", "events", "tap", "ca", "token", "log", "policies", "services"];
+const COMMANDS = [
+	"sidecar",
+	"serve",
+	"up",
+	"run",
+	"check",
+	"explain",
+	"events",
+	"tap",
+	"ca",
+	"token",
+	"log",
+	"policies",
+	"services",
+	"subscriptions",
+	"dead-letters",
+];
 const PROGRAM = fileURLToPath(new URL("../../bin/nexus", import.meta.url));
 
 async function call(...argv: string[]): Promise<{ code: number; out: string; err: string; handed: unknown[] }> {
