@@ -12,18 +12,21 @@ const PENDING_CHARS_MAX = 1024 * 1024;
 
 export class SseReader {
 	#rest = "";
+	/** Of the last event that was whole, and of the one that is coming in. */
+	#lastId: string;
 	#id: string;
 	#event = "";
 	#data: string[] = [];
 
 	/** `lastId`: where the stream before this one ended. */
 	constructor(lastId: string) {
+		this.#lastId = lastId;
 		this.#id = lastId;
 	}
 
-	/** What to resume behind; empty while the stream has named none. */
+	/** What to resume behind; empty while the stream has named none. An event that was cut off counts for nothing, its id neither. */
 	get lastId(): string {
-		return this.#id;
+		return this.#lastId;
 	}
 
 	/** The events that are complete with this text. Throws where one never ends. */
@@ -36,6 +39,7 @@ export class SseReader {
 			const line = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
 			if (line === "") {
 				if (this.#data.length > 0) messages.push({ id: this.#id, event: this.#event === "" ? "message" : this.#event, data: this.#data.join("\n") });
+				this.#lastId = this.#id;
 				this.#event = "";
 				this.#data = [];
 			} else this.#field(line);
