@@ -1,0 +1,116 @@
+/** The processes of a run: one Nexus on its data, and workers that write their records. Each may be killed and started again; none may end by itself. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type NexusProcess, spawnNexus } from "../nexus-process.ts";
+import type { Line } from "./history.ts";
+
+const SAID_CHARS_MAX = 6_000;
+
+/** Called with what has gone wrong: something ended that nobody has ended. */
+export type Alarm = (what: string) => void;
+
+export class NexusHost {
+	readonly url: string;
+	/** The end of what it has said, in all its lives. */
+	said = "";
+	readonly #config: string;
+	readonly #alarm: Alarm;
+	#node: NexusProcess | undefined;
+
+	/** `config`: its file, which says that it listens on `port`. */
+	constructor(config: string, port: number, alarm: Alarm) {
+		this.url = `http://127.0.0.1:${port}`;
+		this.#config = config;
+		this.#alarm = alarm;
+	}
+
+	/** Rejects with what it said where it does not become ready. */
+	async start(): Promise<void> {
+		const node = await spawnNexus(["--config", this.#config]);
+		this.#node = node;
+		const hear = (chunk: Buffer): void => {
+			this.said = (this.said + chunk.toString()).slice(-SAID_CHARS_MAX);
+		};
+		node.child.stderr?.on("data", hear);
+		node.child.stdout?.on("data", hear);
+		node.child.once("exit", (code, signal) => {
+			if (this.#node === node) this.#alarm(`Nexus has ended with ${signal ?? code}`);
+		});
+	}
+
+	async kill(): Promise<void> {
+		const node = this.#node;
+		this.#node = undefined;
+		await node?.stop("SIGKILL");
+	}
+
+	signal(signal: "SIGSTOP" | "SIGCONT"): void {
+		this.#node?.child.kill(signal);
+	}
+}
+
+export class Worker {
+	readonly #script: string;
+	readonly #parameters: string;
+	readonly #name: string;
+	readonly #file: string;
+	readonly #alarm: Alarm;
+	#child: ChildProcess | undefined;
+	#mayEnd = false;
+	#said = "";
+
+	/** `script`: beside this file. Its record goes on in the next life. */
+	constructor(name: string, script: string, parameters: object, dir: string, alarm: Alarm) {
+		this.#name = name;
+		this.#script = fileURLToPath(new URL(script, import.meta.url));
+		this.#parameters = JSON.stringify(parameters);
+		this.#file = join(dir, `${name}.jsonl`);
+		this.#alarm = alarm;
+	}
+
+	start(): void {
+		const file = openSync(this.#file, "a");
+		const child = spawn(process.execPath, [this.#script, this.#parameters], { stdio: ["pipe", file, "pipe"] });
+		closeSync(file);
+		this.#child = child;
+		this.#mayEnd = false;
+		child.stderr?.on("data", (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-SAID_CHARS_MAX)));
+		child.once("exit", (code, signal) => {
+			if (!this.#mayEnd) this.#alarm(`${this.#name} has ended with ${signal ?? code}: ${this.#said}`);
+		});
+	}
+
+	async kill(): Promise<void> {
+		const child = this.#child;
+		if (child === undefined) return;
+		this.#mayEnd = true;
+		child.kill("SIGKILL");
+		await ended(child);
+	}
+
+	/** Asks it to finish; resolves once it has. An end that says otherwise is an alarm. */
+	async finish(): Promise<void> {
+		const child = this.#child;
+		if (child === undefined) return;
+		this.#mayEnd = true;
+		child.stdin?.end();
+		await ended(child);
+		if (child.exitCode !== 0) this.#alarm(`${this.#name} has finished with ${child.signalCode ?? child.exitCode}: ${this.#said}`);
+	}
+
+	/** What it has written so far. */
+	record(): Line[] {
+		if (!existsSync(this.#file)) return [];
+		const lines = readFileSync(this.#file, "utf8").split("\n");
+		// Whole, or not there yet.
+		lines.pop();
+		return lines.map((line) => JSON.parse(line) as Line);
+	}
+}
+
+function ended(child: ChildProcess): Promise<unknown> {
+	if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+	return new Promise((resolve) => child.once("exit", resolve));
+}

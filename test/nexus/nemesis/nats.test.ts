@@ -1,0 +1,22 @@
+/** Log and state on JetStream, under faults of the server, of Nexus and of consumers. */
+import { test } from "node:test";
+import { skipWithout, startNats } from "../log/servers.ts";
+import { RUN_OVERHEAD_MS, runNemesis, secondsOf } from "./run.ts";
+
+const SECONDS = 30;
+
+test("nats: nothing acknowledged is lost, nothing comes that nobody sent, keys stay in order, while the server and Nexus are killed and stopped", {
+	skip: skipWithout("nats-server"),
+	timeout: secondsOf(SECONDS) * 1000 + RUN_OVERHEAD_MS,
+}, async (t) => {
+	const { server, address } = await startNats(t);
+	await runNemesis(t, {
+		engines: `log: { nats: { servers: ["${address}"] } }\ncluster: { lease: 2s }\n`,
+		broker: server,
+		// Its data directory holds nothing but its identity: a full disk there is none.
+		faults: ["nexus-killed", "nexus-stopped", "broker-killed", "broker-stopped", "consumer-killed"],
+		// By default JetStream syncs every two minutes: a power cut may take what a kill does not.
+		durability: "os",
+		seconds: SECONDS,
+	});
+});

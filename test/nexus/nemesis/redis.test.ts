@@ -1,0 +1,21 @@
+/** The log on Redis, the state in SQLite, under faults of the server, of Nexus, of its disk and of consumers. */
+import { test } from "node:test";
+import { skipWithout, startRedis } from "../log/servers.ts";
+import { RUN_OVERHEAD_MS, runNemesis, secondsOf } from "./run.ts";
+
+const SECONDS = 30;
+
+test("redis: nothing acknowledged is lost, nothing comes that nobody sent, keys stay in order, while the server and Nexus are killed and stopped", {
+	skip: skipWithout("redis-server"),
+	timeout: secondsOf(SECONDS) * 1000 + RUN_OVERHEAD_MS,
+}, async (t) => {
+	// The configuration that keeps what it acknowledges: synced before the answer.
+	const { server, url } = await startRedis(t, ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]);
+	await runNemesis(t, {
+		engines: `log: { redis: { url: "${url}" } }\n`,
+		broker: server,
+		faults: ["nexus-killed", "nexus-stopped", "disk-full", "broker-killed", "broker-stopped", "consumer-killed"],
+		durability: "disk",
+		seconds: SECONDS,
+	});
+});

@@ -1,0 +1,68 @@
+/** Which fault comes when, all of it decided by a seed. Pure. */
+import { type Rng, seededRng } from "../../../src/core/rng.ts";
+
+export type Fault =
+	| { readonly kind: "nexus-killed"; readonly downMs: number }
+	/** As a pause of its machine. */
+	| { readonly kind: "nexus-stopped"; readonly forMs: number }
+	/** Killed, and what it was writing is there by half: see tear.ts. */
+	| { readonly kind: "tail-torn"; readonly how: Tear; readonly seed: number }
+	/** `kill`: in the middle of it; it starts again once there is room. */
+	| { readonly kind: "disk-full"; readonly forMs: number; readonly kill: boolean }
+	| { readonly kind: "consumer-killed"; readonly which: "hook" | "pull"; readonly downMs: number }
+	| { readonly kind: "broker-killed"; readonly downMs: number }
+	| { readonly kind: "broker-stopped"; readonly forMs: number };
+
+export type FaultKind = Fault["kind"];
+
+export const TEARS = ["garbage", "zeros", "half-block", "old-block", "index-cut"] as const;
+export type Tear = (typeof TEARS)[number];
+
+export interface Step {
+	/** Before it, everything is well for so long. */
+	readonly calmMs: number;
+	readonly fault: Fault;
+}
+
+const CALM_MIN_MS = 300;
+const CALM_MAX_MS = 1_800;
+// Longer than what callers wait for an answer, than ackWait and than a lease.
+const STOPPED_MS = 5_000;
+const DOWN_MAX_MS = 1_000;
+const FULL_MIN_MS = 1_000;
+const FULL_MAX_MS = 2_500;
+
+/** Without an end: rounds in which each kind comes once, in an order of their own. */
+export function* scheduleOf(seed: number, kinds: readonly FaultKind[]): Generator<Step, never, void> {
+	const rng = seededRng(seed);
+	for (;;) {
+		for (const kind of shuffled(kinds, rng)) yield { calmMs: between(CALM_MIN_MS, CALM_MAX_MS, rng), fault: faultOf(kind, rng) };
+	}
+}
+
+function faultOf(kind: FaultKind, rng: Rng): Fault {
+	switch (kind) {
+		case "nexus-killed":
+		case "broker-killed":
+			return { kind, downMs: between(0, DOWN_MAX_MS, rng) };
+		case "nexus-stopped":
+		case "broker-stopped":
+			return { kind, forMs: STOPPED_MS };
+		case "tail-torn":
+			return { kind, how: TEARS[between(0, TEARS.length - 1, rng)] ?? "garbage", seed: between(0, 1_000_000, rng) };
+		case "disk-full":
+			return { kind, forMs: between(FULL_MIN_MS, FULL_MAX_MS, rng), kill: rng() < 0.3 };
+		case "consumer-killed":
+			return { kind, which: rng() < 0.5 ? "hook" : "pull", downMs: between(0, DOWN_MAX_MS, rng) };
+	}
+}
+
+function shuffled<T>(values: readonly T[], rng: Rng): T[] {
+	const left = [...values];
+	return values.flatMap(() => left.splice(Math.floor(rng() * left.length), 1));
+}
+
+/** Both inclusive. */
+function between(min: number, max: number, rng: Rng): number {
+	return min + Math.floor(rng() * (max - min + 1));
+}
