@@ -68,17 +68,17 @@ export class Server {
 		await ended;
 	}
 
-	/** It keeps its connections and says nothing any more. Resolves once each of its threads stands still. */
+	/** It keeps its connections and says nothing any more. Resolves once each thread of each of its processes stands still. */
 	async hang(): Promise<void> {
-		const child = this.#process ?? assert.fail();
-		child.kill("SIGSTOP");
-		const tasks = `/proc/${child.pid}/task`;
-		const isStopped = (task: string): boolean => /^State:\s+T/m.test(readFileSync(join(tasks, task, "status"), "utf8"));
-		await eventually("it stands still", async () => readdirSync(tasks).every(isStopped));
+		const { pid } = this.#process ?? assert.fail();
+		assert.ok(pid !== undefined);
+		process.kill(-pid, "SIGSTOP");
+		await eventually("it stands still", async () => threadsOfGroup(pid).every((stat) => stat.state === "T"));
 	}
 
 	goOn(): void {
-		this.#process?.kill("SIGCONT");
+		const pid = this.#process?.pid;
+		if (pid !== undefined) process.kill(-pid, "SIGCONT");
 	}
 }
 
@@ -233,6 +233,24 @@ export async function startRabbitmq(t: TestContext): Promise<RabbitmqServer> {
 		return true;
 	};
 	return { server: await Server.start(t, { command: [RABBITMQ], env, folder, isReady, afterEnd }), url: `amqp://guest:guest@127.0.0.1:${port}` };
+}
+
+/** Of all processes of that group, as Linux shows them; one that has just ended is none. */
+function threadsOfGroup(group: number): { readonly state: string }[] {
+	return readdirSync("/proc")
+		.filter((name) => /^\d+$/.test(name))
+		.flatMap((pid) => {
+			try {
+				return readdirSync(`/proc/${pid}/task`).map((task) => readFileSync(`/proc/${pid}/task/${task}/stat`, "utf8"));
+			} catch {
+				return [];
+			}
+		})
+		.flatMap((stat) => {
+			// Behind the name in parentheses: state, parent, group.
+			const [state = "", , of] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+			return Number(of) === group && state !== "Z" ? [{ state }] : [];
+		});
 }
 
 function makeFolder(name: string): string {
