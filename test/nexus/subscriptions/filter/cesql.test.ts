@@ -1,6 +1,5 @@
-/** CESQL by the letter of its specification; by its public test kit where that is at hand; and what no expression can do. */
+/** CESQL by the letter of its specification, and what no expression can do. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { seededRng } from "../../../../src/core/rng.ts";
 import type { CloudEvent } from "../../../../src/events/cloud-event.ts";
@@ -38,37 +37,6 @@ for (const [title, cases] of Object.entries(CESQL_CASES)) {
 		for (const [text, value, error, attributes] of cases) judge(text, value, error, { ...base, ...attributes });
 	});
 }
-
-// A line is {suite, name, expression, result?, error?, event?, eventOverrides?}, as in the YAML files of the kit.
-interface KitCase {
-	readonly suite: string;
-	readonly name: string;
-	readonly expression: string;
-	readonly result?: CesqlValue;
-	readonly error?: string;
-	readonly event?: CloudEvent;
-	readonly eventOverrides?: Readonly<Record<string, CesqlValue>>;
-}
-
-const kit = new URL("../../../../../shared/conformance/cesql-tck.jsonl", import.meta.url);
-
-test("every case of the public CESQL test kit is answered as it says", { skip: existsSync(kit) ? false : "the CESQL test kit is absent" }, () => {
-	const cases = readFileSync(kit, "utf8")
-		.trimEnd()
-		.split("\n")
-		.map((line) => JSON.parse(line) as KitCase);
-	assert.ok(cases.length > 200);
-	for (const { suite, name, expression, result, error, event, eventOverrides } of cases) {
-		const found = outcome(expression, { ...(event ?? base), ...eventOverrides });
-		const title = `${suite}, ${name}: ${expression}`;
-		if (error === "parse") assert.deepEqual(found.errors, ["parse"], title);
-		else {
-			if (result !== undefined) assert.equal(found.value, result, title);
-			if (error === undefined) assert.deepEqual(found.errors, [], title);
-			else assert.ok(found.errors.includes(error), title);
-		}
-	}
-});
 
 test("an error names the character where it stands", () => {
 	const faultOf = (text: string): string => {
