@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { chunkSizeLine, fieldLine, lastChunk, statusLine } from "../http1/serializer.ts";
 import { statusPhrase } from "../http1/status-phrases.ts";
 import type { ByteReader } from "../net/byte-socket.ts";
+import type { SharedPart } from "./shared-part.ts";
 
 /** What an answer needs of the connection that it goes to. */
 export interface AnswerWire {
@@ -131,6 +132,13 @@ export class ServerResponse {
 		const ready = socket.write("\r\n", "latin1");
 		socket.uncork();
 		return ready;
+	}
+
+	/** As `write`, of a part that other answers send as well. */
+	writeShared({ bytes, chunk }: SharedPart): boolean {
+		if (this.#framing !== "chunked" || this.#state !== "streaming") return this.write(bytes);
+		this.#written += bytes.length;
+		return this.#wire.socket.write(chunk);
 	}
 
 	/** The rest of the body, or all of it. Nothing happens where the client is gone. */

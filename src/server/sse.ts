@@ -1,6 +1,7 @@
 /** One server-sent event stream (WHATWG HTML, section 9.2): framing, heartbeats, and a bound on what a slow reader may hold. */
 import type { Clock, Timer } from "../core/clock.ts";
 import type { ServerResponse } from "./server-response.ts";
+import type { SharedPart } from "./shared-part.ts";
 
 export interface SseEvent {
 	/** Comes back as `Last-Event-ID` when the reader reconnects. */
@@ -57,7 +58,7 @@ export class SseStream {
 
 	/** False while the socket holds more than it likes to; a source that can wait should wait for `onDrain`. */
 	get isReady(): boolean {
-		return this.#open && !this.#res.needsDrain;
+		return this.#open && (!this.#res.needsDrain || this.#res.unsentBytes === 0);
 	}
 
 	/** False when the stream is closed, also by this very call because the reader is too slow. */
@@ -75,6 +76,11 @@ export class SseStream {
 		}
 		this.#res.write(frame);
 		return true;
+	}
+
+	/** Frames that many streams send, for a source that asks `isReady` before each part: what a slow reader may hold is one of them. */
+	sendShared(part: SharedPart): void {
+		if (this.#open) this.#res.writeShared(part);
 	}
 
 	/** Runs `callback` whenever the reader has caught up with what was written. */
