@@ -33,6 +33,13 @@ export class IdentityWindow {
 		this.#present.set(identity, sequence);
 	}
 
+	/** What a broker has lost comes again with another sequence. */
+	forgetFrom(sequence: number): void {
+		for (const identities of [this.#present, this.#old]) {
+			for (const [identity, known] of identities) if (known >= sequence) identities.delete(identity);
+		}
+	}
+
 	/** What a broker has lost may come again. */
 	clear(): void {
 		this.#present.clear();
