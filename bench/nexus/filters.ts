@@ -1,10 +1,12 @@
 /** What one event costs among 10, 1,000 and 100,000 subscriptions, by index and by scan; and what one evaluation of a filter costs. */
-import { hrtime, stdout } from "node:process";
+import { hrtime } from "node:process";
 import { type Rng, seededRng } from "../../src/core/rng.ts";
 import type { CloudEvent } from "../../src/events/cloud-event.ts";
 import { compileFilter, type Filter } from "../../src/nexus/subscriptions/filter/filter.ts";
 import { type FilterPart, filterPart } from "../../src/nexus/subscriptions/filter/schema.ts";
 import { SubscriptionIndex } from "../../src/nexus/subscriptions/filter/subscription-index.ts";
+import { figure, type Table, thousands } from "../table.ts";
+import type { PartReport } from "./part.ts";
 
 const SUBSCRIPTIONS = [10, 1_000, 100_000];
 const EVENTS = 1_000;
@@ -67,13 +69,8 @@ function nanosecondsOf(step: (n: number) => number): { each: number; result: num
 	return { each: run(MEASURE_MS), result: result / calls };
 }
 
-function line(...cells: readonly string[]): void {
-	stdout.write(`${cells.map((cell, i) => (i === 0 ? cell.padEnd(64) : cell.padStart(16))).join("")}\n`);
-}
-
-function benchIndex(): void {
-	line("subscriptions", "index, ns/event", "scan, ns/event", "matches/event", "built in, ms");
-	for (const count of SUBSCRIPTIONS) {
+function indexTable(): Table {
+	const rows = SUBSCRIPTIONS.map((count) => {
 		const random = seededRng(count);
 		const filters = Array.from({ length: count }, (_, n) => filterOf(subscription(n)));
 		const index = new SubscriptionIndex<number>();
@@ -83,11 +80,17 @@ function benchIndex(): void {
 		const events = Array.from({ length: EVENTS }, () => eventFor(random, count));
 		const indexed = nanosecondsOf((n) => index.match(events[n % EVENTS] as CloudEvent).length);
 		const scanned = nanosecondsOf((n) => filters.filter((filter) => filter.matches(events[n % EVENTS] as CloudEvent)).length);
-		line(String(count), indexed.each.toFixed(0), scanned.each.toFixed(0), indexed.result.toFixed(2), builtMs.toFixed(0));
-	}
+		return [thousands(count), thousands(indexed.each), thousands(scanned.each), figure(indexed.result, 2), figure(builtMs, 0)];
+	});
+	return {
+		title: "What one event costs among subscriptions",
+		columns: ["subscriptions", "by index, ns/event", "by scan, ns/event", "matches/event", "built in, ms"],
+		rows,
+		notes: [],
+	};
 }
 
-function benchFilters(): void {
+function filterTable(): Table {
 	const parts: FilterPart[] = [
 		{ filters: [{ exact: { type: "shop.order.1" } }] },
 		{ filters: [{ prefix: { type: "shop." } }, { exact: { tenant: "t1" } }] },
@@ -99,13 +102,16 @@ function benchFilters(): void {
 		{ filters: [{ sql: "subject LIKE 's-_' OR missing = 'x'" }] },
 	];
 	const event = { ...eventFor(seededRng(1), 1), type: "shop.order.1", source: "/mesh/3/a", subject: "s-3", tenant: "t1", total: "120" } as CloudEvent;
-	line("\nfilter", "ns/evaluation", "passes");
-	for (const part of parts) {
+	const rows = parts.map((part) => {
 		const { matches } = filterOf(part);
 		const { each, result } = nanosecondsOf(() => (matches(event) ? 1 : 0));
-		line(JSON.stringify(part.filter ?? part.filters), each.toFixed(1), result === 1 ? "yes" : "no");
-	}
+		return [JSON.stringify(part.filter ?? part.filters), figure(each, 1), result === 1 ? "yes" : "no"];
+	});
+	return { title: "What one evaluation of a filter costs", columns: ["filter", "ns", "passes"], rows, notes: [] };
 }
 
-benchIndex();
-benchFilters();
+/** In this process, without a Nexus. */
+export async function measureFilters(): Promise<PartReport> {
+	const tables = [indexTable(), filterTable()];
+	return { tables, verdicts: [], figures: tables.map(({ title, columns, rows }) => ({ title, columns, rows })) };
+}

@@ -1,8 +1,7 @@
 /** Publishing to the peers, in their own protocols on raw sockets; RabbitMQ through its client, as confirms need one. */
-import { connect, type Socket } from "node:net";
 import { Message } from "./publish-events.ts";
-import { senderOn } from "./publish-http.ts";
 import type { OpenSender } from "./publish-turn.ts";
+import { dial, gathered, onLines } from "./sockets.ts";
 
 /** XADD to one stream; a message of many events is as many commands in one write. */
 export function overRedis(port: number): OpenSender {
@@ -17,7 +16,8 @@ export function overRedis(port: number): OpenSender {
 			if (line.startsWith("-")) failed(new Error(line));
 			else if (!line.startsWith("$") && ++replies % eventsPerMessage === 0) answered(eventsPerMessage);
 		});
-		return senderOn(socket, message, failed);
+		const { send, close } = gathered(socket, failed);
+		return { send: () => send(message.next()), close };
 	};
 }
 
@@ -37,7 +37,8 @@ export function overNats(port: number): OpenSender {
 				if (++acks % eventsPerMessage === 0) answered(eventsPerMessage);
 			} else if (line.startsWith("-ERR") || line.startsWith('{"error"')) failed(new Error(line));
 		});
-		return senderOn(socket, message, failed);
+		const { send, close } = gathered(socket, failed);
+		return { send: () => send(message.next()), close };
 	};
 }
 
@@ -54,19 +55,20 @@ export async function createNatsStream(port: number): Promise<void> {
 	if (text.includes('"error"')) throw new Error(text);
 }
 
+/** As publisher and consumer declare it. */
+export const RABBIT_QUEUE = { queue: "events", durable: true, arguments: { "x-queue-type": "quorum" } } as const;
+
 /** Confirms to a quorum queue. */
 export function overRabbit(port: number): OpenSender {
 	return async ({ eventsPerMessage }, { answered, failed }) => {
 		const { Connection } = await import("rabbitmq-client");
 		const connection = new Connection({ hostname: "127.0.0.1", port });
 		connection.on("error", failed);
-		const publisher = connection.createPublisher({
-			confirm: true,
-			queues: [{ queue: "events", durable: true, arguments: { "x-queue-type": "quorum" } }],
-		});
+		const publisher = connection.createPublisher({ confirm: true, queues: [RABBIT_QUEUE] });
+		// Declares the queue.
+		await publisher.send({ routingKey: RABBIT_QUEUE.queue, durable: true }, Buffer.from("{}"));
 		const message = new Message(1, false, (json) => json);
-		const once = () => publisher.send({ routingKey: "events", durable: true }, message.next());
-		await once();
+		const once = () => publisher.send({ routingKey: RABBIT_QUEUE.queue, durable: true }, message.next());
 		return {
 			send: () => void Promise.all(Array.from({ length: eventsPerMessage }, once)).then(() => answered(eventsPerMessage), failed),
 			close: () => void publisher.close().then(() => connection.close()),
@@ -77,21 +79,4 @@ export function overRabbit(port: number): OpenSender {
 function repeated(events: number, frame: (json: Buffer) => Buffer): Pick<Message, "next"> {
 	const one = new Message(1, false, frame);
 	return events === 1 ? one : { next: () => Buffer.concat(Array.from({ length: events }, () => one.next())) };
-}
-
-function dial(port: number): Promise<Socket> {
-	return new Promise((resolve, reject) => {
-		const socket = connect({ host: "127.0.0.1", port, noDelay: true });
-		socket.once("error", reject);
-		socket.once("connect", () => resolve(socket.off("error", reject)));
-	});
-}
-
-function onLines(socket: Socket, take: (line: string) => void): void {
-	let rest = "";
-	socket.on("data", (chunk: Buffer) => {
-		const lines = (rest + chunk.toString("latin1")).split("\r\n");
-		rest = lines.pop() ?? "";
-		for (const line of lines) take(line);
-	});
 }

@@ -1,20 +1,24 @@
 /** Who takes part: Nexus, and the brokers that are installed, each with the durability that its name says. */
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { findProgram } from "../machine.ts";
 import { type Child, freePorts, type Workspace } from "../processes.ts";
 import { waitUntil } from "../wait.ts";
+import { KAFKA_LIBS, startKafka } from "./kafka.ts";
+import { launchNexus } from "./launch-nexus.ts";
 import { overHttp, overWebSocket } from "./publish-http.ts";
 import { createNatsStream, overNats, overRabbit, overRedis } from "./publish-senders.ts";
 import type { OpenSender } from "./publish-turn.ts";
+import { fromConsumerSocket, fromFollower, fromNats, fromRabbit, fromRedis, type OpenReceiver } from "./receivers.ts";
+import { accepts, directory } from "./server-support.ts";
 
 export interface Running {
 	readonly child: Child;
 	readonly pid: number;
 	/** By way: HTTP and WebSocket, where there are two. */
 	readonly open: { readonly request: OpenSender; readonly stream: OpenSender };
+	/** By name: how events are consumed. */
+	readonly receive: Readonly<Record<string, OpenReceiver>>;
 }
 
 export interface Contestant {
@@ -23,29 +27,43 @@ export interface Contestant {
 	readonly acknowledged: string;
 	/** Undefined where it is not installed. */
 	readonly program: string | undefined;
+	/** Names of its ways to consume. */
+	readonly consumers: readonly string[];
 	start(workspace: Workspace, core: number): Promise<Running>;
 }
 
-const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const RABBIT = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 export const CONTESTANTS: readonly Contestant[] = [
-	{ name: "nexus", acknowledged: "fdatasync", program: process.execPath, start: startNexus },
+	{
+		name: "nexus",
+		acknowledged: "fdatasync",
+		program: process.execPath,
+		consumers: ["server-sent events", "WebSocket with acks"],
+		start: startNexus,
+	},
 	redis("redis always", "always", "fsync"),
 	redis("redis everysec", "everysec", "memory, fsync within a second"),
 	nats("nats always", "sync_interval: always", "fsync"),
 	nats("nats default", "", "page cache, fsync within two minutes"),
-	{ name: "rabbitmq quorum", acknowledged: "fsync", program: installed(RABBIT), start: startRabbit },
+	{ name: "rabbitmq quorum", acknowledged: "fsync", program: installed(RABBIT), consumers: ["acks"], start: startRabbit },
+	{
+		name: "kafka",
+		acknowledged: "acks=all of one: page cache",
+		program: KAFKA_LIBS === undefined ? undefined : findProgram("java"),
+		consumers: ["group"],
+		start: startKafka,
+	},
 ];
 
 async function startNexus(workspace: Workspace, core: number): Promise<Running> {
-	const [port = 0] = await freePorts(1);
-	const child = await workspace.start("nexus", core, {
-		command: process.execPath,
-		args: [MAIN, "serve", "--listen", `127.0.0.1:${port}`, "--data", workspace.file("nexus-data")],
-	});
-	await waitUntil(async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok, child);
-	return { child, pid: child.pid, open: { request: overHttp(port), stream: overWebSocket(port) } };
+	const { child, port } = await launchNexus(workspace, core);
+	return {
+		child,
+		pid: child.pid,
+		open: { request: overHttp(port), stream: overWebSocket(port) },
+		receive: { "server-sent events": fromFollower(port), "WebSocket with acks": fromConsumerSocket(port) },
+	};
 }
 
 function redis(name: string, fsync: string, acknowledged: string): Contestant {
@@ -53,6 +71,7 @@ function redis(name: string, fsync: string, acknowledged: string): Contestant {
 		name,
 		acknowledged,
 		program: findProgram("redis-server"),
+		consumers: ["XREAD"],
 		async start(workspace, core) {
 			const [port = 0] = await freePorts(1);
 			const dir = directory(workspace, "redis");
@@ -60,7 +79,7 @@ function redis(name: string, fsync: string, acknowledged: string): Contestant {
 			const child = await workspace.start(name, core, { command: "redis-server", args: [...args, "--maxmemory-policy", "noeviction"] });
 			await waitUntil(() => accepts(port), child);
 			const open = overRedis(port);
-			return { child, pid: child.pid, open: { request: open, stream: open } };
+			return { child, pid: child.pid, open: { request: open, stream: open }, receive: { XREAD: fromRedis(port) } };
 		},
 	};
 }
@@ -71,6 +90,7 @@ function nats(name: string, setting: string, acknowledged: string): Contestant {
 		name,
 		acknowledged,
 		program: installed(program),
+		consumers: ["push"],
 		async start(workspace, core) {
 			const [port = 0] = await freePorts(1);
 			const dir = directory(workspace, "nats");
@@ -80,7 +100,7 @@ function nats(name: string, setting: string, acknowledged: string): Contestant {
 			await waitUntil(() => accepts(port), child);
 			await createNatsStream(port);
 			const open = overNats(port);
-			return { child, pid: child.pid, open: { request: open, stream: open } };
+			return { child, pid: child.pid, open: { request: open, stream: open }, receive: { push: fromNats(port) } };
 		},
 	};
 }
@@ -117,28 +137,11 @@ async function startRabbit(workspace: Workspace, core: number): Promise<Running>
 	});
 	await waitUntil(() => accepts(port), child);
 	const open = overRabbit(port);
-	return { child, pid: child.pid, open: { request: open, stream: open } };
+	return { child, pid: child.pid, open: { request: open, stream: open }, receive: { acks: fromRabbit(port) } };
 }
 
 /** A path, or a name on PATH. */
 function installed(program: string): string | undefined {
 	if (!program.includes("/")) return findProgram(program);
 	return existsSync(program) ? program : undefined;
-}
-
-function directory(workspace: Workspace, name: string): string {
-	const dir = workspace.file(name);
-	mkdirSync(dir);
-	return dir;
-}
-
-function accepts(port: number): Promise<boolean> {
-	return new Promise((resolve) => {
-		const socket = connect(port, "127.0.0.1");
-		socket.once("connect", () => {
-			socket.destroy();
-			resolve(true);
-		});
-		socket.once("error", () => resolve(false));
-	});
 }
