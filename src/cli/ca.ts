@@ -1,8 +1,9 @@
 /** `nexus ca status`, `rotate` and `revoke`: the authority of a running Nexus. */
+import { type AuthorityState, type Denial, NexusError } from "../client/nexus-client.ts";
 import type { Clock } from "../core/clock.ts";
-import { type AuthorityView, statusText, stepText, waitsText } from "./authority-client.ts";
+import { statusText, stepText, waitsText } from "./authority-text.ts";
 import type { CliIo } from "./io.ts";
-import { type NexusApi, type NexusFlags, NexusRefusal, openNexusApi } from "./nexus-api.ts";
+import { CommandRefused, type NexusFlags, type OpenNexus, withNexus } from "./nexus-api.ts";
 import { pause } from "./pause.ts";
 
 export interface CaContext {
@@ -15,8 +16,8 @@ const LOOK_MS = 500;
 
 /** Resolves with 0, or with 1 where Nexus is not there or refuses. */
 export function runCaStatus(flags: NexusFlags & { readonly json?: boolean }, io: CliIo): Promise<number> {
-	return withApi("ca status", flags, io, async (api) => {
-		const view = await api.json<AuthorityView>("/v1/authority");
+	return withNexus("ca status", flags, io, async ({ client }) => {
+		const view = await client.authority.state();
 		io.stdout.write(flags.json === true || !io.stdout.isTTY ? `${JSON.stringify(view)}\n` : statusText(view));
 		return 0;
 	});
@@ -30,9 +31,9 @@ export interface RotateFlags extends NexusFlags {
 
 /** Begins a rotation, or joins one of the same kind that is under way, and shows what it waits for until it is done. */
 export function runCaRotate(flags: RotateFlags, io: CliIo, context: CaContext): Promise<number> {
-	return withApi("ca rotate", flags, io, async (api) => {
+	return withNexus("ca rotate", flags, io, async (nexus) => {
 		const asJson = !io.stdout.isTTY;
-		let view = await begin(api, flags.what, io);
+		let view = await begin(nexus, flags.what, io);
 		let told = "";
 		while (view.rotation !== null) {
 			const text = asJson ? `${JSON.stringify(view.rotation)}\n` : `${stepText(view.rotation)}\n${waitsText(view.rotation)}`;
@@ -41,7 +42,7 @@ export function runCaRotate(flags: RotateFlags, io: CliIo, context: CaContext): 
 			if (news !== told) io.stdout.write(text);
 			told = news;
 			if (flags.detach === true) return 0;
-			view = await next(api, view, io, context);
+			view = await next(nexus, view, io, context);
 		}
 		io.stdout.write(asJson ? '{"rotation":null}\n' : doneText(flags.what, view));
 		return 0;
@@ -56,42 +57,32 @@ export interface RevokeFlags extends NexusFlags {
 }
 
 export function runCaRevoke({ serial, identity, undo, ...flags }: RevokeFlags, io: CliIo): Promise<number> {
-	return withApi("ca revoke", flags, io, async (api) => {
-		if ((serial === undefined) === (identity === undefined)) throw new NexusRefusal("name one of --serial and --identity", 0, "");
-		const body = serial === undefined ? { identity } : { serial };
-		const answer = await api.json<{ bundleVersion: number }>("/v1/authority/revocations", { method: undo === true ? "DELETE" : "POST", body });
+	return withNexus("ca revoke", flags, io, async ({ client: { authority } }) => {
+		const denial = denialOf(serial, identity);
+		if (denial === undefined) throw new CommandRefused("name one of --serial and --identity");
+		const bundleVersion = await (undo === true ? authority.allow(denial) : authority.deny(denial));
 		const what = serial === undefined ? `the identity ${identity}` : `the certificate ${serial}`;
 		io.stdout.write(
 			io.stdout.isTTY
-				? `${what} is ${undo === true ? "off" : "on"} the deny list, from bundle ${answer.bundleVersion} on; sidecars have it within a second\n`
-				: `${JSON.stringify(answer)}\n`,
+				? `${what} is ${undo === true ? "off" : "on"} the deny list, from bundle ${bundleVersion} on; sidecars have it within a second\n`
+				: `${JSON.stringify({ bundleVersion })}\n`,
 		);
 		return 0;
 	});
 }
 
-/** Opens the API, and tells in one line what went wrong. */
-export async function withApi(command: string, flags: NexusFlags, io: CliIo, act: (api: NexusApi) => Promise<number>): Promise<number> {
-	const api = await openNexusApi(flags);
-	const refuse = (message: string): number => {
-		io.stderr.write(`nexus ${command}: ${message}\n`);
-		return 1;
-	};
-	if (typeof api === "string") return refuse(api);
-	try {
-		return await act(api);
-	} catch (thrown) {
-		if (!(thrown instanceof NexusRefusal)) throw thrown;
-		return refuse(thrown.message);
-	}
+/** Undefined where neither is named, or both. */
+function denialOf(serial: string | undefined, identity: string | undefined): Denial | undefined {
+	if (serial === undefined) return identity === undefined ? undefined : { identity };
+	return identity === undefined ? { serial } : undefined;
 }
 
-async function begin(api: NexusApi, what: RotateFlags["what"], io: CliIo): Promise<AuthorityView> {
+async function begin({ client: { authority } }: OpenNexus, what: RotateFlags["what"], io: CliIo): Promise<AuthorityState> {
 	try {
-		return await api.json<AuthorityView>("/v1/authority/rotate", { method: "POST", body: { what } });
+		return await authority.rotate(what);
 	} catch (thrown) {
-		if (!(thrown instanceof NexusRefusal) || thrown.reason !== "under_way") throw thrown;
-		const view = await api.json<AuthorityView>("/v1/authority");
+		if (!(thrown instanceof NexusError) || thrown.reason !== "under_way") throw thrown;
+		const view = await authority.state();
 		// Over between the two, or another one: the refusal stands.
 		if (view.rotation?.what !== what) throw thrown;
 		io.stderr.write("a rotation of this kind is under way already; this is how it goes on\n");
@@ -100,33 +91,33 @@ async function begin(api: NexusApi, what: RotateFlags["what"], io: CliIo): Promi
 }
 
 /** The state a moment later, however often Nexus restarts meanwhile. */
-async function next(api: NexusApi, before: AuthorityView, io: CliIo, { clock, signal }: CaContext): Promise<AuthorityView> {
+async function next(nexus: OpenNexus, before: AuthorityState, io: CliIo, { clock, signal }: CaContext): Promise<AuthorityState> {
 	let isLost = false;
 	for (;;) {
 		// Nexus will show a certificate under the new root: believed, as it says so under the old one.
-		if (before.rotation?.what === "root") await learnRoots(api, before.trustDomain);
+		if (before.rotation?.what === "root") await learnRoots(nexus, before.trustDomain);
 		await pause(LOOK_MS, clock, signal);
 		try {
-			return await api.json<AuthorityView>("/v1/authority");
+			return await nexus.client.authority.state();
 		} catch (thrown) {
-			if (!(thrown instanceof NexusRefusal) || (thrown.status !== 0 && thrown.status < 500)) throw thrown;
+			if (!(thrown instanceof NexusError) || (thrown.status !== 0 && thrown.status < 500)) throw thrown;
 			if (!isLost) io.stderr.write(`${thrown.message}; waiting for it: the rotation goes on with it\n`);
 			isLost = true;
 		}
 	}
 }
 
-async function learnRoots(api: NexusApi, trustDomain: string): Promise<void> {
+async function learnRoots({ client, trust }: OpenNexus, trustDomain: string): Promise<void> {
 	try {
-		const { bundle } = await api.json<{ bundle: { trustDomains: Record<string, string> } }>("/v1/trust-bundle");
-		api.trust(bundle.trustDomains[trustDomain] ?? "");
+		const { trustDomains } = await client.authority.trustBundle();
+		trust(trustDomains[trustDomain] ?? "");
 	} catch (thrown) {
 		// Nexus is away for a moment; there is another try.
-		if (!(thrown instanceof NexusRefusal)) throw thrown;
+		if (!(thrown instanceof NexusError)) throw thrown;
 	}
 }
 
-function doneText(what: RotateFlags["what"], { intermediates, roots }: AuthorityView): string {
+function doneText(what: RotateFlags["what"], { intermediates, roots }: AuthorityState): string {
 	const issuing = intermediates.find(({ role }) => role === "issuing");
 	const root = roots.find(({ role }) => role === "issuing");
 	const copies = what === "root" ? "; replace the copies of ca.pem that people and tools outside of the mesh use" : "";

@@ -1,20 +1,8 @@
 /** `nexus dead-letters`: events that a subscription could not deliver: looked at without being taken, tried again, or thrown away. */
-import { withApi } from "./ca.ts";
 import type { CliIo } from "./io.ts";
-import { type NexusFlags, NexusRefusal } from "./nexus-api.ts";
-import { asJson, pathOf } from "./subscriptions.ts";
+import { CommandRefused, type NexusFlags, withNexus } from "./nexus-api.ts";
+import { asJson } from "./subscriptions.ts";
 import { shortTime, shown, tableText } from "./table.ts";
-
-/** A replay waits for its outcome. */
-const REPLAY_TIMEOUT_MS = 60_000;
-
-interface LetterView {
-	readonly sequence: number;
-	readonly attempts: number;
-	readonly reason: string;
-	readonly parkedAt: string;
-	readonly event: { readonly type?: unknown; readonly id?: unknown };
-}
 
 export interface LetterFlags extends NexusFlags {
 	readonly json?: boolean;
@@ -22,9 +10,8 @@ export interface LetterFlags extends NexusFlags {
 }
 
 export function runDeadLettersList(name: string, flags: LetterFlags, io: CliIo): Promise<number> {
-	return withApi("dead-letters list", flags, io, async (api) => {
-		const query = flags.limit === undefined ? "" : `?limit=${flags.limit}`;
-		const answer = await api.json<{ deadLetters: readonly LetterView[]; total: number }>(`${pathOf(name)}/dead-letters${query}`);
+	return withNexus("dead-letters list", flags, io, async ({ client }) => {
+		const answer = await client.deadLetters.page(name, flags.limit === undefined ? {} : { limit: flags.limit });
 		if (asJson(flags, io)) io.stdout.write(`${JSON.stringify(answer)}\n`);
 		else if (answer.total === 0) io.stdout.write(`${shown(name)} has no dead letters\n`);
 		else {
@@ -32,8 +19,8 @@ export function runDeadLettersList(name: string, flags: LetterFlags, io: CliIo):
 				String(sequence),
 				shortTime(parkedAt),
 				String(attempts),
-				shown(String(event.type ?? "")),
-				shown(String(event.id ?? "")),
+				shown(event.type),
+				shown(event.id),
 				shown(reason),
 			]);
 			const more = answer.total > rows.length ? `${answer.total - rows.length} more\n` : "";
@@ -53,16 +40,11 @@ export interface ReplayFlags extends NexusFlags {
 
 /** 1 where one of them is dead again. */
 export function runDeadLettersReplay(name: string, { count, sequence, type, ...flags }: ReplayFlags, io: CliIo): Promise<number> {
-	return withApi("dead-letters replay", flags, io, async (api) => {
-		const body = {
+	return withNexus("dead-letters replay", flags, io, async ({ client }) => {
+		const answer = await client.deadLetters.replay(name, {
 			...(count === undefined ? {} : { count }),
 			...(sequence.length === 0 ? {} : { sequences: sequence }),
 			...(type === undefined ? {} : { filter: { type } }),
-		};
-		const answer = await api.json<{ recovered: number; stillFailed: number; pending: number }>(`${pathOf(name)}/dead-letters/replay`, {
-			method: "POST",
-			body,
-			signal: AbortSignal.timeout(REPLAY_TIMEOUT_MS),
 		});
 		const { recovered, stillFailed, pending } = answer;
 		const text = `${recovered} delivered, ${stillFailed} dead again${pending === 0 ? "" : `, ${pending} under way`}\n`;
@@ -72,13 +54,10 @@ export function runDeadLettersReplay(name: string, { count, sequence, type, ...f
 }
 
 export function runDeadLettersDiscard(name: string, { sequence, ...flags }: ReplayFlags, io: CliIo): Promise<number> {
-	return withApi("dead-letters discard", flags, io, async (api) => {
-		if (sequence.length === 0) throw new NexusRefusal("say which: --sequence NUMBER, which may be repeated", 0, "");
-		const answer = await api.json<Readonly<Record<string, number>>>(`${pathOf(name)}/dead-letters/discard`, {
-			method: "POST",
-			body: { sequences: sequence },
-		});
-		io.stdout.write(`${JSON.stringify(answer ?? {})}\n`);
+	return withNexus("dead-letters discard", flags, io, async ({ client }) => {
+		if (sequence.length === 0) throw new CommandRefused("say which: --sequence NUMBER, which may be repeated");
+		const answer = await client.deadLetters.discard(name, sequence);
+		io.stdout.write(`${JSON.stringify(answer)}\n`);
 		return 0;
 	});
 }

@@ -1,10 +1,10 @@
 /** `nexus events`: what Nexus has, and with --follow what comes. */
-import { type EventQuery, NexusClient, NexusError, type StoredEvent } from "../client/nexus-client.ts";
+import { type EventQuery, type NexusClient, NexusError, type StoredEvent } from "../client/nexus-client.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { eventLine, readShownEvent, safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
-import { type NexusFlags, openNexusApi } from "./nexus-api.ts";
+import { type NexusFlags, openNexus } from "./nexus-api.ts";
 import { pause } from "./pause.ts";
 
 export interface EventsOptions extends NexusFlags {
@@ -41,9 +41,9 @@ export async function runEvents(options: EventsOptions, io: CliIo, context?: Eve
 	const { clock, signal } = context ?? { clock: systemClock, signal: new AbortController().signal };
 	const filter = buildFilter(options, clock.wallMs());
 	if (typeof filter === "string") return refuse(io, filter);
-	const api = await openNexusApi(options);
-	if (typeof api === "string") return refuse(io, api);
-	const client = new NexusClient({ transport: api, clock });
+	const nexus = await openNexus(options, process.env, clock);
+	if (typeof nexus === "string") return refuse(io, nexus);
+	const { client, origin } = nexus;
 	const printer = new Printer(options, io);
 	try {
 		if (options.replay !== undefined) await replay(client, filter, options, printer, io, { clock, signal });
@@ -52,7 +52,7 @@ export async function runEvents(options: EventsOptions, io: CliIo, context?: Eve
 		return 0;
 	} catch (thrown) {
 		if (signal.aborted) return 0;
-		return refuse(io, thrown instanceof NexusError ? thrown.message : `what answers at ${api.base.origin} is not Nexus: ${messageOf(thrown)}`);
+		return refuse(io, thrown instanceof NexusError ? thrown.message : `what answers at ${origin} is not Nexus: ${messageOf(thrown)}`);
 	}
 }
 

@@ -1,9 +1,9 @@
 /** `nexus log`: look at logs, back them up, restore, copy and verify them. What knows logs is handed in; this asks, shows and waits. */
+import { type NexusClient, NexusError } from "../client/nexus-client.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
-import { withApi } from "./ca.ts";
 import type { CliIo } from "./io.ts";
-import { type NexusApi, type NexusFlags, NexusRefusal } from "./nexus-api.ts";
+import { CommandRefused, type NexusFlags, withNexus } from "./nexus-api.ts";
 import { pause } from "./pause.ts";
 import { bytesText, ProgressBar } from "./progress-bar.ts";
 import { tableText } from "./table.ts";
@@ -58,20 +58,7 @@ export interface LogFlags extends NexusFlags {
 	readonly json?: boolean;
 }
 
-interface BackupView {
-	readonly name: string;
-	readonly dir: string;
-	readonly state: string;
-	readonly bytes: number;
-	readonly totalBytes: number;
-	readonly firstSequence?: number;
-	readonly lastSequence?: number;
-	readonly startedAt?: string;
-	readonly error?: string;
-}
-
 const POLL_MS = 200;
-const PAGE_EVENTS = 1_000;
 
 /** Those that are named, or that of a running Nexus with its backups. */
 export function runLogList(logs: readonly string[], flags: LogFlags, io: CliIo, context: LogContext): Promise<number> {
@@ -88,18 +75,15 @@ export function runLogList(logs: readonly string[], flags: LogFlags, io: CliIo, 
 			return 0;
 		});
 	}
-	return withApi("log list", flags, io, async (api) => {
-		const { log } = await api.json<{ log: Held & { engine: string; durability: string } }>("/v1/status");
+	return withNexus("log list", flags, io, async ({ client, origin }) => {
+		const { log } = await client.log.status();
 		// Whoever may read the status need not be one who may make backups.
-		const backups = await api.json<{ backups: readonly BackupView[] }>("/v1/log/backups").then(
-			(answer) => answer.backups,
-			(thrown: unknown) => {
-				if (thrown instanceof NexusRefusal && thrown.status === 403) return undefined;
-				throw thrown;
-			},
-		);
+		const backups = await client.log.backups().catch((thrown: unknown) => {
+			if (thrown instanceof NexusError && thrown.status === 403) return undefined;
+			throw thrown;
+		});
 		show(flags, io, { log, backups }, () => {
-			const rows = [[api.base.origin, log.engine, log.durability, String(log.firstSequence), String(log.lastSequence), bytesText(log.bytes)]];
+			const rows = [[origin, log.engine, log.durability, String(log.firstSequence), String(log.lastSequence), bytesText(log.bytes)]];
 			const text = tableText(["LOG", "ENGINE", "ACKNOWLEDGED MEANS", "FIRST", "LAST", "SIZE"], rows);
 			if (backups === undefined || backups.length === 0) return text;
 			const made = backups.map(({ name, state, lastSequence, bytes, dir }) => [
@@ -135,17 +119,17 @@ export function runLogBackup(name: string | undefined, flags: LogBackupFlags, io
 			return 0;
 		});
 	}
-	return withApi("log backup", flags, io, async (api) => {
-		let view = await api.json<BackupView>("/v1/log/backups", { method: "POST", body: name === undefined ? {} : { name } });
+	return withNexus("log backup", flags, io, async ({ client }) => {
+		let view = await client.log.startBackup(name);
 		await withBar("backing up", "bytes", io, context, async (bar) => {
 			while (view.state === "running") {
 				bar.tell(view.bytes, view.totalBytes);
 				await pause(POLL_MS, context.clock, context.signal);
-				if (context.signal.aborted) throw new NexusRefusal(`the backup ${view.name} goes on without us; \`nexus log list\` shows it`, 0, "");
-				view = await api.json<BackupView>(`/v1/log/backups/${encodeURIComponent(view.name)}`);
+				if (context.signal.aborted) throw new CommandRefused(`the backup ${view.name} goes on without us; \`nexus log list\` shows it`);
+				view = await client.log.backup(view.name);
 			}
 		});
-		if (view.state !== "done") throw new NexusRefusal(`the backup was not made: ${view.error ?? "unknown"}`, 0, "");
+		if (view.state !== "done") throw new CommandRefused(`the backup was not made: ${view.error ?? "unknown"}`);
 		const { firstSequence = 0, lastSequence = 0, bytes } = view;
 		show(flags, io, view, () => `${heldText({ firstSequence, lastSequence, bytes })} are in ${view.dir}, on the machine of Nexus\n`);
 		return 0;
@@ -193,8 +177,8 @@ export function runLogCopy(flags: LogCopyFlags, io: CliIo, context: LogContext):
 /** All of a log, a backup, or of what a running Nexus can read. 1 where something is damaged. */
 export function runLogVerify(log: string | undefined, flags: LogFlags, io: CliIo, context: LogContext): Promise<number> {
 	if (log === undefined) {
-		return withApi("log verify", flags, io, async (api) =>
-			verdict(await withBar("verifying", "events", io, context, (bar) => verifyRunning(api, bar, context)), flags, io),
+		return withNexus("log verify", flags, io, async ({ client }) =>
+			verdict(await withBar("verifying", "events", io, context, (bar) => verifyRunning(client, bar, context)), flags, io),
 		);
 	}
 	return offline("log verify", io, context, async (tools) => {
@@ -202,23 +186,20 @@ export function runLogVerify(log: string | undefined, flags: LogFlags, io: CliIo
 	});
 }
 
-async function verifyRunning(api: NexusApi, bar: ProgressBar, { signal }: LogContext): Promise<Verified> {
-	const { log } = await api.json<{ log: Held }>("/v1/status");
+async function verifyRunning(client: NexusClient, bar: ProgressBar, { signal }: LogContext): Promise<Verified> {
+	const { log } = await client.log.status();
 	const damaged: { first: number; last: number }[] = [];
 	let events = 0;
-	for (let after: number | null = 0; after !== null; ) {
-		signal.throwIfAborted();
-		const page: { events: readonly unknown[]; next: number | null; damaged?: readonly { first: number; last: number }[] } = await api.json(
-			`/v1/events?limit=${PAGE_EVENTS}&after=${after}`,
-		);
+	for await (const page of client.pages({ after: 0 }, signal)) {
 		events += page.events.length;
 		damaged.push(...(page.damaged ?? []));
-		after = page.next;
-		if (after !== null) bar.tell(Math.max(0, after - log.firstSequence + 1), Math.max(0, log.lastSequence - log.firstSequence + 1));
+		if (page.next === null) break;
+		bar.tell(Math.max(0, page.next - log.firstSequence + 1), Math.max(0, log.lastSequence - log.firstSequence + 1));
 		// What comes meanwhile is for the next one to verify.
-		if (after !== null && after >= log.lastSequence) break;
+		if (page.next >= log.lastSequence) break;
 	}
-	return { ...log, events, damaged, recovered: [] };
+	const { firstSequence, lastSequence, bytes } = log;
+	return { firstSequence, lastSequence, bytes, events, damaged, recovered: [] };
 }
 
 function verdict(report: Verified, flags: { readonly json?: boolean }, io: CliIo): number {

@@ -1,14 +1,15 @@
-/** The API of Nexus as commands call it: where it is, who calls, and whom to believe that it is Nexus. */
+/** Nexus as commands call it: the client, with what the flags say of where Nexus is, who calls, and whom to believe that it is Nexus. */
 import { readFile } from "node:fs/promises";
-import { isIP } from "node:net";
 import { checkServerIdentity, type PeerCertificate } from "node:tls";
-import { errorOf, NexusError as NexusRefusal } from "../client/nexus-error.ts";
-import type { SocketTarget, Transport, TransportRequest } from "../client/transport.ts";
+import { NexusClient, NexusError } from "../client/nexus-client.ts";
+import { type HttpTransportOptions, httpTransport, type Transport, tokenFault } from "../client/transport.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
 import { readRoots, trustDomainOf } from "../identity/authority-dir.ts";
 import { type Certificate, readCertificate } from "../identity/certificate.ts";
 import { pemOf } from "../identity/pem.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import type { CliIo } from "./io.ts";
 
 export interface NexusFlags {
 	readonly url: string;
@@ -18,52 +19,69 @@ export interface NexusFlags {
 	readonly ca?: string;
 }
 
-export interface ApiRequest {
-	readonly method?: "GET" | "POST" | "PUT" | "DELETE";
-	/** Sent as JSON. */
-	readonly body?: unknown;
-	readonly headers?: Readonly<Record<string, string>>;
-	readonly signal?: AbortSignal;
+export interface OpenNexus {
+	readonly client: NexusClient;
+	/** As in `http://127.0.0.1:7400`. */
+	readonly origin: string;
+	/** Believes these as well from the next call on: a root that is to follow, told by Nexus itself. PEM. */
+	trust(pem: string): void;
 }
 
-export { NexusError as NexusRefusal } from "../client/nexus-error.ts";
-
-type Fetch = (url: URL, init: RequestInit) => Promise<Response>;
+/** What a command refuses by itself, in words. */
+export class CommandRefused extends Error {}
 
 const TIMEOUT_MS = 10_000;
 const NEXUS_SERVICE = "nexus";
 /** A token as RFC 6750 2.1 lets it be written. */
 const TOKEN = /^[A-Za-z0-9._~+/=-]{1,8192}$/;
 
+/** Opens the API, and tells in one line what went wrong. Resolves with what `act` does, or with 1. */
+export async function withNexus(command: string, flags: NexusFlags, io: CliIo, act: (nexus: OpenNexus) => Promise<number>): Promise<number> {
+	const nexus = await openNexus(flags);
+	const refuse = (message: string): number => {
+		io.stderr.write(`nexus ${command}: ${message}\n`);
+		return 1;
+	};
+	if (typeof nexus === "string") return refuse(nexus);
+	try {
+		return await act(nexus);
+	} catch (thrown) {
+		if (!(thrown instanceof NexusError) && !(thrown instanceof CommandRefused)) throw thrown;
+		return refuse(thrown.message);
+	}
+}
+
 /** A string says what is wrong with the flags; it never quotes the token. */
-export async function openNexusApi(flags: NexusFlags, env: NodeJS.ProcessEnv = process.env): Promise<NexusApi | string> {
+export async function openNexus(flags: NexusFlags, env: NodeJS.ProcessEnv = process.env, clock: Clock = systemClock): Promise<OpenNexus | string> {
 	const base = URL.parse(flags.url);
 	if (base === null || !/^https?:$/.test(base.protocol)) return `--url ${flags.url} is not an http URL, as in http://127.0.0.1:7400`;
 	const token = await tokenOf(flags.tokenFile, env.NEXUS_TOKEN);
 	if (token !== undefined && "fault" in token) return token.fault;
-	if (token !== undefined && base.protocol === "http:" && !isLocal(base.hostname)) {
-		return `a token in plain text to ${base.host} could be read on its way: use https:// with --ca`;
-	}
-	if (flags.ca === undefined) return new NexusApi(base, token?.text, undefined);
-	if (base.protocol === "http:") return `--ca is for https://, and the URL is ${base.origin}`;
-	const roots = await rootsOf(flags.ca);
-	return typeof roots === "string" ? roots : new NexusApi(base, token?.text, roots);
+	const fault = tokenFault(base, token?.text);
+	if (fault !== undefined) return `${fault}: use https:// with --ca`;
+	if (flags.ca !== undefined && base.protocol === "http:") return `--ca is for https://, and the URL is ${base.origin}`;
+	const roots = flags.ca === undefined ? undefined : await rootsOf(flags.ca);
+	if (typeof roots === "string") return roots;
+	const transport = new CommandTransport(base, token?.text, roots);
+	const client = new NexusClient({ transport, clock, timeoutMs: TIMEOUT_MS });
+	return { client, origin: base.origin, trust: (pem) => transport.trust(pem) };
 }
 
-export class NexusApi implements Transport {
-	readonly base: URL;
+/** Over the client's own transport: where Nexus is not there, it says what to do about it. */
+class CommandTransport implements Transport {
+	readonly #base: URL;
 	readonly #token: string | undefined;
 	/** Undefined: those of the system. */
 	#roots: readonly Certificate[] | undefined;
-	#fetch: Promise<Fetch> | undefined;
+	#inner: Transport;
 
 	constructor(base: URL, token: string | undefined, roots: readonly Certificate[] | undefined) {
-		this.base = base;
+		this.#base = base;
 		this.#token = token;
 		this.#roots = roots;
+		this.#inner = this.#open();
 	}
 
-	/** Believes these as well from the next connection on: a root that is to follow, told by Nexus itself. PEM. */
 	trust(pem: string): void {
 		const further = readRoots(pem);
 		if (this.#roots === undefined || typeof further === "string") return;
@@ -71,59 +89,29 @@ export class NexusApi implements Transport {
 		const unknown = further.filter(({ fingerprint }) => !known.has(fingerprint));
 		if (unknown.length === 0) return;
 		this.#roots = [...this.#roots, ...unknown];
-		this.#fetch = undefined;
+		this.#inner = this.#open();
 	}
 
-	/** Any answer. Rejects with a NexusRefusal of status 0 where nobody answers, or as `signal` is aborted. */
-	async send(path: string, { headers = {}, ...init }: TransportRequest = {}): Promise<Response> {
+	async send(...[path, request]: Parameters<Transport["send"]>): Promise<Response> {
 		try {
-			this.#fetch ??= this.#connect();
-			return await (await this.#fetch)(new URL(path, this.base), { ...init, headers: { ...headers, ...this.#authorization } } as RequestInit);
+			return await this.#inner.send(path, request);
 		} catch (thrown) {
-			if (init.signal?.aborted === true) throw thrown;
-			throw new NexusRefusal(unreachable(this.base, thrown), 0, "");
+			if (!(thrown instanceof NexusError) || thrown.status !== 0) throw thrown;
+			throw new NexusError(unreachable(this.#base, thrown), 0, "", { cause: thrown });
 		}
 	}
 
-	socketTarget(path: string): SocketTarget {
-		const url = new URL(path, this.base).href.replace(/^http/, "ws");
-		return { url, headers: this.#authorization, tls: this.#roots === undefined ? {} : tlsOf(this.#roots) };
+	socketTarget(path: string): ReturnType<Transport["socketTarget"]> {
+		return this.#inner.socketTarget(path);
 	}
 
-	/** Any answer with a status below 300. Rejects with a NexusRefusal, or as `signal` is aborted. */
-	async request(path: string, { method = "GET", body, headers = {}, signal }: ApiRequest = {}): Promise<Response> {
-		const response = await this.send(path, {
-			method,
-			headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
-			...(body === undefined ? {} : { body: JSON.stringify(body) }),
-			...(signal === undefined ? {} : { signal }),
-		});
-		if (response.ok) return response;
-		throw await errorOf(response);
-	}
-
-	/** The JSON of an answer that comes at once; undefined where there is none. */
-	async json<T>(path: string, request: ApiRequest = {}): Promise<T> {
-		const response = await this.request(path, { ...request, signal: request.signal ?? AbortSignal.timeout(TIMEOUT_MS) });
-		const text = await response.text();
-		return (text === "" ? undefined : JSON.parse(text)) as T;
-	}
-
-	get #authorization(): Readonly<Record<string, string>> {
-		return this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` };
-	}
-
-	async #connect(): Promise<Fetch> {
-		const roots = this.#roots;
-		if (roots === undefined) return fetch as Fetch;
-		// Loaded for TLS with roots of our own alone: it takes 60 ms.
-		const { Agent, fetch: undiciFetch } = await import("undici");
-		const dispatcher = new Agent({ connect: tlsOf(roots) });
-		return ((url: URL, init: RequestInit) => undiciFetch(url, { ...init, dispatcher } as never)) as unknown as Fetch;
+	#open(): Transport {
+		const url = this.#base.href;
+		return httpTransport({ url, ...(this.#token !== undefined && { token: this.#token }), ...(this.#roots && trustIn(this.#roots)) });
 	}
 }
 
-function tlsOf(roots: readonly Certificate[]) {
+function trustIn(roots: readonly Certificate[]): Required<Pick<HttpTransportOptions, "ca" | "checkServerIdentity">> {
 	const ca = roots.map(({ der }) => pemOf(der, "CERTIFICATE")).join("");
 	const domains = new Set(roots.map((root) => trustDomainOf(root)));
 	return {
@@ -168,11 +156,6 @@ async function rootsOf(file: string): Promise<readonly Certificate[] | string> {
 	}
 }
 
-function isLocal(hostname: string): boolean {
-	const host = hostname.replace(/^\[|\]$/g, "");
-	return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
-}
-
 /** What OpenSSL says of a chain that leads to no root that it knows. */
 const UNKNOWN_AUTHORITY = new Set([
 	"SELF_SIGNED_CERT_IN_CHAIN",
@@ -182,11 +165,12 @@ const UNKNOWN_AUTHORITY = new Set([
 	"UNABLE_TO_VERIFY_LEAF_SIGNATURE",
 ]);
 
-function unreachable(base: URL, thrown: unknown): string {
-	const cause = thrown instanceof Error && thrown.cause !== undefined ? thrown.cause : thrown;
+/** OpenSSL as well, by code, or in words where it was writing when it noticed. */
+const NOT_TLS = /wrong.version.number|packet.length.too.long/i;
+
+function unreachable({ origin }: URL, { message, cause }: NexusError): string {
 	const code = codeOf(cause) ?? "";
-	if (UNKNOWN_AUTHORITY.has(code))
-		return `what answers at ${base.origin} shows a certificate of an authority that is not trusted: is --ca its ca.pem?`;
-	if (code === "ERR_SSL_WRONG_VERSION_NUMBER" || code === "ERR_SSL_PACKET_LENGTH_TOO_LONG") return `${base.origin} does not speak TLS: use http://`;
-	return `Nexus does not answer at ${base.origin}: ${messageOf(cause)}. Start it with \`nexus serve\`, or say where it is with --url`;
+	if (UNKNOWN_AUTHORITY.has(code)) return `what answers at ${origin} shows a certificate of an authority that is not trusted: is --ca its ca.pem?`;
+	if (NOT_TLS.test(code === "EPROTO" ? message : code)) return `${origin} does not speak TLS: use http://`;
+	return `${message}. Start it with \`nexus serve\`, or say where it is with --url`;
 }

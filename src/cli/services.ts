@@ -1,32 +1,17 @@
 /** `nexus services`: the instances that have registered at Nexus. */
-import { withApi } from "./ca.ts";
+import type { Service } from "../client/nexus-client.ts";
 import type { CliIo } from "./io.ts";
-import type { NexusFlags } from "./nexus-api.ts";
+import { type NexusFlags, withNexus } from "./nexus-api.ts";
 import { shortTime, tableText } from "./table.ts";
-
-interface ServiceView {
-	readonly service: string;
-	readonly instances: readonly {
-		readonly instance: string;
-		readonly address: string;
-		readonly zone: string | null;
-		readonly version: string;
-		readonly health: string;
-		readonly since: string;
-		readonly silentMs: number;
-		readonly policyVersion: number | null;
-	}[];
-}
 
 /** All services, or one. */
 export function runServices(service: string | undefined, flags: NexusFlags & { readonly json?: boolean }, io: CliIo): Promise<number> {
-	return withApi("services", flags, io, async (api) => {
-		const path = service === undefined ? "/v1/services" : `/v1/services/${encodeURIComponent(service)}`;
-		const answer = await api.json<{ services: readonly ServiceView[] }>(path);
-		if (flags.json === true || !io.stdout.isTTY) io.stdout.write(`${JSON.stringify(answer)}\n`);
-		else if (answer.services.length === 0) io.stdout.write("no instance is registered; `nexus: { url: ..., register: {} }` makes a sidecar do so\n");
+	return withNexus("services", flags, io, async ({ client }) => {
+		const services = service === undefined ? await client.services.list() : listOf(await client.services.get(service));
+		if (flags.json === true || !io.stdout.isTTY) io.stdout.write(`${JSON.stringify({ services })}\n`);
+		else if (services.length === 0) io.stdout.write("no instance is registered; `nexus: { url: ..., register: {} }` makes a sidecar do so\n");
 		else {
-			const rows = answer.services.flatMap(({ service: name, instances }) =>
+			const rows = services.flatMap(({ service: name, instances }) =>
 				instances.map(({ instance, address, zone, health, since, silentMs, policyVersion }) => [
 					name,
 					address,
@@ -42,4 +27,8 @@ export function runServices(service: string | undefined, flags: NexusFlags & { r
 		}
 		return 0;
 	});
+}
+
+function listOf(service: Service | undefined): readonly Service[] {
+	return service === undefined ? [] : [service];
 }

@@ -5,7 +5,7 @@ import type { Clock } from "../core/clock.ts";
 import { writeSecretFile } from "../core/secret-file.ts";
 import { writeAuthorityDir } from "../identity/authority-dir.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
-import { openNexusApi } from "./nexus-api.ts";
+import { openNexus } from "./nexus-api.ts";
 
 // A laptop that has slept for longer than a certificate lasts joins again, whoever closed it on a Friday.
 const TOKEN_TTL = "720h";
@@ -42,12 +42,11 @@ export async function prepareAuthority(folder: string, trustDomain: string, cloc
 /** Of a Nexus that is ready. Rejects with what it has said. */
 export async function giveJoinTokens(nexusPort: number, sidecars: readonly JoiningSidecar[]): Promise<void> {
 	// Whatever token is in our own environment is for another Nexus.
-	const api = await openNexusApi({ url: `http://127.0.0.1:${nexusPort}` }, {});
-	if (typeof api === "string") throw new Error(api);
+	const nexus = await openNexus({ url: `http://127.0.0.1:${nexusPort}` }, {});
+	if (typeof nexus === "string") throw new Error(nexus);
 	await Promise.all(
 		sidecars.map(async ({ service, tokenFile }) => {
-			const body = { service, ttl: TOKEN_TTL, uses: TOKEN_USES };
-			const { token } = await api.json<{ token: string }>("/v1/tokens", { method: "POST", body });
+			const { token } = await nexus.client.tokens.create({ service, ttl: TOKEN_TTL, uses: TOKEN_USES });
 			await mkdir(dirname(tokenFile), { recursive: true, mode: OWNER_ONLY });
 			await writeSecretFile(tokenFile, `${token}\n`);
 		}),

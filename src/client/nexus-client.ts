@@ -1,27 +1,47 @@
-/** The client of Nexus: publish, read, follow, and look after schemas. */
+/** The client of Nexus: events are published, read, followed and consumed here; each further part of the API has a client of its own. */
 import { type Clock, systemClock } from "../core/clock.ts";
 import { IdSource } from "../core/ids.ts";
 import { type Rng, systemRng } from "../core/rng.ts";
 import type { CloudEvent } from "../events/cloud-event.ts";
 import { BATCH_TYPE } from "../events/http-binding.ts";
+import { AuthorityClient } from "./authority-client.ts";
 import { BatchPublisher, type BatchPublisherOptions } from "./batch-publisher.ts";
+import { DeadLettersClient } from "./dead-letters-client.ts";
 import { completeEvent, type EventInput } from "./event-input.ts";
 import { type FollowOptions, follow, type StoredEvent } from "./follow.ts";
+import { JsonCalls, withQuery } from "./json-calls.ts";
+import { LogClient } from "./log-client.ts";
 import { errorOf } from "./nexus-error.ts";
+import { ParkedEventsClient } from "./parked-events-client.ts";
+import { PoliciesClient } from "./policies-client.ts";
 import type { PublishReport } from "./publish-report.ts";
 import { withRetry } from "./retry.ts";
 import { SchemasClient } from "./schemas-client.ts";
+import { ServicesClient } from "./services-client.ts";
 import { SocketPublisher, type SocketPublisherOptions } from "./socket-publisher.ts";
+import { SubscriptionsClient } from "./subscriptions-client.ts";
+import { TokensClient } from "./tokens-client.ts";
 import { type HttpTransportOptions, httpTransport, type Transport } from "./transport.ts";
 
 export type { CloudEvent } from "../events/cloud-event.ts";
+export type * from "./authority-client.ts";
 export { BatchPublisher, type BatchPublisherOptions } from "./batch-publisher.ts";
+export type { ConsumeOptions, Delivery, Handler } from "./consumer.ts";
+export type * from "./dead-letters-client.ts";
 export type { EventInput } from "./event-input.ts";
 export type { FollowOptions, StoredEvent } from "./follow.ts";
-export { NexusError } from "./nexus-error.ts";
+export type { CallOptions } from "./json-calls.ts";
+export type * from "./log-client.ts";
+export { NexusError, type ProblemDocument, type ProblemFault } from "./nexus-error.ts";
+export type * from "./parked-events-client.ts";
+export type * from "./policies-client.ts";
 export { type EventReceipt, EventRejected, type PublishReport } from "./publish-report.ts";
-export type { EventSchema, ParkedEvent, SchemaInfo, SchemaPut, SchemasClient } from "./schemas-client.ts";
+export type * from "./schemas-client.ts";
+export type * from "./services-client.ts";
 export type { SocketPublisherOptions } from "./socket-publisher.ts";
+export type * from "./subscription-shapes.ts";
+export type * from "./subscriptions-client.ts";
+export type * from "./tokens-client.ts";
 export type { HttpTransportOptions, Transport } from "./transport.ts";
 
 interface ClientSettings {
@@ -29,6 +49,8 @@ interface ClientSettings {
 	readonly source?: string;
 	/** How long publishing tries again what Nexus does not take now. Default 30 s. */
 	readonly patienceMs?: number;
+	/** What a call that is answered at once may take. Default 30 s. */
+	readonly timeoutMs?: number;
 	readonly clock?: Clock;
 	readonly rng?: Rng;
 }
@@ -50,11 +72,29 @@ export interface EventQuery {
 	readonly limit?: number;
 }
 
+export interface EventPage {
+	readonly events: readonly StoredEvent[];
+	/** `after` of the next page; null where there was nothing more. */
+	readonly next: number | null;
+	/** Sequences, inclusive, whose bytes are damaged on disk. */
+	readonly damaged?: readonly { readonly first: number; readonly last: number }[];
+}
+
 const PAGE_MAX = 1000;
 const PATIENCE_MS = 30_000;
+const TIMEOUT_MS = 30_000;
 
 export class NexusClient {
+	readonly subscriptions: SubscriptionsClient;
+	readonly deadLetters: DeadLettersClient;
 	readonly schemas: SchemasClient;
+	readonly parkedEvents: ParkedEventsClient;
+	readonly policies: PoliciesClient;
+	readonly services: ServicesClient;
+	readonly log: LogClient;
+	readonly tokens: TokensClient;
+	readonly authority: AuthorityClient;
+	readonly #calls: JsonCalls;
 	readonly #transport: Transport;
 	readonly #clock: Clock;
 	readonly #rng: Rng;
@@ -62,14 +102,24 @@ export class NexusClient {
 	readonly #complete: (input: EventInput) => CloudEvent;
 
 	constructor(options: NexusClientOptions) {
-		const { source, patienceMs = PATIENCE_MS, clock = systemClock, rng = systemRng } = options;
+		const { source, patienceMs = PATIENCE_MS, timeoutMs = TIMEOUT_MS, clock = systemClock, rng = systemRng } = options;
 		this.#transport = "transport" in options ? options.transport : httpTransport(options);
 		this.#clock = clock;
 		this.#rng = rng;
 		this.#patienceMs = patienceMs;
 		const ids = new IdSource();
 		this.#complete = (input) => completeEvent(input, { source, ids, clock });
-		this.schemas = new SchemasClient(this.#transport);
+		const calls = new JsonCalls(this.#transport, clock, timeoutMs);
+		this.#calls = calls;
+		this.subscriptions = new SubscriptionsClient(calls, this.#transport, rng);
+		this.deadLetters = new DeadLettersClient(calls);
+		this.schemas = new SchemasClient(calls);
+		this.parkedEvents = new ParkedEventsClient(calls);
+		this.policies = new PoliciesClient(calls);
+		this.services = new ServicesClient(calls, rng);
+		this.log = new LogClient(calls);
+		this.tokens = new TokensClient(calls);
+		this.authority = new AuthorityClient(calls);
 	}
 
 	/**
@@ -88,8 +138,7 @@ export class NexusClient {
 
 	/** For one that has thousands a second. Rejects with a NexusError where there is no Nexus. */
 	async openSocket(options?: SocketPublisherOptions): Promise<EventSocket> {
-		const target = () => this.#transport.socketTarget("/v1/events/publish");
-		const publisher = await SocketPublisher.open(target, this.#clock, this.#rng, options);
+		const publisher = await SocketPublisher.open(this.#transport, this.#clock, this.#rng, options);
 		return {
 			get unacked() {
 				return publisher.unacked;
@@ -103,23 +152,24 @@ export class NexusClient {
 	}
 
 	/** Page by page, as they are asked for. */
-	async *query({ limit = Number.POSITIVE_INFINITY, ...filter }: EventQuery = {}, signal?: AbortSignal): AsyncGenerator<StoredEvent, void, void> {
-		const params = paramsOf(filter);
-		for (let left = limit; left > 0; ) {
-			params.set("limit", String(Math.min(PAGE_MAX, left)));
-			const response = await this.#transport.send(`/v1/events?${params}`, signal === undefined ? {} : { signal });
-			if (!response.ok) throw await errorOf(response);
-			const { events, next } = (await response.json()) as { events: readonly StoredEvent[]; next: number | null };
-			yield* events;
-			left -= events.length;
-			if (next === null) return;
-			params.set("after", String(next));
+	async *query(query: EventQuery = {}, signal?: AbortSignal): AsyncGenerator<StoredEvent, void, void> {
+		for await (const { events } of this.pages(query, signal)) yield* events;
+	}
+
+	/** The same with what stands beside the events: what is damaged, and how far the search has come. */
+	async *pages({ limit = Number.POSITIVE_INFINITY, ...filter }: EventQuery = {}, signal?: AbortSignal): AsyncGenerator<EventPage, void, void> {
+		for (let left = limit, after = filter.after; left > 0; ) {
+			const page: EventPage = await this.#calls.json(withQuery("/v1/events", { ...filter, limit: Math.min(PAGE_MAX, left), after }), { signal });
+			yield page;
+			if (page.next === null) return;
+			left -= page.events.length;
+			after = page.next;
 		}
 	}
 
 	/** See follow.ts. Without `since` and `after` it begins with what comes next. */
 	follow(filter: Omit<EventQuery, "until" | "order" | "limit"> = {}, options: FollowOptions = {}): AsyncGenerator<StoredEvent, never, void> {
-		return follow(this.#transport, `/v1/events/stream?${paramsOf(filter)}`, this.#clock, options);
+		return follow(this.#transport, withQuery("/v1/events/stream", filter), this.#clock, options);
 	}
 
 	#post(body: string, signal?: AbortSignal): Promise<PublishReport> {
@@ -140,12 +190,4 @@ export interface EventSocket {
 	send(events: EventInput | readonly EventInput[]): Promise<PublishReport>;
 	/** Once all are acknowledged. */
 	close(): Promise<void>;
-}
-
-function paramsOf(filter: object): URLSearchParams {
-	const params = new URLSearchParams();
-	for (const [name, value] of Object.entries(filter)) {
-		if (value !== undefined) params.set(name, value instanceof Date ? value.toISOString() : String(value));
-	}
-	return params;
 }

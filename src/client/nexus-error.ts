@@ -1,18 +1,50 @@
 /** What Nexus, or whatever answers in its place, has refused, in words; also where nobody answers. */
 
+/** An RFC 9457 document as Nexus writes them. */
+export interface ProblemDocument {
+	readonly status?: number;
+	readonly title?: string;
+	readonly detail?: string;
+	readonly reason?: string;
+	readonly hint?: string;
+	/** What is wrong with a subscription, a schema or a policy, each with its place. */
+	readonly faults?: readonly ProblemFault[];
+}
+
+export interface ProblemFault {
+	/** As in `delivery.backoff[0]`; empty for the whole. */
+	readonly path: string;
+	readonly message: string;
+	/** Of a policy: where in its text. */
+	readonly place?: string;
+	readonly line?: number;
+	readonly column?: number;
+	readonly width?: number;
+	readonly hint?: string;
+}
+
+export interface NexusErrorDetails extends ErrorOptions {
+	readonly retryAfterMs?: number;
+	readonly problem?: ProblemDocument;
+}
+
 export class NexusError extends Error {
 	/** 0 where nobody answers. */
 	readonly status: number;
-	/** The reason of the problem document, "" for none. */
+	/** The reason of the problem document, as in `precondition_failed`; "" for none. */
 	readonly reason: string;
 	/** What the answer asks to wait, in milliseconds; 0 where it asks for nothing. */
 	readonly retryAfterMs: number;
+	/** All that the answer says; empty where it is not of Nexus. */
+	readonly problem: ProblemDocument;
 
-	constructor(message: string, status: number, reason: string, retryAfterMs = 0, options: ErrorOptions = {}) {
+	constructor(message: string, status: number, reason: string, { retryAfterMs = 0, problem = {}, ...options }: NexusErrorDetails = {}) {
 		super(message, options);
+		this.name = "NexusError";
 		this.status = status;
 		this.reason = reason;
 		this.retryAfterMs = retryAfterMs;
+		this.problem = problem;
 	}
 
 	/** Whether the very same may succeed later: nobody was there, or it was too much, or a fault of theirs. */
@@ -21,17 +53,8 @@ export class NexusError extends Error {
 	}
 }
 
-/** An RFC 9457 document as Nexus writes them. */
-export interface ProblemDocument {
-	readonly status?: number;
-	readonly title?: string;
-	readonly detail?: string;
-	readonly reason?: string;
-	readonly hint?: string;
-}
-
-export function problemWords({ status, title, detail, hint }: ProblemDocument): string {
-	return [title ?? `status ${status}`, detail, hint].filter((part) => part !== undefined && part !== "").join(" ");
+export function errorOfProblem(problem: ProblemDocument, retryAfterMs = 0): NexusError {
+	return new NexusError(problemWords(problem), problem.status ?? 0, problem.reason ?? "", { retryAfterMs, problem });
 }
 
 /** Reads an answer with a status of 300 or above. */
@@ -40,9 +63,12 @@ export async function errorOf(response: Response): Promise<NexusError> {
 	const seconds = Number(response.headers.get("retry-after") ?? 0);
 	const retryAfterMs = Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : 0;
 	try {
-		const problem = JSON.parse(await response.text()) as ProblemDocument;
-		return new NexusError(problemWords({ status, ...problem }), status, problem.reason ?? "", retryAfterMs);
+		return errorOfProblem({ ...(JSON.parse(await response.text()) as ProblemDocument), status }, retryAfterMs);
 	} catch {
-		return new NexusError(`status ${status} from something that is not Nexus`, status, "", retryAfterMs);
+		return new NexusError(`status ${status} from something that is not Nexus`, status, "", { retryAfterMs });
 	}
+}
+
+function problemWords({ status, title, detail, hint }: ProblemDocument): string {
+	return [title ?? `status ${status}`, detail, hint].filter((part) => part !== undefined && part !== "").join(" ");
 }

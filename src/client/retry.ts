@@ -37,22 +37,20 @@ export function backoffMs(tries: number, rng: Rng): number {
 
 /** Rejects with the signal's reason when it is aborted meanwhile. Keeps the process alive. */
 export async function wait(ms: number, clock: Clock, signal: AbortSignal | undefined): Promise<void> {
+	signal?.throwIfAborted();
 	// Timers of the clock do not; who waits for an acknowledgement must not be ended by the end of its program.
 	const { port1 } = new MessageChannel();
 	port1.ref();
+	let end = (): void => {};
+	const timer = clock.setTimer(ms, () => end());
 	try {
 		await new Promise<void>((resolve) => {
-			const timer = clock.setTimer(ms, resolve);
-			signal?.addEventListener(
-				"abort",
-				() => {
-					timer.cancel();
-					resolve();
-				},
-				{ once: true },
-			);
+			end = resolve;
+			signal?.addEventListener("abort", end, { once: true });
 		});
 	} finally {
+		timer.cancel();
+		signal?.removeEventListener("abort", end);
 		port1.close();
 	}
 	signal?.throwIfAborted();

@@ -1,12 +1,11 @@
 /** Publishes over one WebSocket: many messages under way, each resolved by its acknowledgement. A connection that breaks is opened anew, and what was not acknowledged is sent again. */
-import { WebSocket } from "ws";
 import type { Clock } from "../core/clock.ts";
-import { messageOf } from "../core/errors.ts";
 import type { Rng } from "../core/rng.ts";
-import { NexusError, type ProblemDocument, problemWords } from "./nexus-error.ts";
+import { errorOfProblem, NexusError, type ProblemDocument } from "./nexus-error.ts";
 import type { PublishReport } from "./publish-report.ts";
 import { backoffMs, wait } from "./retry.ts";
-import type { SocketTarget } from "./transport.ts";
+import type { Transport } from "./transport.ts";
+import { type ClientSocket, openSocket } from "./web-socket.ts";
 
 export interface SocketPublisherOptions {
 	/** Messages without an acknowledgement; `send` rejects beyond. Default 4,096. */
@@ -26,7 +25,7 @@ interface Unacked {
 type Ack = { readonly message: number } & (PublishReport | { readonly problem: ProblemDocument });
 
 export class SocketPublisher {
-	readonly #target: () => SocketTarget;
+	readonly #transport: Transport;
 	readonly #clock: Clock;
 	readonly #rng: Rng;
 	readonly #unackedMax: number;
@@ -36,13 +35,13 @@ export class SocketPublisher {
 	#unacked = new Map<number, Unacked>();
 	/** Messages sent on this connection. */
 	#sent = 0;
-	#ws: WebSocket | undefined;
+	#socket: ClientSocket | undefined;
 	readonly #abort = new AbortController();
 	#onIdle: (() => void) | undefined;
 	#isClosing = false;
 
-	private constructor(target: () => SocketTarget, clock: Clock, rng: Rng, options: SocketPublisherOptions) {
-		this.#target = target;
+	private constructor(transport: Transport, clock: Clock, rng: Rng, options: SocketPublisherOptions) {
+		this.#transport = transport;
 		this.#clock = clock;
 		this.#rng = rng;
 		this.#unackedMax = options.unackedMax ?? 4096;
@@ -51,8 +50,8 @@ export class SocketPublisher {
 	}
 
 	/** Rejects with a NexusError where the first connection cannot be had. */
-	static async open(target: () => SocketTarget, clock: Clock, rng: Rng, options: SocketPublisherOptions = {}): Promise<SocketPublisher> {
-		const publisher = new SocketPublisher(target, clock, rng, options);
+	static async open(transport: Transport, clock: Clock, rng: Rng, options: SocketPublisherOptions = {}): Promise<SocketPublisher> {
+		const publisher = new SocketPublisher(transport, clock, rng, options);
 		await publisher.#connect();
 		return publisher;
 	}
@@ -70,7 +69,7 @@ export class SocketPublisher {
 		return new Promise((settle, fail) => {
 			const number = ++this.#sent;
 			this.#unacked.set(number, { text: json, settle, fail });
-			this.#ws?.send(json);
+			this.#socket?.send(json);
 		});
 	}
 
@@ -79,53 +78,35 @@ export class SocketPublisher {
 		this.#isClosing = true;
 		if (this.#unacked.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
 		this.#abort.abort(new Error("the publisher is closed"));
-		this.#ws?.close(1000);
-		this.#ws = undefined;
+		this.#socket?.close();
+		this.#socket = undefined;
 	}
 
-	#connect(): Promise<void> {
-		const { url, headers, tls } = this.#target();
-		const ws = new WebSocket(url, "cloudevents.json", {
-			...tls,
-			headers,
-			perMessageDeflate: false,
-			handshakeTimeout: this.#handshakeMs,
-			maxPayload: ACK_BYTES_MAX,
+	async #connect(): Promise<void> {
+		const socket: ClientSocket = await openSocket(this.#transport, PATH, {
+			clock: this.#clock,
+			protocol: "cloudevents.json",
+			handshakeMs: this.#handshakeMs,
+			messageBytesMax: ACK_BYTES_MAX,
+			onMessage: (text) => this.#take(text),
+			onClose: () => {
+				if (this.#socket === socket) void this.#reconnect();
+			},
 		});
-		return new Promise((resolve, reject) => {
-			let isOpen = false;
-			let cause: unknown;
-			ws.on("open", () => {
-				isOpen = true;
-				this.#opened(ws);
-				resolve();
-			});
-			ws.on("message", (data) => this.#take(String(data)));
-			ws.on("unexpected-response", (_request, response) => {
-				cause = new NexusError(`status ${response.statusCode} for a WebSocket`, response.statusCode ?? 0, "");
-				ws.terminate();
-			});
-			ws.on("error", (error) => {
-				cause ??= new NexusError(`the WebSocket to ${url} failed: ${messageOf(error)}`, 0, "", 0, { cause: error });
-			});
-			ws.on("close", () => {
-				if (!isOpen) reject(cause ?? new NexusError(`the WebSocket to ${url} was closed`, 0, ""));
-				else if (this.#ws === ws) void this.#reconnect();
-			});
-		});
+		this.#opened(socket);
 	}
 
 	/** Acknowledgements count messages of one connection: what is sent again gets new numbers, in the same order. */
-	#opened(ws: WebSocket): void {
+	#opened(socket: ClientSocket): void {
 		const again = [...this.#unacked.values()];
 		this.#unacked = new Map(again.map((each, i) => [i + 1, each]));
 		this.#sent = again.length;
-		this.#ws = ws;
-		for (const { text } of again) ws.send(text);
+		this.#socket = socket;
+		for (const { text } of again) socket.send(text);
 	}
 
 	async #reconnect(): Promise<void> {
-		this.#ws = undefined;
+		this.#socket = undefined;
 		const giveUpAtMs = this.#clock.monotonicMs() + this.#patienceMs;
 		for (let tries = 0; !this.#abort.signal.aborted; tries++) {
 			try {
@@ -154,8 +135,7 @@ export class SocketPublisher {
 		if (unacked === undefined) return;
 		this.#unacked.delete(ack.message);
 		if ("problem" in ack) {
-			const { status = 0, reason = "" } = ack.problem;
-			unacked.fail(new NexusError(problemWords(ack.problem), status, reason));
+			unacked.fail(errorOfProblem(ack.problem));
 		} else {
 			const { message: _, ...report } = ack;
 			unacked.settle(report);
@@ -164,5 +144,6 @@ export class SocketPublisher {
 	}
 }
 
+const PATH = "/v1/events/publish";
 // A batch of 4,096 events, each with a reason.
 const ACK_BYTES_MAX = 4 * 1024 * 1024;

@@ -1,76 +1,95 @@
 /** How a client reaches Nexus. Where it is, who calls and whom to believe is decided here, and nowhere else in the client. */
-import type { ConnectionOptions } from "node:tls";
 import { messageOf } from "../core/errors.ts";
+import { httpExchange, type TransportRequest, type Trust } from "./http-exchange.ts";
 import { NexusError } from "./nexus-error.ts";
 
-export interface TransportRequest {
-	readonly method?: string;
-	readonly headers?: Readonly<Record<string, string>>;
-	readonly body?: string | Uint8Array;
-	readonly signal?: AbortSignal;
-}
+export type { TransportRequest } from "./http-exchange.ts";
 
 /** What a WebSocket is opened with. */
 export interface SocketTarget {
 	/** ws:// or wss:// */
 	readonly url: string;
 	readonly headers: Readonly<Record<string, string>>;
-	readonly tls: Pick<ConnectionOptions, "ca" | "checkServerIdentity">;
+	readonly tls: Trust;
 }
 
 export interface Transport {
 	/** Any answer. Rejects with a NexusError of status 0 where nobody answers, or as the signal is aborted. */
 	send(path: string, request?: TransportRequest): Promise<Response>;
+	/** `path` may be the URL that a redirect names. Throws a NexusError where the token may not go there. */
 	socketTarget(path: string): SocketTarget;
 }
 
 export interface HttpTransportOptions {
 	/** As in `http://127.0.0.1:7400`. */
 	readonly url: string;
-	/** Of `nexus token create`; role `ingest` to publish, `read` to read. */
+	/** Of `nexus token create`; role `ingest` to publish, `read` to read, `operate` for all. */
 	readonly token?: string;
 	/** Roots to believe, PEM; those of the system otherwise. */
 	readonly ca?: string;
+	/** In place of the comparison with the name of the host, as the identity of Nexus may count instead. */
+	readonly checkServerIdentity?: Trust["checkServerIdentity"];
 }
 
-type Fetch = (url: URL, init: object) => Promise<Response>;
+/** One node sends on to the one that does the work; a second time where that has just changed. */
+const REDIRECTS_MAX = 3;
 
 /** Throws a TypeError for what is no URL, and for a token that would go over a network in the clear. */
-export function httpTransport({ url, token, ca }: HttpTransportOptions): Transport {
-	const base = URL.parse(url);
-	if (base === null || !/^https?:$/.test(base.protocol)) throw new TypeError(`${url} is not an http URL, as in http://127.0.0.1:7400`);
-	if (token !== undefined && base.protocol === "http:" && !isLocal(base.hostname)) {
-		throw new TypeError(`a token in plain text to ${base.host} could be read on its way: use https://`);
-	}
+export function httpTransport({ url, token, ca, checkServerIdentity }: HttpTransportOptions): Transport {
+	const base = URL.canParse(url) ? new URL(url) : undefined;
+	if (base === undefined || !/^https?:$/.test(base.protocol)) throw new TypeError(`${url} is not an http URL, as in http://127.0.0.1:7400`);
+	const fault = tokenFault(base, token);
+	if (fault !== undefined) throw new TypeError(`${fault}: use https://`);
 	const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
-	let fetching: Promise<Fetch> | undefined;
+	const tls: Trust = { ...(ca !== undefined && { ca }), ...(checkServerIdentity && { checkServerIdentity }) };
+	const exchange = httpExchange(tls);
+
+	/** Where a redirect leads, the token goes as well: it comes from Nexus, and the node there shows the same proof as this one. */
+	const admitted = (path: string): URL => {
+		const target = URL.canParse(path, base) ? new URL(path, base) : undefined;
+		const why = target === undefined ? "that is no URL" : target.protocol !== base.protocol ? "another protocol" : tokenFault(target, token);
+		if (target !== undefined && why === undefined) return target;
+		throw new NexusError(`${base.origin} sends on to ${path.slice(0, 200)}: ${why}`, 502, "bad_redirect");
+	};
+
+	const sendOnce = async (target: URL, request: TransportRequest): Promise<Response> => {
+		try {
+			return await exchange(target, request);
+		} catch (thrown) {
+			if (request.signal?.aborted === true) throw thrown;
+			const cause = thrown instanceof Error && thrown.cause !== undefined ? thrown.cause : thrown;
+			throw new NexusError(`Nexus does not answer at ${target.origin}: ${messageOf(cause)}`, 0, "", { cause: thrown });
+		}
+	};
+
 	return {
-		async send(path, { headers = {}, ...request } = {}) {
-			fetching ??= ca === undefined ? Promise.resolve(fetch as unknown as Fetch) : fetchWith(ca);
-			try {
-				return await (await fetching)(new URL(path, base), { ...request, headers: { ...headers, ...authorization } });
-			} catch (thrown) {
-				if (request.signal?.aborted === true) throw thrown;
-				const cause = thrown instanceof Error && thrown.cause !== undefined ? thrown.cause : thrown;
-				throw new NexusError(`Nexus does not answer at ${base.origin}: ${messageOf(cause)}`, 0, "", 0, { cause: thrown });
+		async send(path, { headers = {}, ...rest } = {}) {
+			const request = { ...rest, headers: { ...headers, ...authorization } };
+			let target = admitted(path);
+			for (let redirects = 0; ; redirects++) {
+				const response = await sendOnce(target, request);
+				const location = redirectOf(response.status, response.headers.get("location"));
+				if (location === undefined || redirects === REDIRECTS_MAX) return response;
+				await response.body?.cancel();
+				target = admitted(new URL(location, target).href);
 			}
 		},
-		socketTarget: (path) => ({
-			url: new URL(path, base).href.replace(/^http/, "ws"),
-			headers: authorization,
-			tls: ca === undefined ? {} : { ca },
-		}),
+		socketTarget: (path) => ({ url: admitted(path).href.replace(/^http/, "ws"), headers: authorization, tls }),
 	};
 }
 
-/** Loaded only where it is asked for: it takes 60 ms. */
-async function fetchWith(ca: string): Promise<Fetch> {
-	const { Agent, fetch: undiciFetch } = await import("undici");
-	const dispatcher = new Agent({ connect: { ca } });
-	return (url, init) => undiciFetch(url, { ...init, dispatcher } as never) as unknown as Promise<Response>;
+/** Of an answer that asks to send the very same elsewhere (RFC 9110 sections 15.4.8 and 15.4.9). */
+export function redirectOf(status: number, location: string | null | undefined): string | undefined {
+	return status === 307 || status === 308 ? (location ?? undefined) : undefined;
+}
+
+/** Why a token must not go there; undefined where it may. */
+export function tokenFault({ protocol, host, hostname }: URL, token: string | undefined): string | undefined {
+	if (token === undefined || protocol === "https:" || isLocal(hostname)) return undefined;
+	return `a token in plain text to ${host} could be read on its way`;
 }
 
 function isLocal(hostname: string): boolean {
-	const host = hostname.replace(/^\[|\]$/g, "");
-	return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+	const name = hostname.replace(/^\[|\]$/g, "");
+	return name === "localhost" || name === "::1" || /^127\.\d+\.\d+\.\d+$/.test(name);
 }

@@ -9,9 +9,9 @@ import { type TestContext, test } from "node:test";
 import { runCaRevoke, runCaRotate, runCaStatus } from "../../src/cli/ca.ts";
 import { runCaInit } from "../../src/cli/ca-init.ts";
 import { runEvents } from "../../src/cli/events.ts";
-import { type NexusFlags, openNexusApi } from "../../src/cli/nexus-api.ts";
+import { type NexusFlags, openNexus } from "../../src/cli/nexus-api.ts";
 import { shown, tableText } from "../../src/cli/table.ts";
-import { runTokenCreate, runTokenDelete, runTokenList } from "../../src/cli/token.ts";
+import { runTokenCreate, runTokenDelete, runTokenList, type TokenCreateFlags } from "../../src/cli/token.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { readAuthorityDir } from "../../src/identity/authority-dir.ts";
 import { readJoinToken } from "../../src/identity/join-token.ts";
@@ -152,7 +152,8 @@ test("tokens are made, shown once, written to files of their owner's alone, list
 		(await ran((io) => runEvents({ ...flags, tokenFile: out, follow: false }, io), 1)).err(),
 		/^nexus events: Who calls is not known\. The token is unknown\./,
 	);
-	for (const wrong of [{}, { service: "a", role: "read" }, { role: "read" }, { role: "read", name: "x", uses: 2 }]) {
+	const wrongs: Partial<TokenCreateFlags>[] = [{}, { service: "a", role: "read" }, { role: "read" }, { role: "read", name: "x", uses: 2 }];
+	for (const wrong of wrongs) {
 		await ran((io) => runTokenCreate({ ...flags, ...wrong }, io), 1);
 	}
 	const piped = JSON.parse((await ran((io) => runTokenCreate({ ...flags, service: "orders", uses: 3 }, io), 0, false)).out()) as Record<
@@ -217,12 +218,12 @@ test("flags that cannot be right are refused before anything is sent, and no tok
 		[{ url: "http://127.0.0.1", ca: good }, {}, /--ca is for https/],
 	];
 	for (const [flags, env, words] of cases) {
-		const opened = await openNexusApi(flags, env);
+		const opened = await openNexus(flags, env);
 		assert.ok(typeof opened === "string");
 		assert.match(opened, words);
 		assert.doesNotMatch(opened, /secret/);
 	}
-	const api = await openNexusApi({ url: "http://127.0.0.1:7400", tokenFile: good }, {});
+	const api = await openNexus({ url: "http://127.0.0.1:7400", tokenFile: good }, {});
 	assert.ok(typeof api !== "string");
 	const { inspect } = await import("node:util");
 	assert.doesNotMatch(inspect(api, { showHidden: true, depth: 9 }) + JSON.stringify(api), /nxt_secret/);

@@ -1,7 +1,7 @@
 /** The client against a real Nexus, and against servers that fail in the ways a Nexus may. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { EventRejected, NexusClient, NexusError, type StoredEvent } from "nexus-mesh/client";
+import { EventRejected, NexusClient, NexusError, type ParkedEvent, type StoredEvent } from "nexus-mesh/client";
 import { silentLogger } from "../../src/core/log.ts";
 import type { Nexus } from "../../src/nexus/nexus.ts";
 import { type HttpServerOptions, startHttpServer } from "../../src/server/http-server.ts";
@@ -141,7 +141,7 @@ test("events are read page by page, and followed over a restart without gap or d
 test("schemas are kept, judged and forgotten; parked events are seen and published", async (t) => {
 	const { url } = await serveNexus(t, temporaryDir(t));
 	const client = new NexusClient({ url, source: "/s" });
-	const { schemas } = client;
+	const { schemas, parkedEvents } = client;
 	const kept = await schemas.put("t", { schema: { type: "object", required: ["n"] }, onViolation: "park" });
 	assert.equal(kept.version, 1);
 	const receipt = await (async () => {
@@ -151,10 +151,13 @@ test("schemas are kept, judged and forgotten; parked events are seen and publish
 		return sending;
 	})();
 	assert.match(receipt.parked ?? "", /required property 'n'/);
-	assert.equal((await schemas.parked({ type: "t" })).events.length, 1);
-	assert.equal((await schemas.replayParked()).stillFailed, 1);
+	const parked: ParkedEvent[] = [];
+	for await (const event of parkedEvents.list({ type: "t" })) parked.push(event);
+	assert.equal(parked.length, 1);
+	assert.deepEqual(await parkedEvents.get(parked[0]?.key ?? ""), parked[0]);
+	assert.equal((await parkedEvents.replay()).stillFailed, 1);
 	await schemas.delete("t");
-	assert.deepEqual(await schemas.replayParked(), { recovered: 1, stillFailed: 0, failures: [] });
+	assert.deepEqual(await parkedEvents.replay(), { recovered: 1, stillFailed: 0, failures: [] });
 	await assert.rejects(schemas.get("t"), (error: unknown) => error instanceof NexusError && error.status === 404);
 	assert.ok((await schemas.list()).every(({ isBuiltIn }) => isBuiltIn));
 });

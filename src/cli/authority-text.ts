@@ -1,46 +1,6 @@
-/** What commands read of the authority's state, and how it looks in a terminal. */
+/** How the state of the authority looks in a terminal. */
+import type { AuthorityState, Rotation } from "../client/nexus-client.ts";
 import { shortTime, tableText } from "./table.ts";
-
-export interface AuthorityView {
-	readonly trustDomain: string;
-	readonly bundleVersion: number;
-	readonly issuer: string;
-	readonly certificateTtlMs: number;
-	readonly hasRootKey: boolean;
-	readonly roots: readonly CertificateView[];
-	readonly intermediates: readonly CertificateView[];
-	readonly deniedSerials: readonly string[];
-	readonly deniedIdentities: readonly string[];
-	readonly workloadCount: number;
-	readonly workloads: readonly WorkloadView[];
-	readonly rotation: RotationView | null;
-}
-
-export interface CertificateView {
-	readonly subject: string;
-	readonly serial: string;
-	readonly notAfter: string;
-	readonly role: string;
-}
-
-export interface WorkloadView {
-	readonly identity: string;
-	readonly address: string;
-	readonly serial: string;
-	readonly issuer: string;
-	readonly notAfter: string;
-	readonly bundleVersion: number;
-	readonly lastSeen: string;
-}
-
-export interface RotationView {
-	readonly what: "intermediate" | "root";
-	readonly step: "add" | "issue" | "retire";
-	readonly startedAt: string;
-	readonly patienceLeftMs: number;
-	readonly waitsForCount: number;
-	readonly waitsFor: readonly (WorkloadView & { readonly lacks: string })[];
-}
 
 const STEPS = {
 	add: "the new root is being made known",
@@ -48,13 +8,13 @@ const STEPS = {
 	retire: "the old authority is being retired",
 } as const;
 
-export function stepText({ what, step }: RotationView): string {
+export function stepText({ what, step }: Rotation): string {
 	const steps = what === "root" ? (["add", "issue", "retire"] as const) : (["issue", "retire"] as const);
 	return `step ${steps.indexOf(step as "issue") + 1} of ${steps.length}, ${step}: ${STEPS[step]}`;
 }
 
 /** "" where it waits for nothing. At most ten workloads by name. */
-export function waitsText({ waitsFor, waitsForCount, patienceLeftMs }: RotationView): string {
+export function waitsText({ waitsFor, waitsForCount, patienceLeftMs }: Rotation): string {
 	const lines = waitsFor.slice(0, 10).map(({ identity, address, serial, lacks, lastSeen, notAfter }) => {
 		return `  ${identity} at ${address}: ${lacks} (last seen ${shortTime(lastSeen)}, its certificate ${serial} ends ${shortTime(notAfter)})`;
 	});
@@ -64,7 +24,7 @@ export function waitsText({ waitsFor, waitsForCount, patienceLeftMs }: RotationV
 	return lines.length === 0 ? "" : `${lines.join("\n")}\n`;
 }
 
-export function statusText(view: AuthorityView): string {
+export function statusText(view: AuthorityState): string {
 	const authorities = [
 		...view.roots.map((each) => ["root", each.role, each.subject, each.serial, shortTime(each.notAfter)]),
 		...view.intermediates.map((each) => ["intermediate", each.role, each.subject, each.serial, shortTime(each.notAfter)]),

@@ -1,0 +1,88 @@
+/** Calls of the API that are answered at once with JSON: each has a time limit, and either its answer or the NexusError that says why there is none. */
+import type { Clock } from "../core/clock.ts";
+import { errorOf, NexusError } from "./nexus-error.ts";
+import type { Transport } from "./transport.ts";
+
+/** Of every call. */
+export interface CallOptions {
+	readonly signal?: AbortSignal | undefined;
+	/** Default: that of the client. */
+	readonly timeoutMs?: number | undefined;
+}
+
+export interface JsonRequest extends CallOptions {
+	readonly method?: "GET" | "POST" | "PUT" | "DELETE";
+	/** Sent as JSON. */
+	readonly body?: unknown;
+	readonly headers?: Readonly<Record<string, string>>;
+}
+
+export class JsonCalls {
+	readonly clock: Clock;
+	readonly #transport: Transport;
+	readonly #timeoutMs: number;
+
+	constructor(transport: Transport, clock: Clock, timeoutMs: number) {
+		this.clock = clock;
+		this.#transport = transport;
+		this.#timeoutMs = timeoutMs;
+	}
+
+	/** Undefined where the answer has no body. Rejects with a NexusError, or with the reason of the signal. */
+	async json<T>(path: string, { method = "GET", body, headers = {}, signal, timeoutMs = this.#timeoutMs }: JsonRequest = {}): Promise<T> {
+		const over = new AbortController();
+		const timer = this.clock.setTimer(timeoutMs, () => over.abort(new NexusError(`Nexus has not answered within ${timeoutMs / 1000} s`, 0, "")));
+		const end = (): void => over.abort(signal?.reason);
+		signal?.throwIfAborted();
+		signal?.addEventListener("abort", end, { once: true });
+		try {
+			const response = await this.#transport.send(path, {
+				method,
+				headers: body === undefined ? headers : { ...headers, "content-type": "application/json" },
+				...(body === undefined ? {} : { body: JSON.stringify(body) }),
+				signal: over.signal,
+			});
+			if (!response.ok) throw await errorOf(response);
+			const text = await response.text();
+			return (text === "" ? undefined : parsed(text)) as T;
+		} catch (thrown) {
+			throw over.signal.aborted ? over.signal.reason : thrown;
+		} finally {
+			timer.cancel();
+			signal?.removeEventListener("abort", end);
+		}
+	}
+}
+
+/** The path of a resource, with names as they may be written there. */
+export function path(strings: TemplateStringsArray, ...names: readonly (string | number)[]): string {
+	return String.raw({ raw: strings }, ...names.map((name) => encodeURIComponent(name)));
+}
+
+/** Members that are undefined are left out; times as RFC 3339. */
+export function withQuery(path: string, query: object): string {
+	const params = new URLSearchParams();
+	for (const [name, value] of Object.entries(query)) {
+		if (value !== undefined) params.set(name, value instanceof Date ? value.toISOString() : String(value));
+	}
+	return params.size === 0 ? path : `${path}?${params}`;
+}
+
+/** RFC 9110 section 13.1: only where it has this revision, 0: only where there is none. */
+export function conditionOf(revision: number | undefined): Readonly<Record<string, string>> {
+	if (revision === undefined) return {};
+	return revision === 0 ? { "if-none-match": "*" } : { "if-match": `"${revision}"` };
+}
+
+/** As the API reads durations. */
+export function durationText(ms: number): string {
+	return `${Math.round(ms)}ms`;
+}
+
+function parsed(text: string): unknown {
+	try {
+		return JSON.parse(text);
+	} catch (thrown) {
+		throw new NexusError("an answer that is no JSON, from something that is not Nexus", 502, "", { cause: thrown });
+	}
+}
