@@ -43,9 +43,10 @@ export async function bringAbout(fault: Fault, { nexus, dataDir, disk, broker, c
 			return consumer.start();
 		}
 		case "broker-killed":
-			await broker?.kill();
+			await Promise.all([broker?.kill(), fault.withNexus && nexus.kill()]);
 			await pause(fault.downMs);
-			return broker?.start();
+			await broker?.start();
+			return fault.withNexus ? nexus.start() : undefined;
 		case "broker-stopped":
 			await broker?.hang();
 			await pause(fault.forMs);

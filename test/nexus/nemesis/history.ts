@@ -7,6 +7,8 @@ export type Fate =
 	| "flaky"
 	/** Not answered at first. */
 	| "slow"
+	/** Refused until its consumers are mended, after the faults: a dead letter that is worth another try. */
+	| "sick"
 	/** Refused for ever. */
 	| "poison";
 

@@ -1,10 +1,11 @@
 /** A process that is a webhook: it refuses, and leaves unanswered, what its sender says it should. */
 import { createServer } from "node:http";
 import { finishing, parameters, record } from "./record.ts";
-import { digestOf, isRefusedOutright, type WorkEvent } from "./workload.ts";
+import { digestOf, isRefused, isRefusedOutright, type WorkEvent } from "./workload.ts";
 
 export interface HookParameters {
 	readonly port: number;
+	readonly isMended: boolean;
 }
 
 const OK = 204;
@@ -13,7 +14,7 @@ const FAILED = 500;
 const UNPROCESSABLE = 422;
 const REFUSALS = 2;
 
-const { port } = parameters<HookParameters>();
+const { port, isMended } = parameters<HookParameters>();
 /** How often each event has come that is not simply taken. */
 const tries = new Map<string, number>();
 
@@ -38,9 +39,9 @@ finishing().addEventListener("abort", () => process.exit(0));
 function answerTo(event: WorkEvent): number | undefined {
 	const { id, fate } = event;
 	if (fate === "good") return OK;
-	if (fate === "poison") return isRefusedOutright(event) ? UNPROCESSABLE : FAILED;
+	if (isRefused(event, isMended)) return isRefusedOutright(event) ? UNPROCESSABLE : FAILED;
 	const before = tries.get(id) ?? 0;
 	tries.set(id, before + 1);
-	if (fate === "flaky") return before < REFUSALS ? FAILED : OK;
-	return before === 0 ? undefined : OK;
+	if (fate === "flaky" && before < REFUSALS) return FAILED;
+	return fate === "slow" && before === 0 ? undefined : OK;
 }

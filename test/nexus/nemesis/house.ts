@@ -53,7 +53,7 @@ export class NexusHost {
 
 export class Worker {
 	readonly #script: string;
-	readonly #parameters: string;
+	#parameters: object;
 	readonly #name: string;
 	readonly #file: string;
 	readonly #alarm: Alarm;
@@ -65,14 +65,14 @@ export class Worker {
 	constructor(name: string, script: string, parameters: object, dir: string, alarm: Alarm) {
 		this.#name = name;
 		this.#script = fileURLToPath(new URL(script, import.meta.url));
-		this.#parameters = JSON.stringify(parameters);
+		this.#parameters = parameters;
 		this.#file = join(dir, `${name}.jsonl`);
 		this.#alarm = alarm;
 	}
 
 	start(): void {
 		const file = openSync(this.#file, "a");
-		const child = spawn(process.execPath, [this.#script, this.#parameters], { stdio: ["pipe", file, "pipe"] });
+		const child = spawn(process.execPath, [this.#script, JSON.stringify(this.#parameters)], { stdio: ["pipe", file, "pipe"] });
 		closeSync(file);
 		this.#child = child;
 		this.#mayEnd = false;
@@ -88,6 +88,13 @@ export class Worker {
 		this.#mayEnd = true;
 		child.kill("SIGKILL");
 		await ended(child);
+	}
+
+	/** Starts it anew, with other parameters. */
+	async replace(changed: object): Promise<void> {
+		await this.kill();
+		this.#parameters = { ...this.#parameters, ...changed };
+		this.start();
 	}
 
 	/** Asks it to finish; resolves once it has. An end that says otherwise is an alarm. */

@@ -1,10 +1,11 @@
 /** A process that takes events and answers for each by its token: yes, not now, never, or not at all, as their sender says. */
 import { finishing, parameters, pause, record } from "./record.ts";
-import { digestOf, isRefusedOutright, type WorkEvent } from "./workload.ts";
+import { digestOf, isRefused, isRefusedOutright, type WorkEvent } from "./workload.ts";
 
 export interface PullParameters {
 	/** Of the subscription. */
 	readonly url: string;
+	readonly isMended: boolean;
 }
 
 interface Delivery {
@@ -17,7 +18,7 @@ const FETCH = JSON.stringify({ max: 12, wait: "1s" });
 const ANSWER_MS = 8_000;
 const OUTAGE_MS = 100;
 
-const { url } = parameters<PullParameters>();
+const { url, isMended } = parameters<PullParameters>();
 const signal = finishing();
 signal.addEventListener("abort", () => process.exit(0));
 /** Events that were refused, or left unanswered, once. */
@@ -38,9 +39,9 @@ async function answerFor(deliveries: readonly Delivery[]): Promise<void> {
 		record({ what: "delivered", id: event.id, digest: digestOf(event) });
 		const isFirst = !known.has(event.id);
 		if (event.fate !== "good") known.add(event.id);
-		if (event.fate === "poison") {
+		if (isRefused(event, isMended)) {
 			if (isRefusedOutright(event)) term.push(token);
-			else nak.push({ token, reason: "it is poisoned" });
+			else nak.push({ token, reason: "it is refused" });
 		} else if (event.fate === "flaky" && isFirst) nak.push({ token, reason: "not now" });
 		else if (event.fate !== "slow" || !isFirst) ack.push(delivery);
 	}

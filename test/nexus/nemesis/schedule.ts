@@ -10,7 +10,8 @@ export type Fault =
 	/** `kill`: in the middle of it; it starts again once there is room. */
 	| { readonly kind: "disk-full"; readonly forMs: number; readonly kill: boolean }
 	| { readonly kind: "consumer-killed"; readonly which: "hook" | "pull"; readonly downMs: number }
-	| { readonly kind: "broker-killed"; readonly downMs: number }
+	/** `withNexus`: as where both stand on one machine. */
+	| { readonly kind: "broker-killed"; readonly downMs: number; readonly withNexus: boolean }
 	| { readonly kind: "broker-stopped"; readonly forMs: number };
 
 export type FaultKind = Fault["kind"];
@@ -29,6 +30,8 @@ const CALM_MAX_MS = 1_800;
 // Longer than what callers wait for an answer, than ackWait and than a lease.
 const STOPPED_MS = 5_000;
 const DOWN_MAX_MS = 1_000;
+/** Share of faults that come with a second one. */
+const TOGETHER = 0.3;
 const FULL_MIN_MS = 1_000;
 const FULL_MAX_MS = 2_500;
 
@@ -43,15 +46,16 @@ export function* scheduleOf(seed: number, kinds: readonly FaultKind[]): Generato
 function faultOf(kind: FaultKind, rng: Rng): Fault {
 	switch (kind) {
 		case "nexus-killed":
-		case "broker-killed":
 			return { kind, downMs: between(0, DOWN_MAX_MS, rng) };
+		case "broker-killed":
+			return { kind, downMs: between(0, DOWN_MAX_MS, rng), withNexus: rng() < TOGETHER };
 		case "nexus-stopped":
 		case "broker-stopped":
 			return { kind, forMs: STOPPED_MS };
 		case "tail-torn":
 			return { kind, how: TEARS[between(0, TEARS.length - 1, rng)] ?? "garbage", seed: between(0, 1_000_000, rng) };
 		case "disk-full":
-			return { kind, forMs: between(FULL_MIN_MS, FULL_MAX_MS, rng), kill: rng() < 0.3 };
+			return { kind, forMs: between(FULL_MIN_MS, FULL_MAX_MS, rng), kill: rng() < TOGETHER };
 		case "consumer-killed":
 			return { kind, which: rng() < 0.5 ? "hook" : "pull", downMs: between(0, DOWN_MAX_MS, rng) };
 	}

@@ -17,17 +17,28 @@ export interface WorkEvent {
 }
 
 // Shares of all events. A slow one holds up its key for a whole ackWait.
-const POISON = 0.01;
-const SLOW = 0.002;
-const FLAKY = 0.05;
+const SHARES: readonly (readonly [Fate, number])[] = [
+	["poison", 0.01],
+	["sick", 0.01],
+	["slow", 0.002],
+	["flaky", 0.05],
+];
 const TEXT_CHARS_MAX = 400;
 
 export function workEvent(key: string, n: number, rng: Rng): WorkEvent {
-	const lot = rng();
-	const fate = lot < POISON ? "poison" : lot < POISON + SLOW ? "slow" : lot < POISON + SLOW + FLAKY ? "flaky" : "good";
 	const id = `${key}-${n}`;
+	const fate = fateOf(rng());
 	const text = id.repeat(Math.ceil(TEXT_CHARS_MAX / id.length)).slice(0, Math.floor(rng() * TEXT_CHARS_MAX));
 	return { specversion: "1.0", id, source: `/nemesis/${key}`, type: TYPE, partitionkey: key, fate, data: { key, n, text } };
+}
+
+function fateOf(lot: number): Fate {
+	let below = 0;
+	for (const [fate, share] of SHARES) {
+		below += share;
+		if (lot < below) return fate;
+	}
+	return "good";
 }
 
 export function sentOf(event: WorkEvent): Sent {
@@ -40,7 +51,12 @@ export function digestOf({ id, source, type, partitionkey, fate, data }: Partial
 	return hash("sha256", JSON.stringify([id, source, type, partitionkey, fate, data?.key, data?.n, data?.text]), "base64url").slice(0, 16);
 }
 
-/** Which of the two ways to refuse a poisoned event: again and again, or once and for all. */
+/** Whether it is refused whenever it comes. */
+export function isRefused({ fate }: WorkEvent, isMended: boolean): boolean {
+	return fate === "poison" || (fate === "sick" && !isMended);
+}
+
+/** Which of the two ways to refuse: once and for all, or again and again. */
 export function isRefusedOutright({ data }: WorkEvent): boolean {
 	return data.n % 2 === 1;
 }
