@@ -5,7 +5,7 @@ import { request as httpRequest } from "node:http";
 import { Agent, request as httpsRequest } from "node:https";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import type { AuthorityView } from "../../../src/cli/authority-client.ts";
+import type { AuthorityState } from "../../../src/client/nexus-client.ts";
 import { type Clock, systemClock, type Timer } from "../../../src/core/clock.ts";
 import { writeAuthorityDir } from "../../../src/identity/authority-dir.ts";
 import { createRequest, privateKeyPem } from "../../../src/identity/certificate-request.ts";
@@ -182,7 +182,7 @@ export interface TestAuthority {
 	readonly anybody: Caller;
 	/** As operator; the status must be the one that is expected. */
 	operate(path: string, options: CallOptions, status: number): Promise<Answer>;
-	status(): Promise<AuthorityView>;
+	status(): Promise<AuthorityState>;
 	joinToken(service: string, uses?: number, ttl?: string): Promise<string>;
 	joined(service: string): Promise<Workload>;
 }
@@ -227,7 +227,7 @@ export function authorityAt(t: TestContext, at: { nexus: Nexus; url: string; dir
 		anybody,
 		operate,
 		joinToken,
-		status: async () => (await operate("/v1/authority", {}, 200)).json as unknown as AuthorityView,
+		status: async () => (await operate("/v1/authority", {}, 200)).json as unknown as AuthorityState,
 		async joined(service) {
 			const workload = new Workload(t, at.url, service);
 			await workload.join(await joinToken(service));

@@ -75,7 +75,7 @@ async function httpSend(events: readonly WorkEvent[]): Promise<PublishReport> {
 		status = response.status;
 		text = await response.text();
 	} catch (thrown) {
-		throw new NexusError("no answer", 0, "", 0, { cause: thrown });
+		throw new NexusError("no answer", 0, "", { cause: thrown });
 	}
 	if (status !== 200) throw new NexusError(text, status, "");
 	return JSON.parse(text) as PublishReport;
