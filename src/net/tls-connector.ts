@@ -2,7 +2,7 @@
  * TLS for the HTTP client of everything that is not traffic (events, checks, certificates): undici's `connect`, with our contexts, our verdict
  * on the peer, and failures that have a type.
  */
-import { isIP } from "node:net";
+import { isIP, type LookupFunction } from "node:net";
 import { checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from "node:tls";
 import type { buildConnector } from "undici";
 import type { Clock } from "../core/clock.ts";
@@ -20,6 +20,8 @@ export type TlsConnector = buildConnector.connector;
 export interface TlsConnectorOptions<V extends Verified> {
 	/** Where to, whatever the URL says; undefined: host and port of the URL. */
 	readonly address?: Address;
+	/** Finds the addresses of a name, and may refuse them. Default: the system's. */
+	readonly lookup?: LookupFunction;
 	/** Sent as SNI, unless it is "" or an address. With `checkHostName` also the name that the certificate must have. */
 	readonly serverName: string;
 	/** Whether OpenSSL compares the certificate with `serverName`; its finding stands in `libraryVerdict`. */
@@ -69,9 +71,10 @@ class Connecting<V extends Verified> {
 	constructor(options: TlsConnectorOptions<V>, to: { path: string } | { host: string; port: number }, callback: buildConnector.Callback) {
 		this.#options = options;
 		this.#callback = callback;
-		const { serverName, contexts, checkHostName, timeoutMs, clock } = options;
+		const { serverName, contexts, checkHostName, timeoutMs, clock, lookup } = options;
 		const socket = connect({
 			...to,
+			...(lookup === undefined ? {} : { lookup }),
 			...(serverName === "" || isIP(serverName) !== 0 ? {} : { servername: serverName }),
 			ALPNProtocols: ALPN,
 			secureContext: contexts.current,

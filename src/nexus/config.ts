@@ -13,6 +13,7 @@ import { ROLES, type Role } from "./authority/identity-state.ts";
 import { parseSize, text, within } from "./config-values.ts";
 import { DEFAULT_ENGINES, type EngineConfig, engineConfig, engineKeys, normalised } from "./engine-config.ts";
 import { EVENT_BYTES, EVENT_BYTES_LIMIT } from "./publish/limits.ts";
+import { NO_WEBHOOK_CERTIFICATES, type WebhookConfig, webhookConfig, webhookKeys } from "./webhook-config.ts";
 import { zodShape } from "./zod-shape.ts";
 
 export { parseSize };
@@ -32,6 +33,7 @@ export interface NexusConfig extends EngineConfig {
 	};
 	/** Of one event, as JSON. */
 	readonly limits: { readonly eventBytesMax: number };
+	readonly webhooks: WebhookConfig;
 	/** Undefined: Nexus issues nothing, and speaks plain text. */
 	readonly authority: { readonly dir: string; readonly certificateTtlMs: number } | undefined;
 	readonly access: {
@@ -59,6 +61,7 @@ export const DEFAULT_CONFIG: NexusConfig = Object.freeze({
 	...DEFAULT_ENGINES,
 	cluster: Object.freeze({ leaseMs: LEASE_MS, url: undefined }),
 	limits: Object.freeze({ eventBytesMax: EVENT_BYTES }),
+	webhooks: NO_WEBHOOK_CERTIFICATES,
 	authority: undefined,
 	access: Object.freeze({ anonymous: ROLES, identities: Object.freeze({}), isStated: false }),
 });
@@ -86,6 +89,7 @@ const schema = z.strictObject({
 	backups: z.string().min(1).max(4096).optional(),
 	allowedHosts: z.array(z.string().min(1).max(253)).max(100).optional(),
 	...engineKeys,
+	...webhookKeys,
 	cluster: z
 		.strictObject({
 			lease: within(parseDuration, LEASE_MIN_MS, LEASE_MAX_MS, "from 1s to 5m").optional(),
@@ -115,6 +119,7 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 	const given = root === undefined ? undefined : validate(zodShape(schema), normalised(toPlain(root, env, faults)), root, yaml, faults);
 	const absolute = (path: string): string => resolve(dirname(file), path);
 	const engines = given === undefined || root === undefined ? DEFAULT_ENGINES : engineConfig(given, root, faults, absolute);
+	const webhooks = given === undefined || root === undefined ? NO_WEBHOOK_CERTIFICATES : webhookConfig(given, root, faults, absolute);
 	if (given === undefined || faults.length > 0) return { ok: false, faults: faults.map((fault) => placed(fault, lines)) };
 	const { listen, dataDir, allowedHosts, cluster, limits, access } = DEFAULT_CONFIG;
 	const { authority } = given;
@@ -128,6 +133,7 @@ export function loadNexusConfig(yaml: string, file: string, env: Env): ConfigRes
 			...engines,
 			cluster: { leaseMs: given.cluster?.lease ?? cluster.leaseMs, url: given.cluster?.url },
 			limits: { eventBytesMax: given.limits?.maxEventBytes ?? limits.eventBytesMax },
+			webhooks,
 			authority:
 				authority === undefined ? undefined : { dir: absolute(authority.dir), certificateTtlMs: authority.certificateTtl ?? CERTIFICATE_TTL_MS },
 			access: {

@@ -3,13 +3,13 @@ import { z } from "zod";
 import { type Refusal, refuse } from "../policy/fault.ts";
 import { locate, type Node, type Path, type Plain, type TreeFault } from "../policy/tree.ts";
 import { parseDuration } from "../policy/values.ts";
-import { parseSize, secretText, text, within } from "./config-values.ts";
+import { parseSize, text, within } from "./config-values.ts";
 import { checkDurability, checkRetention, checkTogether, type Tell } from "./engine-checks.ts";
 import type { LogChoice, NatsPlace, StateChoice } from "./engine-choice.ts";
+import { kafkaLoginKeys, kafkaLoginOf, natsLoginKeys, natsLoginOf, tlsOf, urlKeys, urlOf, urlText } from "./engine-login.ts";
 import { BACKENDS, type Backend, DURABILITIES, type Durability } from "./log/capabilities.ts";
 import type { RetentionLimits, TypeRetention } from "./log/event-log.ts";
 import { RETENTION_AGE_MS, RETENTION_BYTES } from "./log/limits.ts";
-import { SecretSource } from "./secret-source.ts";
 
 export interface EngineConfig {
 	readonly log: LogChoice;
@@ -40,15 +40,6 @@ function parseName(given: string): string | Refusal {
 	return NAME.test(given) ? given : refuse("is not a name", "1 to 64 letters, digits, `_` and `-`");
 }
 
-function url(schemes: readonly string[]) {
-	return secretText((given) => {
-		const scheme = URL.parse(given)?.protocol.slice(0, -1);
-		return scheme !== undefined && schemes.includes(scheme)
-			? given
-			: refuse("is not a URL of the right kind", `write ${schemes.join(":// or ")}://...`);
-	});
-}
-
 const file = z.string().min(1).max(4096);
 const name = text(parseName);
 const servers = z.array(text(parseServer)).min(1).max(SERVERS_MAX);
@@ -60,9 +51,8 @@ const size = within(parseSize, RETENTION_BYTES_MIN, RETENTION_BYTES_LIMIT, "from
 const nats = {
 	servers,
 	replicas: replicas.optional(),
-	monitor: url(["http", "https"]).optional(),
-	token: z.string().min(1).optional(),
-	tokenFile: file.optional(),
+	monitor: urlText(["http", "https"]).optional(),
+	...natsLoginKeys,
 };
 const nothing = z.strictObject({});
 
@@ -73,9 +63,9 @@ export const engineKeys = {
 			embedded: nothing,
 			memory: nothing,
 			nats: z.strictObject({ ...nats, stream: name.optional() }),
-			redis: z.strictObject({ url: url(["redis", "rediss"]).optional(), urlFile: file.optional(), prefix: name.optional() }),
-			kafka: z.strictObject({ brokers: servers, topic: name.optional(), replicas: replicas.optional() }),
-			rabbitmq: z.strictObject({ url: url(["amqp", "amqps"]).optional(), urlFile: file.optional(), queue: name.optional() }),
+			redis: z.strictObject({ ...urlKeys(["redis", "rediss"]), prefix: name.optional() }),
+			kafka: z.strictObject({ brokers: servers, topic: name.optional(), replicas: replicas.optional(), ...kafkaLoginKeys }),
+			rabbitmq: z.strictObject({ ...urlKeys(["amqp", "amqps"]), queue: name.optional() }),
 		})
 		.partial()
 		.optional(),
@@ -84,8 +74,7 @@ export const engineKeys = {
 			sqlite: z.strictObject({ file: file.optional() }),
 			memory: nothing,
 			postgres: z.strictObject({
-				url: url(["postgres", "postgresql"]).optional(),
-				urlFile: file.optional(),
+				...urlKeys(["postgres", "postgresql"]),
 				schema: text((given) => (/^[a-z_][a-z0-9_]{0,39}$/.test(given) ? given : refuse("is not a name", "[a-z_][a-z0-9_]{0,39}"))).optional(),
 			}),
 			nats: z.strictObject({ ...nats, servers: servers.optional(), name: name.optional() }),
@@ -151,14 +140,21 @@ function logChoice({ log = {} }: GivenEngines, tell: Tell, resolve: (path: strin
 		const place = { servers: log.nats.servers, replicas: 1 };
 		return { backend: "nats", stream: log.nats.stream ?? "nexus-events", ...natsPlace(["log", "nats"], log.nats, place, tell, resolve) };
 	}
-	if (log.redis !== undefined)
-		return { backend: "redis", url: urlOf(["log", "redis"], log.redis, tell, resolve), prefix: log.redis.prefix ?? "nexus" };
-	if (log.kafka !== undefined) {
-		const { brokers, topic = "nexus-events", replicas = 1 } = log.kafka;
-		return { backend: "kafka", brokers, topic, replicas };
+	if (log.redis !== undefined) {
+		const path = ["log", "redis"];
+		const { prefix = "nexus" } = log.redis;
+		return { backend: "redis", url: urlOf(path, log.redis, tell, resolve), prefix, ...tlsOf(path, log.redis, tell, resolve) };
 	}
-	if (log.rabbitmq !== undefined)
-		return { backend: "rabbitmq", url: urlOf(["log", "rabbitmq"], log.rabbitmq, tell, resolve), queue: log.rabbitmq.queue ?? "nexus-events" };
+	if (log.kafka !== undefined) {
+		const path = ["log", "kafka"];
+		const { brokers, topic = "nexus-events", replicas = 1 } = log.kafka;
+		return { backend: "kafka", brokers, topic, replicas, ...kafkaLoginOf(path, log.kafka, tell, resolve), ...tlsOf(path, log.kafka, tell, resolve) };
+	}
+	if (log.rabbitmq !== undefined) {
+		const path = ["log", "rabbitmq"];
+		const { queue = "nexus-events" } = log.rabbitmq;
+		return { backend: "rabbitmq", url: urlOf(path, log.rabbitmq, tell, resolve), queue, ...tlsOf(path, log.rabbitmq, tell, resolve) };
+	}
 	return { backend: log.memory === undefined ? "embedded" : "memory" };
 }
 
@@ -169,8 +165,11 @@ function stateChoice({ state }: GivenEngines, log: LogChoice, tell: Tell, resolv
 		return { engine: "nats", name: "nexus-state", ...placeOf(log) };
 	}
 	if (Object.keys(state).length > 1) tell(["state"], "there is more than one state", "keep one");
-	if (state.postgres !== undefined)
-		return { engine: "postgres", url: urlOf(["state", "postgres"], state.postgres, tell, resolve), schema: state.postgres.schema ?? "nexus" };
+	if (state.postgres !== undefined) {
+		const path = ["state", "postgres"];
+		const { schema = "nexus" } = state.postgres;
+		return { engine: "postgres", url: urlOf(path, state.postgres, tell, resolve), schema, ...tlsOf(path, state.postgres, tell, resolve) };
+	}
 	if (state.nats !== undefined) {
 		const { servers } = state.nats;
 		if (servers === undefined && log.backend !== "nats")
@@ -182,46 +181,24 @@ function stateChoice({ state }: GivenEngines, log: LogChoice, tell: Tell, resolv
 	return state.sqlite?.file === undefined ? { engine: "sqlite" } : { engine: "sqlite", file: resolve(state.sqlite.file) };
 }
 
-interface NatsGiven {
-	readonly replicas?: number | undefined;
-	readonly monitor?: string | undefined;
-	readonly token?: string | undefined;
-	readonly tokenFile?: string | undefined;
+type GivenNats = Omit<NonNullable<NonNullable<GivenEngines["state"]>["nats"]>, "servers" | "name">;
+
+/** Where the log is, for a state beside it. */
+function placeOf({ servers, replicas, monitor, login, tls }: NatsPlace): NatsPlace {
+	return { servers, replicas, ...(monitor && { monitor }), ...(login && { login }), ...(tls && { tls }) };
 }
 
-function placeOf({ servers, replicas, monitor, token }: NatsPlace): NatsPlace {
-	return { servers, replicas, ...(monitor === undefined ? {} : { monitor }), ...(token === undefined ? {} : { token }) };
-}
-
-function natsPlace(path: Path, given: NatsGiven, place: NatsPlace, tell: Tell, resolve: (path: string) => string): NatsPlace {
-	const { replicas, monitor, token, tokenFile } = given;
-	if (token !== undefined && tokenFile !== undefined) tell([...path, "tokenFile"], "there are two tokens", "keep one of `token` and `tokenFile`");
+function natsPlace(path: Path, given: GivenNats, place: NatsPlace, tell: Tell, resolve: (path: string) => string): NatsPlace {
+	const { replicas, monitor } = given;
 	if (replicas !== undefined && replicas % 2 === 0)
 		tell([...path, "replicas"], "an even number of copies survives no more than one copy less", "use 1, 3 or 5");
-	const secret = tokenFile === undefined ? (token === undefined ? undefined : SecretSource.text(token)) : SecretSource.file(resolve(tokenFile));
 	return {
 		...place,
 		...(replicas === undefined ? {} : { replicas }),
 		...(monitor === undefined ? {} : { monitor }),
-		...(secret === undefined ? {} : { token: secret }),
+		...natsLoginOf(path, given, tell, resolve),
+		...tlsOf(path, given, tell, resolve),
 	};
-}
-
-function urlOf(
-	path: Path,
-	{ url, urlFile }: { url?: string | undefined; urlFile?: string | undefined },
-	tell: Tell,
-	resolve: (path: string) => string,
-): SecretSource {
-	if ((url === undefined) === (urlFile === undefined)) {
-		const message = url === undefined ? "there is no URL" : "there are two URLs";
-		tell(
-			[...path, ...(url === undefined ? [] : ["urlFile"])],
-			message,
-			"one of `url` (the environment may fill it) and `urlFile`, a file with nothing else in it",
-		);
-	}
-	return urlFile === undefined ? SecretSource.text(url ?? "") : SecretSource.file(resolve(urlFile));
 }
 
 /** The defaults are those that the log can hold. */

@@ -8,12 +8,14 @@ const CHARS_MAX = 8192;
 
 export class SecretSource {
 	readonly #text: string | undefined;
+	readonly #make: (() => string) | undefined;
 	/** Undefined where the configuration holds it, or the environment. */
 	readonly file: string | undefined;
 
-	private constructor(text: string | undefined, file: string | undefined) {
+	private constructor(text: string | undefined, file: string | undefined, make?: () => string) {
 		this.#text = text;
 		this.file = file;
+		this.#make = make;
 	}
 
 	static text(text: string): SecretSource {
@@ -24,8 +26,14 @@ export class SecretSource {
 		return new SecretSource(undefined, path);
 	}
 
+	/** Put together from others whenever it is read. */
+	static made(make: () => string): SecretSource {
+		return new SecretSource(undefined, undefined, make);
+	}
+
 	/** Without white space around it. Throws a readable error that does not quote it. */
 	read(): string {
+		if (this.#make !== undefined) return this.#make();
 		if (this.file === undefined) return this.#text ?? "";
 		let text: string;
 		try {
@@ -46,9 +54,14 @@ export class SecretSource {
 	}
 }
 
-/** `text` with what stands before the @ of its URLs, and behind the keys of tokens, made unreadable; as long as before. */
+/** As it is now. */
+export function secretOf(secret: string | SecretSource): string {
+	return typeof secret === "string" ? secret : secret.read();
+}
+
+/** `text` with what stands before the @ of its URLs, and behind the keys of tokens and passwords, made unreadable; as long as before. */
 export function withoutSecrets(text: string): string {
 	return text
 		.replaceAll(/(?<=:\/\/)[^\s/@"']*(?=@)/g, (found) => "*".repeat(found.length))
-		.replaceAll(/(?<=\btoken:[ \t]*)[^\s,}#]+/g, (found) => (found.startsWith("$") ? found : "*".repeat(found.length)));
+		.replaceAll(/(?<=\b(?:token|password):[ \t]*)[^\s,}#]+/g, (found) => (found.startsWith("$") ? found : "*".repeat(found.length)));
 }

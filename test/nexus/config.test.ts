@@ -40,6 +40,7 @@ test("every key acts; paths are relative to the file; the environment is put in"
 		allowedHosts: ["nexus.internal"],
 		retention: { bytesMax: 1.5 * 1024 ** 3, ageMsMax: 7_200_000 },
 		limits: { eventBytesMax: 1024 * 1024 },
+		webhooks: { certificates: {} },
 		authority: { dir: "/etc/certs", certificateTtlMs: 30_000 },
 		access: { anonymous: ["read"], identities: { operate: ["ops", "spiffe://mesh.local/ci"] }, isStated: true },
 	});

@@ -1,4 +1,5 @@
 /** The certificate by which Nexus is known to its callers: issued by itself, renewed by itself, shown from the next handshake on. */
+import type { KeyObject } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
@@ -7,7 +8,7 @@ import { createRequest, privateKeyPem } from "../../identity/certificate-request
 import { chainPem } from "../../identity/keyed-chain.ts";
 import { Rotation } from "../../identity/rotation.ts";
 import type { SpiffeId } from "../../identity/spiffe-id.ts";
-import { makeSecureContext, SecureContexts } from "../../net/secure-contexts.ts";
+import { makeSecureContext, type SecureContextMade, type SecureContextOptions, SecureContexts } from "../../net/secure-contexts.ts";
 import type { Issuer } from "./issuer.ts";
 
 export interface OwnCertificateOptions {
@@ -28,6 +29,7 @@ export class OwnCertificate {
 	#contexts: SecureContexts | undefined;
 	#rotation: Rotation | undefined;
 	#leaf: Certificate | undefined;
+	#shown: { readonly certificate: string; readonly key: KeyObject } | undefined;
 	/** Fingerprint of what has issued the present one. */
 	#issuer = "";
 
@@ -49,6 +51,18 @@ export class OwnCertificate {
 		return this.#issuer;
 	}
 
+	/** Counts the renewals. */
+	get generation(): number {
+		return this.contexts.generation;
+	}
+
+	/** As Nexus shows itself where it is the one who calls; of the present certificate alone. */
+	clientContext(options: Pick<SecureContextOptions, "trust" | "minVersion">): SecureContextMade {
+		if (this.#shown === undefined) return { ok: false, fault: "Nexus has no certificate yet" };
+		const { certificate, key } = this.#shown;
+		return makeSecureContext({ certificate, key: privateKeyPem(key), ...options });
+	}
+
 	/** A new key and a new certificate, in use once it resolves; a string says why there is none, and the old one stays. */
 	async renew(): Promise<string | undefined> {
 		const { id, dnsNames, addresses, issuer, root, logger } = this.#options;
@@ -64,6 +78,7 @@ export class OwnCertificate {
 		if (this.#contexts === undefined) this.#contexts = new SecureContexts(made.context);
 		else this.#contexts.swap(made.context);
 		this.#leaf = leaf;
+		this.#shown = { certificate, key };
 		this.#issuer = by;
 		this.#follow(leaf);
 		logger.info("Nexus shows a new certificate", { serial: leaf.serial, notAfter: new Date(leaf.notAfterMs).toISOString() });

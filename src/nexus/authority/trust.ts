@@ -2,6 +2,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Certificate } from "../../identity/certificate.ts";
 import { ChainMemo } from "../../identity/chain-memo.ts";
+import type { SpiffeId } from "../../identity/spiffe-id.ts";
 import type { TlsRefusal } from "../../identity/tls-refusal.ts";
 import { readTrustBundle, rootsPem, type TrustBundle, type TrustBundleDocument } from "../../identity/trust-bundle.ts";
 import { type ChainVerdict, recheckPeer, type VerifiedPeer, verifyChain } from "../../identity/verify-chain.ts";
@@ -55,6 +56,12 @@ export class Trust {
 	verify(chain: readonly Uint8Array[], resumed: boolean): ChainVerdict {
 		const { bundle } = this.#now;
 		return verifyChain(chain, { bundle, nowMs: this.#clock.wallMs(), purpose: "client", self: this.#self, memo: this.#memo, resumed });
+	}
+
+	/** Of a service that Nexus calls; `expected`: the one that is meant, undefined: any of the mesh. */
+	verifyCallee(chain: readonly Uint8Array[], expected: SpiffeId | undefined): ChainVerdict {
+		const { bundle } = this.#now;
+		return verifyChain(chain, { bundle, nowMs: this.#clock.wallMs(), purpose: "server", expected, self: this.#self, memo: this.#memo });
 	}
 
 	/** Whether whoever was verified before still is who it was: 0.2 us, for each of its requests. */

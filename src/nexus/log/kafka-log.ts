@@ -21,6 +21,7 @@ import { BrokerLink } from "./broker-link.ts";
 import { openBrokerLog } from "./broker-log.ts";
 import type { LogCapabilities } from "./capabilities.ts";
 import type { EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
+import { accessOf } from "./kafka-access.ts";
 import { causeOf, type KafkaTopic, prepareTopic } from "./kafka-topic.ts";
 
 export interface KafkaLogOptions extends KafkaTopic {
@@ -59,7 +60,7 @@ interface Clients {
 
 class KafkaBroker implements Broker {
 	readonly capabilities: LogCapabilities;
-	readonly #brokers: string[];
+	readonly #options: KafkaLogOptions;
 	readonly #topic: string;
 	readonly #clock: Clock;
 	/** Made anew after every failure: a producer whose connection broke would keep what it has and send it later, a fetch session is the broker's. */
@@ -69,12 +70,13 @@ class KafkaBroker implements Broker {
 	#isClosed = false;
 	#endWait: (() => void) | undefined;
 
-	private constructor({ brokers, topic, clock }: KafkaLogOptions, capabilities: LogCapabilities) {
-		this.#brokers = [...brokers];
+	private constructor(options: KafkaLogOptions, capabilities: LogCapabilities) {
+		const { topic, clock } = options;
+		this.#options = options;
 		this.#topic = topic;
 		this.#clock = clock;
 		this.#link = new BrokerLink(
-			() => makeClients(brokers),
+			() => makeClients(options),
 			async ({ producer, tail, reader }) => {
 				const closing = Promise.allSettled([producer.close(), tail.close(true), reader.close(true)]);
 				await within(clock, CLOSE_TIMEOUT_MS, "closing", closing).catch(() => {});
@@ -131,12 +133,7 @@ class KafkaBroker implements Broker {
 
 	async removeBefore(sequence: number): Promise<void> {
 		const { Admin } = await import("@platformatic/kafka");
-		const admin = new Admin({
-			clientId: "nexus-admin",
-			bootstrapBrokers: this.#brokers,
-			retries: 0,
-			timeout: READ_TIMEOUT_MS,
-		});
+		const admin = new Admin({ clientId: "nexus-admin", ...accessOf(this.#options) });
 		try {
 			await admin.deleteRecords({ topics: [{ name: this.#topic, partitions: [{ partition: PARTITION, offset: BigInt(sequence - 1) }] }] });
 		} finally {
@@ -214,15 +211,9 @@ class KafkaBroker implements Broker {
 	}
 }
 
-async function makeClients(brokers: readonly string[]): Promise<Clients> {
+async function makeClients(options: KafkaLogOptions): Promise<Clients> {
 	const { Consumer, Producer } = await import("@platformatic/kafka");
-	const base = {
-		bootstrapBrokers: [...brokers],
-		retries: 0,
-		timeout: READ_TIMEOUT_MS,
-		requestTimeout: READ_TIMEOUT_MS,
-		connectTimeout: READ_TIMEOUT_MS,
-	};
+	const base = { ...accessOf(options), requestTimeout: READ_TIMEOUT_MS };
 	const consumer = (name: string): Reader => new Consumer({ ...base, clientId: `nexus-${name}`, groupId: "nexus-log", maxWaitTime: NEXT_WAIT_MS });
 	// Acknowledged by all replicas that are in sync.
 	const producer = new Producer<Buffer, Buffer, Buffer, Buffer>({ ...base, clientId: "nexus-producer", acks: -1, idempotent: true });

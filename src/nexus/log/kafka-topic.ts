@@ -2,12 +2,12 @@
 import type { Admin, ClusterMetadata } from "@platformatic/kafka";
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
+import { accessFault } from "../engine-tls.ts";
 import { READ_TIMEOUT_MS } from "./broker.ts";
 import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
+import { accessOf, type KafkaAccess } from "./kafka-access.ts";
 
-export interface KafkaTopic {
-	/** `host:port` of one or more brokers. */
-	readonly brokers: readonly string[];
+export interface KafkaTopic extends KafkaAccess {
 	/** Made where it is missing, else used as it is; must have one partition. */
 	readonly topic: string;
 	/** Copies of a topic that is made. */
@@ -20,15 +20,10 @@ const PARTITION = 0;
 const TOPIC_EXISTS = "TOPIC_ALREADY_EXISTS";
 
 /** Makes the topic where it is missing, and reads from its settings what an acknowledgement means. */
-export async function prepareTopic({ brokers, topic, replicas, clock }: KafkaTopic & { readonly clock: Clock }): Promise<LogCapabilities> {
+export async function prepareTopic(options: KafkaTopic & { readonly clock: Clock }): Promise<LogCapabilities> {
 	const { Admin, ConfigResourceTypes } = await import("@platformatic/kafka");
-	const admin = new Admin({
-		clientId: "nexus-admin",
-		bootstrapBrokers: [...brokers],
-		retries: 0,
-		timeout: READ_TIMEOUT_MS,
-		connectTimeout: READ_TIMEOUT_MS,
-	});
+	const { topic, replicas, clock } = options;
+	const admin = new Admin({ clientId: "nexus-admin", ...accessOf(options) });
 	try {
 		if (!(await admin.listTopics()).includes(topic)) {
 			// Forgetting is Nexus' own decision; the broker's default would forget after a week.
@@ -46,7 +41,7 @@ export async function prepareTopic({ brokers, topic, replicas, clock }: KafkaTop
 		if (settings.get("cleanup.policy") !== "delete") throw new Error(`the topic ${topic} is compacted: it would forget events with the same key`);
 		return capabilitiesOf(settings, known?.partitions[PARTITION]?.replicas.length ?? 0);
 	} catch (thrown) {
-		throw new Error(causeOf(thrown), { cause: thrown });
+		throw new Error(`Kafka at ${options.brokers.join(", ")}: ${causeOf(thrown)}`, { cause: thrown });
 	} finally {
 		await admin.close();
 	}
@@ -75,6 +70,8 @@ function capabilitiesOf(settings: ReadonlyMap<string, string | null | undefined>
 
 /** The client wraps what happened in "request failed"; what happened stands within. */
 export function causeOf(thrown: unknown): string {
+	const fault = accessFault(thrown);
+	if (fault !== undefined) return fault;
 	if (thrown instanceof AggregateError && thrown.errors.length > 0) return causeOf(thrown.errors[0]);
 	if (!(thrown instanceof Error)) return messageOf(thrown);
 	if ("apiId" in thrown && typeof thrown.apiId === "string") return `${thrown.apiId}: ${thrown.message}`;

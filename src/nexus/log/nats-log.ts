@@ -19,6 +19,7 @@ import { BrokerLink } from "./broker-link.ts";
 import { openBrokerLog } from "./broker-log.ts";
 import type { LogCapabilities } from "./capabilities.ts";
 import type { EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
+import { connectNats } from "./nats-access.ts";
 import { capabilitiesOf, ensureStream, type NatsStream, subjectOf } from "./nats-stream.ts";
 
 export interface NatsLogOptions extends NatsStream {
@@ -28,8 +29,6 @@ export interface NatsLogOptions extends NatsStream {
 }
 
 const NS_PER_MS = 1_000_000;
-/** A server that vanished without a word is noticed after two of them. */
-const PING_MS = 5_000;
 const FLUSH_TIMEOUT_MS = 1_000;
 const TAIL_MESSAGES = 1024;
 // https://github.com/nats-io/nats-server/blob/main/server/errors.json
@@ -201,20 +200,11 @@ class NatsBroker implements Broker {
 	}
 }
 
-async function connect({ servers, token, clock }: NatsLogOptions, lost: () => void): Promise<Session> {
-	const [transport, jetstream] = await Promise.all([import("@nats-io/transport-node"), import("@nats-io/jetstream")]);
-	// Reconnecting is done above, where it is known what must be asked again; the client's own would send what was given up.
-	const connection = await transport.connect({
-		servers: [...servers],
-		name: "nexus log",
-		reconnect: false,
-		pingInterval: PING_MS,
-		maxPingOut: 2,
-		...(token === undefined ? {} : { token }),
-	});
+async function connect(options: NatsLogOptions, lost: () => void): Promise<Session> {
+	const [connection, jetstream] = await Promise.all([connectNats(options, "nexus log"), import("@nats-io/jetstream")]);
 	void connection.closed().then(lost);
 	try {
-		const manager = await within(clock, READ_TIMEOUT_MS, "JetStream", jetstream.jetstreamManager(connection));
+		const manager = await within(options.clock, READ_TIMEOUT_MS, "JetStream", jetstream.jetstreamManager(connection));
 		return { connection, manager, client: jetstream.jetstream(connection) };
 	} catch (thrown) {
 		await connection.close();

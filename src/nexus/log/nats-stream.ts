@@ -2,17 +2,15 @@
 import type { JetStreamManager } from "@nats-io/jetstream";
 import { READ_TIMEOUT_MS } from "./broker.ts";
 import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
+import type { NatsAccess } from "./nats-access.ts";
 
-export interface NatsStream {
-	/** `host:port` of one or more members of the cluster. */
-	readonly servers: readonly string[];
+export interface NatsStream extends NatsAccess {
 	/** Name of the stream; made where it is missing, else used as it is. */
 	readonly stream: string;
 	/** Copies of a stream that is made; 1, 3 or 5. */
 	readonly replicas: number;
 	/** Base URL of the server's monitoring port: the proof that it syncs before it acknowledges. Without it nothing more than `os` is promised. */
 	readonly monitor?: string;
-	readonly token?: string;
 }
 
 /** How long the server knows an event; it keeps the identities in memory, about 200 bytes each. */

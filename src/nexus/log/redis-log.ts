@@ -2,6 +2,8 @@
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
+import { connectFault, type EngineTls, type TlsParts, urlAccess } from "../engine-tls.ts";
+import type { SecretSource } from "../secret-source.ts";
 import {
 	APPEND_TIMEOUT_MS,
 	type Bounds,
@@ -21,7 +23,9 @@ import { APPEND_SCRIPT, SEQUENCE_AT_SCRIPT } from "./redis-scripts.ts";
 
 export interface RedisLogConfig {
 	/** `redis://` or `rediss://`; may hold credentials, and stands in no error. */
-	readonly url: string;
+	readonly url: string | SecretSource;
+	/** With `rediss://` alone; undefined: the roots of this machine. */
+	readonly tls?: EngineTls;
 	/** What its keys begin with; in braces, so that a cluster keeps them together. */
 	readonly prefix: string;
 }
@@ -154,9 +158,19 @@ class RedisBroker implements Broker {
 	}
 }
 
-async function connect({ url }: RedisLogOptions, lost: () => void): Promise<Session> {
+async function connect(options: RedisLogOptions, lost: () => void): Promise<Session> {
+	const { url, host, tls } = urlAccess(options, "redis:", "rediss:");
+	try {
+		return await connectTo(url, tls, lost);
+	} catch (thrown) {
+		throw new Error(`Redis at ${host}: ${connectFault(thrown)}`, { cause: thrown });
+	}
+}
+
+async function connectTo(url: string, tls: TlsParts | undefined, lost: () => void): Promise<Session> {
 	const { createClient } = await import("redis");
-	const socket = { reconnectStrategy: false, connectTimeout: CONNECT_TIMEOUT_MS } as const;
+	const common = { reconnectStrategy: false, connectTimeout: CONNECT_TIMEOUT_MS } as const;
+	const socket = tls === undefined ? common : { ...common, tls: true as const, ...tls };
 	// RESP2: the answers of raw commands are arrays, as the scripts make them.
 	const options = { url, RESP: 2, disableOfflineQueue: true, disableClientInfo: true, commandOptions: { timeout: 0 }, socket } as const;
 	const clients = [createClient(options), createClient(options)] as const;

@@ -4,18 +4,16 @@ import type { KV } from "@nats-io/kv";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Clock } from "../../core/clock.ts";
 import { within } from "../log/broker.ts";
+import { connectNats, type NatsAccess } from "../log/nats-access.ts";
 import type { Durability } from "./state-store.ts";
 
-export interface NatsOptions {
-	/** `host:port` of one or more members of the cluster. */
-	readonly servers: readonly string[];
+export interface NatsOptions extends NatsAccess {
 	/** Name of the stream, and of the bucket with `-copies` behind it; made where they are missing. Default `nexus-state`. */
 	readonly name?: string;
 	/** Copies of what is made; 1, 3 or 5. Default 1. */
 	readonly replicas?: number;
 	/** Base URL of the server's monitoring port: the proof that it syncs before it acknowledges. Without it nothing more than `os` is promised. */
 	readonly monitor?: string;
-	readonly token?: string;
 	/** Default 10 s. */
 	readonly answerTimeoutMs?: number;
 }
@@ -28,8 +26,6 @@ export interface NatsSession {
 }
 
 export const CALL_TIMEOUT_MS = 10_000;
-// A server that vanished without a word is noticed after two of them.
-const PING_MS = 5000;
 const LAST_TRIP_MS = 1000;
 const PAYLOAD_MIN = 1024 * 1024;
 // https://github.com/nats-io/nats-server/blob/main/server/errors.json
@@ -41,19 +37,13 @@ export function subjectOf(name: string): string {
 }
 
 /** Reconnecting is done above, where it is known what has to be read again. */
-export async function connect(
-	{ servers, name = "nexus-state", replicas = 1, token, answerTimeoutMs: timeout = CALL_TIMEOUT_MS }: NatsOptions,
-	lost: () => void,
-): Promise<NatsSession> {
-	const [transport, jetstream, { Kvm }] = await Promise.all([import("@nats-io/transport-node"), import("@nats-io/jetstream"), import("@nats-io/kv")]);
-	const connection = await transport.connect({
-		servers: [...servers],
-		name: "nexus state",
-		reconnect: false,
-		pingInterval: PING_MS,
-		maxPingOut: 2,
-		...(token === undefined ? {} : { token }),
-	});
+export async function connect(options: NatsOptions, lost: () => void): Promise<NatsSession> {
+	const { name = "nexus-state", replicas = 1, answerTimeoutMs: timeout = CALL_TIMEOUT_MS } = options;
+	const [connection, jetstream, { Kvm }] = await Promise.all([
+		connectNats(options, "nexus state"),
+		import("@nats-io/jetstream"),
+		import("@nats-io/kv"),
+	]);
 	void connection.closed().then(lost);
 	try {
 		const payload = connection.info?.max_payload ?? 0;

@@ -1,6 +1,7 @@
 /** State in PostgreSQL, for several nodes: what is asked of the server, and what its failures mean. */
 import { DatabaseError } from "pg";
 import { messageOf } from "../../core/errors.ts";
+import type { SecretSource } from "../secret-source.ts";
 import { type EncodedEntry, type EncodedPage, endOfPrefix, type GroupResult, type Outcome, type Span, type StateEngine } from "./engine.ts";
 import { COMMIT_WRITES_MAX, GROUP_MAX, PAGE_ENTRIES_MAX } from "./limits.ts";
 import { type LinkOptions, NotConnected, PostgresLink } from "./postgres-link.ts";
@@ -9,7 +10,7 @@ import type { StateFailed, StateFailure } from "./state-store.ts";
 
 export interface PostgresOptions extends Omit<LinkOptions, "schema"> {
 	/** `postgres://user:password@host:5432/database?sslmode=verify-full`. Not through a pooler of transactions: it would lose LISTEN. */
-	readonly url: string;
+	readonly url: string | SecretSource;
 	/** What the tables stand in; made where it is missing. Default `nexus`. */
 	readonly schema?: string;
 }

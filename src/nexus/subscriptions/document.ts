@@ -23,6 +23,7 @@ import {
 	WINDOW_MAX,
 } from "./limits.ts";
 import { hostFault } from "./sinks/webhook-address.ts";
+import { identity, tlsFaults, webhookTls } from "./sinks/webhook-tls-document.ts";
 import { expressionFault } from "./transform/expression.ts";
 
 export const STRATEGIES = ["direct", "broadcast", "round-robin", "weighted", "fan-out", "keyed", "priority"] as const;
@@ -69,6 +70,7 @@ const secret = z
 const member = z.strictObject({
 	name: nameText,
 	url,
+	identity: identity.optional().openapi({ description: "The service that this receiver must prove to be, instead of `tls.identity`." }),
 	weight: z.int().min(1).max(1000).optional().openapi({ description: "Share of the events, for the strategy `weighted`. Default 1." }),
 });
 
@@ -102,11 +104,13 @@ const webhook = z
 			.strictObject({ origin: z.string().regex(/^[a-zA-Z0-9.-]{1,253}$/, "is no DNS name") })
 			.optional()
 			.openapi({ description: "Ask the receiver for permission first (CloudEvents Web Hooks, section 4), under this name." }),
+		tls: webhookTls.optional(),
 	})
-	.superRefine(({ url, members }, context) => {
+	.superRefine(({ url, members, tls }, context) => {
 		if ((url === undefined) === (members === undefined)) context.addIssue({ code: "custom", message: "must have either url or members" });
 		const names = members?.map(({ name }) => name) ?? [];
 		if (new Set(names).size < names.length) context.addIssue({ code: "custom", path: ["members"], message: "have the same name twice" });
+		for (const { path, message } of tlsFaults(tls, url, members)) context.addIssue({ code: "custom", path, message });
 	});
 
 const registered = (what: string) =>

@@ -115,7 +115,11 @@ test("a secret from the file, a file of its own or the environment is read when 
 		const shown = `${inspect(config, { depth: 9, showHidden: true })}${JSON.stringify(config)}`;
 		assert.doesNotMatch(shown, /hunter2/);
 		const { log } = config;
-		assert.match((log.backend === "redis" ? log.url.read() : log.backend === "nats" ? log.token?.read() : "") ?? "", /hunter2/);
+		assert.match(
+			(log.backend === "redis" ? log.url.read() : log.backend === "nats" ? (log.login?.kind === "token" ? log.login.token.read() : undefined) : "") ??
+				"",
+			/hunter2/,
+		);
 	}
 	const { log } = load("log: { redis: { urlFile: redis.url } }");
 	assert.ok(log.backend === "redis");

@@ -11,11 +11,20 @@ import { OtherLog } from "./other-log.ts";
 import { type Transform, TransformedSink } from "./transformed.ts";
 import { Webhook } from "./webhook.ts";
 import { secretBytes } from "./webhook-message.ts";
+import { WebhookTrust } from "./webhook-tls.ts";
 
 /** What a Nexus was started with. */
 export interface Registered {
 	readonly functions: Readonly<Record<string, FunctionRegistration>>;
 	readonly logs: Readonly<Record<string, EventLog>>;
+	/** Undefined: neither a mesh nor certificates that webhooks could name. */
+	readonly webhooks?: WebhookTrust;
+}
+
+/** What a document names and this Nexus has not. */
+export interface Missing {
+	readonly path: string;
+	readonly message: string;
 }
 
 export interface SinkParts {
@@ -35,11 +44,23 @@ export interface BranchSink {
 	readonly transform: Transform | undefined;
 }
 
-/** What a document names and this Nexus has not; undefined where it has all. */
-export function missingPart({ sink }: SubscriptionDocument, { functions, logs }: Registered): string | undefined {
-	if (sink.kind === "function" && !Object.hasOwn(functions, sink.name)) return `there is no function ${sink.name} in this Nexus`;
-	if (sink.kind === "log" && !Object.hasOwn(logs, sink.name)) return `there is no log ${sink.name} in this Nexus`;
+/** Undefined where it has all. */
+export function missingPart({ sink }: SubscriptionDocument, registered: Registered, clock: Clock): Missing | undefined {
+	const { functions, logs } = registered;
+	if (sink.kind === "function" && !Object.hasOwn(functions, sink.name))
+		return { path: "sink.name", message: `there is no function ${sink.name} in this Nexus` };
+	if (sink.kind === "log" && !Object.hasOwn(logs, sink.name)) return { path: "sink.name", message: `there is no log ${sink.name} in this Nexus` };
+	if (sink.kind !== "webhook" || sink.tls === undefined) return undefined;
+	const webhooks = webhooksOf(registered, clock);
+	for (const identity of [sink.tls.identity, ...(sink.members ?? []).map((member) => member.identity)]) {
+		const missing = webhooks.missing(sink.tls, identity);
+		if (missing !== undefined) return { path: `sink.tls.${missing.key}`, message: missing.message };
+	}
 	return undefined;
+}
+
+function webhooksOf({ webhooks }: Registered, clock: Clock): WebhookTrust {
+	return webhooks ?? new WebhookTrust({ clock });
 }
 
 /** Members of a broadcast by name; [""] otherwise. */
@@ -86,8 +107,9 @@ function joined(members: readonly Member[], strategy: Strategy, clock: Clock): S
 function webhookMembers(
 	subscription: string,
 	sink: SubscriptionDocument["sink"] & { kind: "webhook" },
-	{ clock, policy, onGone }: SinkParts,
+	{ clock, policy, registered, onGone }: SinkParts,
 ): Member[] {
+	const webhooks = webhooksOf(registered, clock);
 	const { url, members = [{ name: "", url: url ?? "" }], secret = [] } = sink;
 	const secrets = (typeof secret === "string" ? [secret] : secret).map(secretBytes);
 	return members.map((member) => ({
@@ -95,6 +117,7 @@ function webhookMembers(
 		weight: "weight" in member ? (member.weight ?? 1) : 1,
 		sink: new Webhook({
 			url: member.url,
+			tls: webhooks.towards(member.url, sink.tls ?? {}, "identity" in member ? member.identity : undefined),
 			mode: sink.mode ?? "structured",
 			headers: sink.headers ?? {},
 			secrets,

@@ -2,14 +2,18 @@
 import type { Dispatcher as HttpDispatcher, Pool } from "undici";
 import type { Clock } from "../../../core/clock.ts";
 import { messageOf } from "../../../core/errors.ts";
+import { tlsFailureIn } from "../../../net/tls-connector.ts";
 import { ACK, type Entry, type Sink, type Verdict } from "../delivery.ts";
 import { ANSWER_BYTES_MAX, ANSWER_CHARS_MAX, DELAY_MS_MAX } from "../limits.ts";
 import { guardedLookup } from "./webhook-address.ts";
 import { Handshake } from "./webhook-handshake.ts";
 import { type ContentMode, signatureHeaders, webhookMessageOf } from "./webhook-message.ts";
+import type { WebhookTls } from "./webhook-tls.ts";
 
 export interface WebhookOptions {
 	readonly url: string;
+	/** Undefined where the URL is http:. */
+	readonly tls: WebhookTls | undefined;
 	readonly mode: ContentMode;
 	/** Further fields of each request. */
 	readonly headers: Readonly<Record<string, string>>;
@@ -40,6 +44,8 @@ export class Webhook implements Sink {
 	readonly #url: URL;
 	readonly #handshake: Handshake | undefined;
 	#pool: Promise<Pool> | undefined;
+	/** Of the certificates that the pool was made with. */
+	#version = 0;
 	#heldUntilMs = 0;
 	#whyHeld = "";
 
@@ -79,18 +85,21 @@ export class Webhook implements Sink {
 		} catch (thrown) {
 			return {
 				kind: "nak",
-				reason: signal.aborted ? `no answer within ${this.#options.timeoutMs} ms` : messageOf(thrown).slice(0, ANSWER_CHARS_MAX),
+				reason: signal.aborted ? `no answer within ${this.#options.timeoutMs} ms` : causeOf(thrown, this.#options.tls !== undefined),
 			};
 		}
 	}
 
 	async close(): Promise<void> {
-		await (await this.#pool)?.destroy();
+		await this.#pool?.then(
+			(pool) => pool.destroy(),
+			() => {},
+		);
 	}
 
 	async #request(request: Omit<HttpDispatcher.RequestOptions, "opaque">): Promise<Answer> {
-		this.#pool ??= this.#open();
-		const { statusCode, headers, body } = await (await this.#pool).request(request);
+		const pool = await this.#currentPool();
+		const { statusCode, headers, body } = await pool.request(request);
 		const parts: Buffer[] = [];
 		let bytes = 0;
 		for await (const part of body as AsyncIterable<Buffer>) {
@@ -123,18 +132,48 @@ export class Webhook implements Sink {
 		return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), DELAY_MS_MAX);
 	}
 
+	/** Connections that have shown an older certificate, or were made when others were trusted, end with what is under way on them. */
+	#currentPool(): Promise<Pool> {
+		const version = this.#options.tls?.version ?? 0;
+		const before = this.#pool;
+		if (before !== undefined && version === this.#version) return before;
+		this.#version = version;
+		const opened = this.#open();
+		this.#pool = opened;
+		opened.catch(() => {
+			if (this.#pool === opened) this.#pool = undefined;
+		});
+		// Behind those who have just asked for it.
+		void before?.then(
+			(pool) => pool.close(),
+			() => {},
+		);
+		return opened;
+	}
+
 	/** undici is loaded with the first delivery: a Nexus without webhooks never pays for it. */
 	async #open(): Promise<Pool> {
 		const { Pool } = await import("undici");
-		const { connections, timeoutMs } = this.#options;
+		const { connections, timeoutMs, tls } = this.#options;
+		const connectMs = Math.min(CONNECT_MS, timeoutMs);
 		return new Pool(this.#url.origin, {
 			connections,
 			pipelining: 1,
-			connect: { lookup: guardedLookup, timeout: Math.min(CONNECT_MS, timeoutMs) },
+			connect: tls === undefined ? { lookup: guardedLookup, timeout: connectMs } : tls.connector(connectMs),
 			headersTimeout: timeoutMs,
 			bodyTimeout: timeoutMs,
 		});
 	}
+}
+
+/** Of a try without an answer. `isTls`: certificates may have a part in it. */
+function causeOf(thrown: unknown, isTls: boolean): string {
+	const failure = tlsFailureIn(thrown);
+	if (failure !== undefined) return `TLS failed (${failure.reason}): ${failure.words}`.slice(0, ANSWER_CHARS_MAX);
+	// A server of TLS 1.3 looks at our certificate after its own side of the handshake, and many close without saying why.
+	const isSilent = isTls && thrown instanceof Error && "socket" in thrown && (thrown.socket as { bytesRead?: number } | null)?.bytesRead === 0;
+	const hint = isSilent ? "; it was closed before a byte came back: the receiver may not accept the certificate that it was shown, or want one" : "";
+	return `${messageOf(thrown)}${hint}`.slice(0, ANSWER_CHARS_MAX);
 }
 
 export interface Answer {
