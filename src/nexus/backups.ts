@@ -1,14 +1,18 @@
-/** Backups of the log while Nexus runs: one at a time, each under a name in one directory. */
+/** Backups of log and state while Nexus runs: one at a time, each under a name in one directory. */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
+import type { Companion } from "./log/backup.ts";
+import { isBackup } from "./log/backup-manifest.ts";
 import type { EventLog } from "./log/event-log.ts";
 import { makeDirectory } from "./log/segment.ts";
 
 export interface BackupsOptions {
 	readonly log: EventLog;
+	/** Goes with the log. */
+	readonly companion: Companion;
 	readonly dir: string;
 	readonly clock: Clock;
 	readonly logger: Logger;
@@ -24,6 +28,8 @@ export interface BackupView {
 	readonly totalBytes: number;
 	readonly firstSequence?: number;
 	readonly lastSequence?: number;
+	/** What is not in it, and why. */
+	readonly missing?: string;
 	/** ISO 8601. */
 	readonly startedAt?: string;
 	readonly error?: string;
@@ -35,7 +41,6 @@ export type BackupStart =
 	| { readonly ok: false; readonly failure: "unsupported" | "busy" | "exists"; readonly detail: string };
 
 export const BACKUP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
-const MANIFEST = "backup.json";
 const SHOWN_MAX = 1_000;
 
 export class Backups {
@@ -50,7 +55,7 @@ export class Backups {
 
 	/** Begins it; `get` says how far it is. `name` undefined: that of this second. */
 	start(wanted: string | undefined): BackupStart {
-		const { log, dir, clock, logger } = this.#options;
+		const { log, companion, dir, clock, logger } = this.#options;
 		const startedAt = new Date(clock.wallMs()).toISOString();
 		const name = wanted ?? startedAt.slice(0, 19).replaceAll(":", "-");
 		if (log.backup === undefined) {
@@ -68,14 +73,14 @@ export class Backups {
 		};
 		tell({});
 		const abort = new AbortController();
-		const done = log.backup(path, { onProgress: tell, signal: abort.signal }).then(
+		const done = log.backup(path, { onProgress: tell, signal: abort.signal, companion }).then(
 			(report) => {
 				tell({ ...report, totalBytes: report.bytes, state: "done" });
-				logger.info("a backup of the log was made", { backup: path, ...report });
+				logger.info("a backup was made", { backup: path, ...report });
 			},
 			(thrown: unknown) => {
 				tell({ state: "failed", error: messageOf(thrown) });
-				logger.error("a backup of the log could not be made", { backup: path, error: messageOf(thrown) });
+				logger.error("a backup could not be made", { backup: path, error: messageOf(thrown) });
 			},
 		);
 		this.#running = { name, abort, done: done.finally(() => (this.#running = undefined)) };
@@ -103,7 +108,7 @@ export class Backups {
 		const { dir } = this.#options;
 		if (!existsSync(dir)) return [];
 		return readdirSync(dir)
-			.filter((name) => BACKUP_NAME.test(name) && existsSync(join(dir, name, MANIFEST)))
+			.filter((name) => BACKUP_NAME.test(name) && isBackup(join(dir, name)))
 			.map((name) => ({ name, dir: join(dir, name), state: "unknown", bytes: 0, totalBytes: 0 }));
 	}
 }

@@ -6,8 +6,9 @@ import { parseEvents } from "../events/http-binding.ts";
 import { sendProblem } from "../server/problem.ts";
 import type { ServerRequest } from "../server/server-request.ts";
 import type { ServerResponse } from "../server/server-response.ts";
+import type { PublishScope } from "./access/publish-scope.ts";
 import { BODY_BYTES_MAX } from "./limits.ts";
-import { failureProblem, isNothingValid, nothingValid, publishedMembers, RETRY_SOON, unreadable } from "./publish/answer.ts";
+import { failureProblem, isNothingValid, nothingAllowed, nothingValid, publishedMembers, RETRY_SOON, unreadable } from "./publish/answer.ts";
 import { EVENT_BYTES } from "./publish/limits.ts";
 import type { PublishCounts, Publisher } from "./publish/publisher.ts";
 
@@ -32,8 +33,8 @@ export class Ingest {
 		return { ...this.#publisher.counts, requests: this.#requests, inFlightBytes: this.#publisher.inFlight.bytes };
 	}
 
-	/** Answers the request in every case; rejects only for a fault of ours. */
-	async handle(req: ServerRequest, res: ServerResponse): Promise<void> {
+	/** Answers the request in every case; rejects only for a fault of ours. `scope`: what its sender may publish; undefined: everything. */
+	async handle(req: ServerRequest, res: ServerResponse, scope?: PublishScope): Promise<void> {
 		this.#requests++;
 		const { inFlight } = this.#publisher;
 		// What is not announced may be as large as anything.
@@ -44,13 +45,13 @@ export class Ingest {
 		}
 		inFlight.take(bytes, 0);
 		try {
-			await this.#take(req, res);
+			await this.#take(req, res, scope);
 		} finally {
 			inFlight.giveBack(bytes, 0);
 		}
 	}
 
-	async #take(req: ServerRequest, res: ServerResponse): Promise<void> {
+	async #take(req: ServerRequest, res: ServerResponse, scope: PublishScope | undefined): Promise<void> {
 		if ((req.header("content-encoding") ?? "identity") !== "identity") {
 			sendProblem(res, unreadable(415, "Bodies are taken without content-encoding."));
 			return;
@@ -65,9 +66,10 @@ export class Ingest {
 			sendProblem(res, unreadable(parsed.status, parsed.reason));
 			return;
 		}
-		const outcome = await this.#publisher.publish(parsed);
+		const { members, refused } = scope === undefined ? { members: parsed.members, refused: 0 } : scope.narrow(parsed.members);
+		const outcome = await this.#publisher.publish({ bytes: parsed.bytes, members });
 		if (!outcome.ok) sendProblem(res, failureProblem(outcome), RETRY_SOON);
-		else if (isNothingValid(outcome)) sendProblem(res, nothingValid(outcome));
+		else if (isNothingValid(outcome)) sendProblem(res, refused === members.length ? nothingAllowed(outcome) : nothingValid(outcome));
 		else if (!res.headersSent) res.writeHead(200, JSON_HEADERS).end(`{${publishedMembers(outcome)}}`);
 	}
 }

@@ -1,19 +1,24 @@
 /** Work on logs that no Nexus has open, for `nexus log`: a log is named by its directory, or by the configuration file that chooses it. */
 import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { z } from "zod";
 import { systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { writePublicFile } from "../core/secret-file.ts";
 import { formatFaults } from "../policy/fault.ts";
+import { companionOf } from "./backup-companion.ts";
 import { loadNexusConfig } from "./config.ts";
-import { logConfig, logName } from "./engines.ts";
-import { type BackupOptions, type BackupReport, isBackup, restoreLog, verifyBackup } from "./log/backup.ts";
+import type { StateChoice } from "./engine-choice.ts";
+import { logConfig, logName, STATE_FILE } from "./engines.ts";
+import { type BackupOptions, type BackupReport, restoreLog, verifyBackup } from "./log/backup.ts";
+import { isBackup } from "./log/backup-manifest.ts";
 import { type CopyState, copyLog } from "./log/copy-log.ts";
 import type { EventLog } from "./log/event-log.ts";
 import { openLog } from "./log/open-log.ts";
 import { withoutSecrets } from "./secret-source.ts";
+import { openState } from "./state/open-state.ts";
+import type { StateStore } from "./state/state-store.ts";
 
 export interface LogDescription {
 	readonly log: string;
@@ -82,11 +87,20 @@ export class LogTools {
 		});
 	}
 
+	/** With the state that goes with it. */
 	backup(spec: string, dir: string, options: BackupOptions): Promise<BackupReport> {
+		const { state: choice, dir: dataDir } = chosen(spec, true);
 		return this.#with(spec, true, async (log) => {
-			if (log.backup !== undefined) return log.backup(dir, options);
-			const { backend, features } = log.capabilities;
-			throw new Error(`the log ${backend} has no backup of ours: ${features.backup.note ?? "no"}; \`nexus log copy\` to a directory makes one`);
+			if (log.backup === undefined) {
+				const { backend, features } = log.capabilities;
+				throw new Error(`the log ${backend} has no backup of ours: ${features.backup.note ?? "no"}; \`nexus log copy\` to a directory makes one`);
+			}
+			const state = await fileOfState(choice, dataDir);
+			try {
+				return await log.backup(dir, { ...options, companion: companionOf(state ?? { engine: choice.engine }, dataDir) });
+			} finally {
+				await state?.close();
+			}
 		});
 	}
 
@@ -176,13 +190,23 @@ function chosen(spec: string, mustExist: boolean) {
 		const text = readFileSync(spec, "utf8");
 		const loaded = loadNexusConfig(text, spec, process.env);
 		if (!loaded.ok) throw new Error(`\n${formatFaults(loaded.faults, withoutSecrets(text))}`);
-		const { log: choice, dataDir: dir, retention } = loaded.config;
+		const { log: choice, state, dataDir: dir, retention } = loaded.config;
 		if (choice.backend === "memory") throw new Error(`${spec} chooses a log in memory, which is only in its process`);
-		return { choice, dir, retention };
+		return { choice, state, dir, retention };
 	}
 	if (stat === undefined && mustExist) throw new Error(`${spec} is neither a directory nor a configuration file`);
 	if (isBackup(spec)) throw new Error(`${spec} is a backup: restore it first (\`nexus log restore ${spec} DIR\`)`);
-	return { choice: { backend: "embedded" } as const, dir: spec, retention: NEVER };
+	return { choice: { backend: "embedded" } as const, state: { engine: "sqlite" } as const, dir: spec, retention: NEVER };
+}
+
+/** Undefined where the state is no file, or was never opened. Rejects where somebody has it open. */
+async function fileOfState(choice: StateChoice, dataDir: string): Promise<StateStore | undefined> {
+	if (choice.engine !== "sqlite") return undefined;
+	const file = choice.file ?? join(dataDir, STATE_FILE);
+	if (!existsSync(file)) return undefined;
+	const opened = await openState({ engine: "sqlite", file });
+	if (!opened.ok) throw new Error(`the state cannot be opened: ${opened.detail}`);
+	return opened.store;
 }
 
 /** Of the log itself, whatever the names of the files that choose it. */

@@ -7,10 +7,14 @@ import type { VerifiedPeer } from "../../identity/verify-chain.ts";
 import type { Problem } from "../../server/problem.ts";
 import type { ServerRequest } from "../../server/server-request.ts";
 import type { Role } from "../authority/identity-state.ts";
+import type { PublishScope } from "./publish-scope.ts";
 import type { Tokens } from "./tokens.ts";
 
-/** `none`: for everybody, also over plain text: is it alive, what does it offer. `member`: any verified identity, or role read. */
-export type Needed = Role | "member" | "none";
+/**
+ * `none`: for everybody, also over plain text: is it alive, what does it offer. `member`: any verified identity, or role read. `publish`: role
+ * ingest, or a token for some events alone.
+ */
+export type Needed = Role | "publish" | "member" | "none";
 
 /** By role; `ingest` every identity has in any case. */
 export type RolesOfIdentities = { readonly [R in Role]?: readonly string[] | undefined };
@@ -29,13 +33,16 @@ export interface AccessOptions {
 	readonly recheck: ((peer: VerifiedPeer) => TlsRefusal | undefined) | undefined;
 }
 
-/** Who the caller is, for logs. */
-export type Admission = { readonly ok: true; readonly who: string } | { readonly ok: false; readonly problem: Problem };
+/** `who`: for logs. `scope`: all that it may publish; undefined: everything. */
+export type Admission =
+	| { readonly ok: true; readonly who: string; readonly scope: PublishScope | undefined }
+	| { readonly ok: false; readonly problem: Problem };
 
-const BIT: Readonly<Record<Role, number>> = { read: 1, ingest: 2, operate: 4 };
+const BIT: Readonly<Record<Role | "publish", number>> = { read: 1, ingest: 2, operate: 4, publish: 8 };
+const INGEST = BIT.ingest | BIT.publish;
 /** Who may change everything may see everything, too. */
-const IMPLIED: Readonly<Record<Role, number>> = { read: BIT.read, ingest: BIT.ingest, operate: BIT.read | BIT.ingest | BIT.operate };
-const ANYBODY: Admission = Object.freeze({ ok: true, who: "anybody" });
+const IMPLIED: Readonly<Record<Role, number>> = { read: BIT.read, ingest: INGEST, operate: BIT.read | INGEST | BIT.operate };
+const ANYBODY: Admission = Object.freeze({ ok: true, who: "anybody", scope: undefined });
 
 export class Access {
 	readonly #options: AccessOptions;
@@ -60,11 +67,12 @@ export class Access {
 		if (plain !== undefined) return { ok: false, problem: plain };
 		let roles = isLocal ? this.#anonymous : 0;
 		let who = roles === 0 ? "" : "a local caller";
+		let scope: PublishScope | undefined;
 		const { peer } = caller;
 		if (peer !== undefined) {
 			const refusal = this.#options.recheck?.(peer);
 			if (refusal !== undefined) return { ok: false, problem: refused(refusal) };
-			roles |= BIT.ingest | (this.#byIdentity.get(peer.id.uri) ?? 0);
+			roles |= INGEST | (this.#byIdentity.get(peer.id.uri) ?? 0);
 			who = peer.id.uri;
 		}
 		const authorization = req.header("authorization");
@@ -75,17 +83,19 @@ export class Access {
 			const recognised = this.#options.tokens.recogniseApi(text);
 			if (!recognised.ok) return { ok: false, problem: unauthenticated(recognised.words) };
 			const { role, name, id } = recognised.token;
-			roles |= IMPLIED[role];
+			scope = recognised.scope;
+			roles |= scope === undefined ? IMPLIED[role] : BIT.publish;
 			who = who.startsWith("spiffe:") ? who : `token ${id} (${name})`;
 		}
-		if (needed === "member" ? peer !== undefined || (roles & BIT.read) !== 0 : (roles & BIT[needed]) !== 0) return { ok: true, who };
+		if (needed === "member" ? peer !== undefined || (roles & BIT.read) !== 0 : (roles & BIT[needed]) !== 0) return { ok: true, who, scope };
+		const role = needed === "member" ? "read" : needed === "publish" ? "ingest" : needed;
 		if (who === "" || (peer === undefined && authorization === undefined)) {
 			return {
 				ok: false,
-				problem: unauthenticated(`neither certificate nor token was shown, and the role ${needed === "member" ? "read" : needed} is needed`),
+				problem: unauthenticated(`neither certificate nor token was shown, and the role ${role} is needed`),
 			};
 		}
-		return { ok: false, problem: unauthorized(who, needed === "member" ? "read" : needed) };
+		return { ok: false, problem: unauthorized(who, role, scope !== undefined) };
 	}
 
 	/** A token that comes in the clear over a network is everybody's: where there could be TLS, it is not taken. */
@@ -119,11 +129,11 @@ function notBearer(): Problem {
 	return unauthenticated("the authorization field is no `Bearer` with a token");
 }
 
-function unauthorized(who: string, role: Role): Problem {
+function unauthorized(who: string, role: Role, isScoped: boolean): Problem {
 	return {
 		status: 403,
 		title: "The caller may not do this.",
-		detail: `${who} has not the role ${role}.`,
+		detail: isScoped ? `${who} may publish events of its types and sources, and nothing else.` : `${who} has not the role ${role}.`,
 		reason: "unauthorized",
 		hint: "Roles of identities stand under `access` in the configuration of Nexus; a token has one role.",
 	};

@@ -1,4 +1,4 @@
-/** The tokens that Nexus has given out: made, listed, taken back, recognised. Kept as hashes, compared in constant time. */
+/** The tokens that Nexus has given out: made, rotated, listed, taken back, recognised. Kept as hashes, compared in constant time. */
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
 import { createJoinToken, isSameSecretHash, type JoinToken, secretHashOf } from "../../identity/join-token.ts";
@@ -11,6 +11,11 @@ import {
 	TOKENS_MAX,
 } from "../authority/identity-state.ts";
 import type { NotKept, StateFile } from "../authority/state-file.ts";
+import { PublishScope, type ScopePatterns } from "./publish-scope.ts";
+import { rotatedToken } from "./rotated-token.ts";
+import { isExpired, isoTime, type ShownToken, shownToken } from "./shown-token.ts";
+import { byAge, markOf, placeOf } from "./token-place.ts";
+import { TokenUses, usedToken } from "./token-uses.ts";
 
 export const API_TOKEN_PREFIX = "nxt_";
 const API_TOKEN = /^nxt_([0-9a-f]{16})([A-Za-z0-9_-]{43})$/;
@@ -18,23 +23,6 @@ const ID_BYTES = 8;
 const SECRET_BYTES = 32;
 /** Who comes with a token that is over or used up is told so for this long; then it is forgotten. */
 const DEAD_KEPT_MS = 7 * 24 * 3_600_000;
-
-/** What may be shown of a token. */
-export interface ShownToken {
-	readonly id: string;
-	readonly kind: "join" | "api";
-	/** Of a join token. */
-	readonly service?: string;
-	readonly uses?: number;
-	readonly used?: number;
-	/** Of an API token. */
-	readonly role?: Role;
-	readonly name?: string;
-	/** ISO 8601; null: never. */
-	readonly createdAt: string;
-	readonly expiresAt: string | null;
-	readonly state: "valid" | "expired" | "used_up";
-}
 
 export interface TooManyTokens {
 	readonly fault: "too_many";
@@ -44,6 +32,19 @@ export interface TooManyTokens {
 export interface NoSuchToken {
 	readonly fault: "not_found";
 	readonly words: string;
+}
+
+/** It is not one that can be rotated, or not now. */
+export interface NotRotated {
+	readonly fault: "not_rotated";
+	readonly words: string;
+}
+
+/** Undefined: all may be published, where its role allows that at all. */
+export interface RecognisedToken {
+	readonly ok: true;
+	readonly token: StoredApiToken;
+	readonly scope: PublishScope | undefined;
 }
 
 /** `words` say more than "unknown" only to who has the secret. */
@@ -66,12 +67,15 @@ export class Tokens {
 	readonly #clock: Clock;
 	/** Uses that are held, by the id of the token. */
 	readonly #held = new Map<string, number>();
+	readonly #uses: TokenUses;
+	readonly #scopes = new WeakMap<StoredApiToken, PublishScope>();
 	#indexed: IdentityState["tokens"] | undefined;
 	readonly #byId = new Map<string, StoredToken>();
 
 	constructor(state: StateFile, clock: Clock) {
 		this.#state = state;
 		this.#clock = clock;
+		this.#uses = new TokenUses(clock, (uses) => this.#keepUses(uses));
 	}
 
 	/** `root`: fingerprint of the root that the token shall name. */
@@ -93,35 +97,76 @@ export class Tokens {
 			uses: wanted.uses,
 			used: 0,
 		};
-		return (await this.#add(stored)) ?? { token, shown: shownToken(stored, createdMs) };
+		return (await this.#add(stored)) ?? { token, shown: this.#shown(stored) };
 	}
 
 	/** `text`: the token; it is nowhere else. `ttlMs` undefined: it holds until it is taken back. `keep` runs before it holds. */
 	async createApi(
-		wanted: { readonly role: Role; readonly name: string; readonly ttlMs?: number | undefined },
+		wanted: ScopePatterns & { readonly role: Role; readonly name: string; readonly ttlMs?: number | undefined },
 		keep?: (text: string) => Promise<void>,
 	): Promise<{ readonly text: string; readonly shown: ShownToken } | TooManyTokens | NotKept> {
+		const { role, name, types, sources } = wanted;
 		const id = randomBytes(ID_BYTES).toString("hex");
-		const secret = randomBytes(SECRET_BYTES);
+		const { text, hash } = newSecret(id);
 		const createdMs = this.#clock.wallMs();
 		const expiresMs = wanted.ttlMs === undefined ? null : createdMs + wanted.ttlMs;
-		const stored: StoredApiToken = { kind: "api", id, hash: secretHashOf(secret), role: wanted.role, name: wanted.name, createdMs, expiresMs };
-		const text = `${API_TOKEN_PREFIX}${id}${secret.toString("base64url")}`;
+		const scope = { ...(types && { types: [...types] }), ...(sources && { sources: [...sources] }) };
+		const stored: StoredApiToken = { kind: "api", id, hash, role, name, createdMs, expiresMs, ...scope };
 		await keep?.(text);
-		return (await this.#add(stored)) ?? { text, shown: shownToken(stored, createdMs) };
+		return (await this.#add(stored)) ?? { text, shown: this.#shown(stored) };
 	}
 
-	/** The newest first. */
-	list(): ShownToken[] {
+	/**
+	 * Another secret for an API token. The one before holds for `graceMs` more, or until `retirePrevious`. `ttlMs` undefined: it ends as it would
+	 * have ended.
+	 */
+	async rotate(
+		id: string,
+		wanted: { readonly graceMs: number; readonly ttlMs?: number | undefined },
+	): Promise<{ readonly text: string; readonly shown: ShownToken } | NoSuchToken | NotRotated | NotKept> {
+		const { text, hash } = newSecret(id);
 		const nowMs = this.#clock.wallMs();
-		return this.#state.current.tokens.map((token) => shownToken(token, nowMs)).reverse();
+		const made: StoredApiToken[] = [];
+		const fault = await this.#state.change<NoSuchToken | NotRotated>((state) => {
+			const token = state.tokens.find((each) => each.id === id);
+			if (token === undefined) return NOT_FOUND;
+			const rotated = rotatedToken(token, { ...wanted, hash, nowMs, lastUse: this.#lastUse });
+			if ("fault" in rotated) return rotated;
+			made.push(rotated);
+			return { ...state, tokens: state.tokens.map((each) => (each === token ? rotated : each)) };
+		});
+		const [rotated] = made;
+		if (fault !== undefined || rotated === undefined) return fault ?? NOT_FOUND;
+		return { text, shown: this.#shown(rotated) };
+	}
+
+	/** The secret before the last rotation holds no longer. */
+	retirePrevious(id: string): Promise<NoSuchToken | NotKept | undefined> {
+		return this.#state.change<NoSuchToken>((state) => {
+			const token = state.tokens.find((each) => each.id === id);
+			if (token?.kind !== "api" || token.previous === undefined)
+				return { fault: "not_found", words: "there is no token of this id that has two secrets" };
+			// It stays known for a while, so that who comes with it is told more than "unknown".
+			const retired = { ...token, previous: { ...token.previous, untilMs: Math.min(token.previous.untilMs, this.#clock.wallMs()) } };
+			return { ...state, tokens: state.tokens.map((each) => (each === token ? retired : each)) };
+		});
+	}
+
+	/** The newest first; behind `after`, which an earlier page has given. */
+	page(after: string | undefined, limit: number): { readonly tokens: readonly ShownToken[]; readonly next: string | null } {
+		const ordered = [...this.#state.current.tokens].sort(byAge);
+		const mark = after === undefined ? undefined : markOf(after);
+		const rest = mark === undefined ? ordered : ordered.filter((token) => byAge(token, mark) > 0);
+		const shown = rest.slice(0, limit);
+		const last = shown.at(-1);
+		return { tokens: shown.map((token) => this.#shown(token)), next: last === undefined || rest.length === shown.length ? null : placeOf(last) };
 	}
 
 	/** In effect with the next request that shows it. */
 	remove(id: string): Promise<NoSuchToken | NotKept | undefined> {
 		return this.#state.change<NoSuchToken>((state) => {
 			const tokens = state.tokens.filter((token) => token.id !== id);
-			return tokens.length === state.tokens.length ? { fault: "not_found", words: "there is no token of this id" } : { ...state, tokens };
+			return tokens.length === state.tokens.length ? NOT_FOUND : { ...state, tokens };
 		});
 	}
 
@@ -136,14 +181,24 @@ export class Tokens {
 	}
 
 	/** About 1.5 us. */
-	recogniseApi(text: string): { readonly ok: true; readonly token: StoredApiToken } | TokenRefused {
+	recogniseApi(text: string): RecognisedToken | TokenRefused {
 		const [, id = "", secret = ""] = API_TOKEN.exec(text) ?? [];
 		const stored = this.#find(id);
 		// Hashed in any case: how long it takes tells nothing about which ids there are.
 		const hash = secretHashOf(Buffer.from(secret, "base64url"));
-		if (stored?.kind !== "api" || !isSameSecretHash(hash, stored.hash)) return UNKNOWN;
-		if (isExpired(stored, this.#clock.wallMs())) return { ok: false, words: `the token has expired at ${isoTime(stored.expiresMs)}` };
-		return { ok: true, token: stored };
+		if (stored?.kind !== "api") return UNKNOWN;
+		const nowMs = this.#clock.wallMs();
+		if (isSameSecretHash(hash, stored.hash)) {
+			if (isExpired(stored, nowMs)) return { ok: false, words: `the token has expired at ${isoTime(stored.expiresMs ?? 0)}` };
+		} else {
+			const { previous } = stored;
+			if (previous === undefined || !isSameSecretHash(hash, previous.hash)) return UNKNOWN;
+			if (nowMs >= previous.untilMs) {
+				return { ok: false, words: `the token was rotated, and its former secret has ended at ${isoTime(previous.untilMs)}` };
+			}
+		}
+		this.#uses.note(hash, nowMs);
+		return { ok: true, token: stored, scope: this.#scopeOf(stored) };
 	}
 
 	/** Takes one use until it is spent or given back. */
@@ -175,6 +230,33 @@ export class Tokens {
 		return { ok: true, service: stored.service, spend, giveBack };
 	}
 
+	/** When tokens were used last is written down. */
+	close(): Promise<void> {
+		return this.#uses.close();
+	}
+
+	readonly #lastUse = (hash: string, storedMs: number | undefined): number | undefined => this.#uses.lastMs(hash, storedMs);
+
+	#shown(token: StoredToken): ShownToken {
+		return shownToken(token, this.#clock.wallMs(), this.#lastUse);
+	}
+
+	#scopeOf(token: StoredApiToken): PublishScope | undefined {
+		const { types, sources } = token;
+		if (types === undefined && sources === undefined) return undefined;
+		let scope = this.#scopes.get(token);
+		if (scope === undefined) {
+			scope = new PublishScope({ types, sources });
+			this.#scopes.set(token, scope);
+		}
+		return scope;
+	}
+
+	async #keepUses(uses: ReadonlyMap<string, number>): Promise<boolean> {
+		const fault = await this.#state.change<never>((state) => ({ ...state, tokens: state.tokens.map((token) => usedToken(token, uses)) }));
+		return fault === undefined;
+	}
+
 	#add(token: StoredToken): Promise<TooManyTokens | NotKept | undefined> {
 		return this.#state.change<TooManyTokens>((state) => {
 			const forgottenMs = this.#clock.wallMs() - DEAD_KEPT_MS;
@@ -197,28 +279,18 @@ export class Tokens {
 
 const UNKNOWN: TokenRefused = Object.freeze({ ok: false, words: "the token is unknown" });
 
-function spentOnce(token: StoredToken, id: string): StoredToken {
-	return token.kind === "join" && token.id === id ? { ...token, used: token.used + 1 } : token;
+const NOT_FOUND: NoSuchToken = Object.freeze({ fault: "not_found", words: "there is no token of this id" });
+
+function newSecret(id: string): { readonly text: string; readonly hash: string } {
+	const secret = randomBytes(SECRET_BYTES);
+	return { text: `${API_TOKEN_PREFIX}${id}${secret.toString("base64url")}`, hash: secretHashOf(secret) };
 }
 
-function isExpired({ expiresMs }: StoredToken, nowMs: number): boolean {
-	return expiresMs !== null && nowMs >= expiresMs;
+function spentOnce(token: StoredToken, id: string): StoredToken {
+	return token.kind === "join" && token.id === id ? { ...token, used: token.used + 1 } : token;
 }
 
 /** A token that is used up is kept until it would have expired, too: only then nothing about it is of use. */
 function isOverSince({ expiresMs }: StoredToken, sinceMs: number): boolean {
 	return expiresMs !== null && expiresMs < sinceMs;
-}
-
-function shownToken(token: StoredToken, nowMs: number): ShownToken {
-	const { id, kind, createdMs, expiresMs } = token;
-	const times = { createdAt: new Date(createdMs).toISOString(), expiresAt: expiresMs === null ? null : isoTime(expiresMs) };
-	const expired = isExpired(token, nowMs) ? "expired" : "valid";
-	if (kind === "api") return { id, kind, role: token.role, name: token.name, ...times, state: expired };
-	const state = token.used >= token.uses ? "used_up" : expired;
-	return { id, kind, service: token.service, uses: token.uses, used: token.used, ...times, state };
-}
-
-function isoTime(ms: number | null): string {
-	return new Date(ms ?? 0).toISOString();
 }

@@ -13,12 +13,12 @@ import type { Authority } from "../authority/authority.ts";
 import type { Backups } from "../backups.ts";
 import type { Condition } from "../condition.ts";
 import { storedEventJson } from "../event-json.ts";
-import { follow } from "../follower.ts";
+import { Followers } from "../followers/followers.ts";
 import type { EventFilter, EventLog } from "../log/event-log.ts";
 import type { Policies } from "../policy/policies.ts";
 import type { Publishing } from "../publish/publishing.ts";
 import type { ServiceRegistry } from "../registry/service-registry.ts";
-import { subscriptionTrouble } from "../subscriptions/metrics.ts";
+import type { Overview } from "../subscriptions/overview.ts";
 import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { auditTo } from "./audit.ts";
 import { addAuthorityRoutes } from "./authority-routes.ts";
@@ -50,6 +50,7 @@ export interface AppOptions {
 	readonly tokens: Tokens;
 	readonly publishing: Publishing;
 	readonly subscriptions: Subscriptions;
+	readonly overview: Overview;
 	readonly condition: Condition;
 	readonly backups: Backups;
 	readonly policies: Policies;
@@ -64,6 +65,7 @@ export function createApp(options: AppOptions): NexusApp {
 	const { log, logger, clock, streams, isDraining, access, openStreams } = options;
 	const app: NexusApp = new OpenAPIHono<{ Bindings: WebBindings }>();
 	const routes = new Routes(app, access, auditTo(options.policies.tell));
+	const followers = new Followers({ log, logger });
 	app.notFound((c) =>
 		problemResponse({ status: 404, title: "There is nothing here.", detail: c.req.path, reason: "not_found", hint: "See /openapi.json." }),
 	);
@@ -107,7 +109,7 @@ export function createApp(options: AppOptions): NexusApp {
 			forget();
 		});
 		// A sequence of the future is of another log: its events will never come, ours will.
-		follow(stream, { log, logger, filter: filterOf(rest), after: Math.min(Number(start), lastSequence) });
+		followers.follow(stream, filterOf(rest), Math.min(Number(start), lastSequence));
 		return new Response(null); // the stream is the answer
 	});
 
@@ -116,7 +118,8 @@ export function createApp(options: AppOptions): NexusApp {
 		if (isDraining()) return problemResponse(DRAINING);
 		if (log.stats().isFailing) return problemResponse({ status: 503, title: "The event log cannot write.", reason: "log_failed" });
 		// Events are taken in any case: what cannot be delivered waits.
-		return json(JSON.stringify({ status: "ready", trouble: options.condition.trouble, subscriptions: subscriptionTrouble(options.subscriptions) }));
+		const { trouble, subscriptionTrouble } = options.condition;
+		return json(JSON.stringify({ status: "ready", trouble, subscriptions: subscriptionTrouble }));
 	});
 	routes.query(metricsRoute, "read", noQuery, async () => {
 		const { contentType, text } = await options.metrics();

@@ -7,7 +7,6 @@ import { type Answers, fetchOnce, type Taken } from "../subscriptions/consumers.
 import type { DeadLetter } from "../subscriptions/dead-letters.ts";
 import { compileFilter } from "../subscriptions/filter/filter.ts";
 import { REPLAY_MAX } from "../subscriptions/limits.ts";
-import { NOT_FOUND } from "../subscriptions/refusal.ts";
 import type { Subscription } from "../subscriptions/subscription.ts";
 import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { failure, json, problemResponse, type Routes } from "./route.ts";
@@ -52,12 +51,12 @@ const NOT_KEPT: Problem = Object.freeze({
 
 export function addConsumerRoutes(routes: Routes, { subscriptions, clock, logger }: ConsumerRoutesOptions): void {
 	routes.body(fetchRoute, "read", fetchRequest, async (c, { max = 1, wait = FETCH_WAIT_DEFAULT_MS }) => {
-		const found = consumersOf(subscriptions.get(nameOf(c)));
+		const found = consumersOf(subscriptions, nameOf(c));
 		if ("response" in found) return found.response;
 		const { consumers } = found;
 		const { res } = c.env;
 		const { entries, end } = fetchOnce(consumers, max, wait, clock);
-		const forgetWait = subscriptions.addWait(end);
+		const forgetWait = subscriptions.waits.add(end);
 		const forgetEnd = consumers.onEnd(end);
 		// Who has sent its last byte while it waits has gone, as far as can be seen.
 		res.onClose(end);
@@ -75,7 +74,7 @@ export function addConsumerRoutes(routes: Routes, { subscriptions, clock, logger
 	});
 
 	routes.body(ackRoute, "read", ackRequest, async (c, given) => {
-		const found = consumersOf(subscriptions.get(nameOf(c)));
+		const found = consumersOf(subscriptions, nameOf(c));
 		if ("response" in found) return found.response;
 		const { settled, unknown, isDurable } = await found.consumers.answer(answersOf(given));
 		return isDurable ? json(JSON.stringify({ settled, unknown })) : problemResponse(NOT_KEPT);
@@ -83,7 +82,7 @@ export function addConsumerRoutes(routes: Routes, { subscriptions, clock, logger
 
 	routes.query(lettersRoute, "read", lettersQuery, async (c, { after, limit }) => {
 		const name = nameOf(c);
-		if (subscriptions.get(name) === undefined) return refusalResponse(NOT_FOUND);
+		if (subscriptions.get(name) === undefined) return refusalResponse(subscriptions.absence(name));
 		const page = await subscriptions.letters.page(name, after, Number(limit));
 		if ("fault" in page) return refusalResponse({ ok: false, failure: "unavailable", detail: page.fault });
 		const total = subscriptions.letters.count(name)?.count ?? 0;
@@ -108,7 +107,7 @@ export function addConsumerRoutes(routes: Routes, { subscriptions, clock, logger
 	routes.body(discardRoute, "operate", discardRequest, async (c, { sequences }, who) => {
 		const name = nameOf(c);
 		const found = subscriptions.get(name);
-		if (found === undefined) return refusalResponse(NOT_FOUND);
+		if (found === undefined) return refusalResponse(subscriptions.absence(name));
 		const members = found.document?.strategy === "broadcast" ? found.branches.map(({ member }) => member) : [""];
 		let discarded = 0;
 		for (const sequence of sequences) {
@@ -120,9 +119,11 @@ export function addConsumerRoutes(routes: Routes, { subscriptions, clock, logger
 }
 
 export function consumersOf(
-	found: Subscription | undefined,
+	subscriptions: Subscriptions,
+	name: string,
 ): { readonly consumers: NonNullable<Subscription["consumers"]> } | { readonly response: Response } {
-	if (found === undefined) return { response: refusalResponse(NOT_FOUND) };
+	const found = subscriptions.get(name);
+	if (found === undefined) return { response: refusalResponse(subscriptions.absence(name)) };
 	const { consumers, record, fault } = found;
 	if (consumers !== undefined) return { consumers };
 	if (found.branches.length > 0) return { response: problemResponse(NO_PULL) };
@@ -160,6 +161,7 @@ function timeText(ms: number): string {
 const noSuch = failure("There is none of this name.");
 const notPull = failure("It does not run, or is pushed to its sink.");
 const badBody = failure("The body is not valid.");
+const elsewhere = failure("Another node takes it over: come again.");
 
 const fetchRoute: RouteConfig = {
 	method: "post",
@@ -174,6 +176,7 @@ const fetchRoute: RouteConfig = {
 		404: noSuch,
 		409: notPull,
 		429: failure("Too many wait already."),
+		503: elsewhere,
 	},
 };
 
@@ -188,7 +191,7 @@ const ackRoute: RouteConfig = {
 		400: badBody,
 		404: noSuch,
 		409: notPull,
-		503: failure("Not written down."),
+		503: failure("Not written down, or another node takes it over."),
 	},
 };
 
@@ -202,7 +205,7 @@ const lettersRoute: RouteConfig = {
 		200: { description: "By sequence.", content: { "application/json": { schema: lettersAnswer } } },
 		400: failure("The query is not valid."),
 		404: noSuch,
-		503: failure("The state cannot be read."),
+		503: failure("The state cannot be read, or another node takes it over."),
 	},
 };
 
@@ -217,6 +220,7 @@ const replayRoute: RouteConfig = {
 		400: badBody,
 		404: noSuch,
 		409: failure("It does not run."),
+		503: elsewhere,
 	},
 };
 
@@ -229,5 +233,6 @@ const discardRoute: RouteConfig = {
 		200: { description: "How many there were.", content: { "application/json": { schema: z.object({ discarded: z.int() }) } } },
 		400: badBody,
 		404: noSuch,
+		503: elsewhere,
 	},
 };

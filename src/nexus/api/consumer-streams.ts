@@ -34,7 +34,7 @@ export function addConsumerStreams(routes: Routes, options: ConsumerStreamsOptio
 	const { subscriptions, clock } = options;
 
 	routes.query(streamRoute, "read", consumeQuery, (c, { credit }) => {
-		const found = consumersOf(subscriptions.get(nameOf(c)));
+		const found = consumersOf(subscriptions, nameOf(c));
 		if ("response" in found) return found.response;
 		if (c.req.method === "HEAD") return new Response(null, { headers: { "content-type": "text/event-stream" } });
 		if (found.consumers.isFull) return problemResponse(TOO_MANY, { "retry-after": "1" });
@@ -58,7 +58,7 @@ export function addConsumerStreams(routes: Routes, options: ConsumerStreamsOptio
 	});
 
 	routes.query(socketRoute, "read", consumeQuery, (c, { credit }) => {
-		const found = consumersOf(subscriptions.get(nameOf(c)));
+		const found = consumersOf(subscriptions, nameOf(c));
 		if ("response" in found) return found.response;
 		if (found.consumers.isFull) return problemResponse(TOO_MANY, { "retry-after": "1" });
 		let consumer: ConsumerStream | undefined;
@@ -98,7 +98,7 @@ function keepOpen(
 ): () => void {
 	const { req } = c.env;
 	const forgetRight = openStreams.add({ mayGoOn: () => access.admit(req, "read").ok, end });
-	const forgetWait = subscriptions.addWait(end);
+	const forgetWait = subscriptions.waits.add(end);
 	const forgetEnd = consumers.onEnd(end);
 	return () => {
 		forgetRight();
@@ -131,6 +131,7 @@ const refusals = {
 	404: failure("There is none of this name."),
 	409: failure("It does not run, or is pushed to its sink."),
 	429: failure("Too many take already."),
+	503: failure("Another node takes it over: come again."),
 };
 
 const streamRoute: RouteConfig = {

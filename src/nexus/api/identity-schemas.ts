@@ -2,7 +2,8 @@
 import { z } from "@hono/zod-openapi";
 import { isRefusal } from "../../policy/fault.ts";
 import { parseDuration } from "../../policy/values.ts";
-import { ROLES } from "../authority/identity-state.ts";
+import { TOKEN_PLACE } from "../access/token-place.ts";
+import { PATTERN_CHARS_MAX, PATTERNS_MAX, ROLES } from "../authority/identity-state.ts";
 import { SEQUENCE_DIGITS } from "./schemas.ts";
 
 /** Longer than a poll needs to be; shorter than what boxes in between cut. */
@@ -12,6 +13,11 @@ const JOIN_TTL_MAX_MS = 30 * 24 * 3_600_000;
 const JOIN_TTL_DEFAULT = "10m";
 const API_TTL_MAX_MS = 10 * 365 * 24 * 3_600_000;
 const USES_MAX = 100_000;
+/** Time to bring the new secret to whoever has the old one: a day. Who needs more than a month has forgotten it. */
+const GRACE_DEFAULT = "24h";
+const GRACE_MAX_MS = 30 * 24 * 3_600_000;
+const TOKENS_SHOWN = 100;
+const TOKENS_SHOWN_MAX = 1_000;
 
 const duration = (description: string, maxMs: number, range: string) =>
 	z
@@ -69,6 +75,16 @@ export const denialRequest = z
 
 export const versionAnswer = z.object({ bundleVersion: z.int() }).openapi("BundleVersion");
 
+const apiTtl = (description: string) => duration(description, API_TTL_MAX_MS, "at most 10 years").optional();
+
+const patterns = (of: string) =>
+	z
+		.array(z.string().min(1).max(PATTERN_CHARS_MAX))
+		.min(1)
+		.max(PATTERNS_MAX)
+		.optional()
+		.openapi({ description: `With role ingest: ${of} of events that may be published, and nothing else; \`*\` is any run of characters.` });
+
 export const tokenRequest = z
 	.union([
 		z.strictObject({
@@ -76,13 +92,37 @@ export const tokenRequest = z
 			ttl: duration("How long it may be used.", JOIN_TTL_MAX_MS, "at most 30 days").prefault(JOIN_TTL_DEFAULT),
 			uses: z.int().min(1).max(USES_MAX).default(1),
 		}),
-		z.strictObject({
-			role: z.enum(ROLES),
-			name: z.string().regex(/^[\x21-\x7e](?:[\x20-\x7e]{0,98}[\x21-\x7e])?$/, "is not 1 to 100 printable characters"),
-			ttl: duration("How long it holds; without it until it is deleted.", API_TTL_MAX_MS, "at most 10 years").optional(),
-		}),
+		z
+			.strictObject({
+				role: z.enum(ROLES),
+				name: z.string().regex(/^[\x21-\x7e](?:[\x20-\x7e]{0,98}[\x21-\x7e])?$/, "is not 1 to 100 printable characters"),
+				ttl: apiTtl("How long it holds; without it until it is deleted."),
+				types: patterns("types"),
+				sources: patterns("sources"),
+			})
+			.refine(({ role, types, sources }) => role === "ingest" || (types === undefined && sources === undefined), {
+				message: "is for role ingest alone",
+				path: ["types"],
+			}),
 	])
 	.openapi("TokenRequest");
+
+export const rotateTokenRequest = z
+	.strictObject({
+		grace: duration("How long the secret before holds; `0s`: no longer.", GRACE_MAX_MS, "at most 30 days").prefault(GRACE_DEFAULT),
+		ttl: apiTtl("How long the token holds from now on; without it until it would have ended."),
+	})
+	.openapi("TokenRotation");
+
+export const tokensQuery = z.strictObject({
+	after: z.string().regex(TOKEN_PLACE, "is not what a page has given").optional().openapi({ description: "`next` of the page before." }),
+	limit: z
+		.string()
+		.regex(/^\d{1,4}$/, "is not a whole number")
+		.refine((value) => Number(value) >= 1 && Number(value) <= TOKENS_SHOWN_MAX, `is not from 1 to ${TOKENS_SHOWN_MAX}`)
+		.default(String(TOKENS_SHOWN))
+		.openapi({ description: "Tokens in the answer.", type: "integer", minimum: 1, maximum: TOKENS_SHOWN_MAX, default: TOKENS_SHOWN }),
+});
 
 export const shownToken = z
 	.object({
@@ -93,6 +133,15 @@ export const shownToken = z
 		used: z.int().optional(),
 		role: z.enum(ROLES).optional(),
 		name: z.string().optional(),
+		types: z.array(z.string()).optional(),
+		sources: z.array(z.string()).optional(),
+		version: z.int().optional().openapi({ description: "Of the secret: 1 more with each rotation." }),
+		rotatedAt: z.string().optional(),
+		lastUsedAt: z.string().nullable().optional().openapi({ description: "Null: never. After a crash up to a minute may be missing." }),
+		previous: z
+			.object({ until: z.string(), lastUsedAt: z.string().nullable() })
+			.optional()
+			.openapi({ description: "The secret before the last rotation, while it holds." }),
 		createdAt: z.string(),
 		expiresAt: z.string().nullable(),
 		state: z.enum(["valid", "expired", "used_up"]),
@@ -100,7 +149,9 @@ export const shownToken = z
 	.openapi("Token");
 
 export const tokenAnswer = shownToken.extend({ token: z.string().openapi({ description: "Shown this once." }) }).openapi("NewToken");
-export const tokensAnswer = z.object({ tokens: z.array(shownToken) }).openapi("Tokens");
+export const tokensAnswer = z
+	.object({ tokens: z.array(shownToken), next: z.string().nullable().openapi({ description: "`after` of the next page." }) })
+	.openapi("Tokens");
 
 const shownAuthority = z.object({
 	subject: z.string(),

@@ -1,4 +1,4 @@
-/** The part of the API that says how Nexus is, and makes backups of its log. */
+/** The part of the API that says how Nexus is, and makes backups. */
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Logger } from "../../core/log.ts";
 import { BACKUP_NAME, type Backups } from "../backups.ts";
@@ -17,7 +17,7 @@ export function addStatusRoutes(routes: Routes, { condition, backups, logger }: 
 	routes.body(startRoute, "operate", backupRequest, (_c, { name }, who) => {
 		const started = backups.start(name);
 		if (started.ok) {
-			logger.info("a backup of the log was begun", { backup: started.backup.name, by: who });
+			logger.info("a backup was begun", { backup: started.backup.name, by: who });
 			return json(JSON.stringify(started.backup), 202);
 		}
 		const { failure: reason, detail } = started;
@@ -53,14 +53,22 @@ const statusAnswer = z
 		}),
 		state: z.looseObject({ engine: z.string(), durability, shared: z.boolean(), failing: z.boolean() }),
 		disk: z.object({ freeBytes: z.int(), totalBytes: z.int() }).nullable().openapi({ description: "Of the data directory." }),
-		subscriptions: z.looseObject({
-			count: z.int().optional(),
-			lag: z.int().optional().openapi({ description: "Events that the one furthest behind has before it." }),
-			dispatchedBy: z.string().nullable().optional().openapi({ description: "The node that does, where it is not this one." }),
-		}),
+		subscriptions: z
+			.looseObject({
+				count: z.int(),
+				lag: z.int().openapi({ description: "Events that the one furthest behind has before it." }),
+				oldestAgeMs: z.number().openapi({ description: "Of the oldest open event." }),
+			})
+			.openapi({ description: "Of all nodes; of the others as they have told it last, a lease ago at most." }),
 		shared: z.boolean().openapi({ description: "Whether other nodes may use the same log and state." }),
 		duties: z.record(z.string(), z.string().nullable()).openapi({ description: "Who does what one node does at a time." }),
-		nodes: z.array(z.looseObject({ id: z.string(), url: z.string() })),
+		nodes: z.array(
+			z.looseObject({
+				id: z.string(),
+				url: z.string(),
+				slices: z.array(z.int()).openapi({ description: "Parts of the subscriptions that it dispatches, as it has told it last." }),
+			}),
+		),
 		trouble: z.record(z.string(), z.string()).optional(),
 	})
 	.openapi("Status");
@@ -80,6 +88,7 @@ const backup = z
 		totalBytes: z.int(),
 		firstSequence: z.int().optional(),
 		lastSequence: z.int().optional(),
+		missing: z.string().optional().openapi({ description: "What is not in it, and why." }),
 		error: z.string().optional(),
 	})
 	.openapi("Backup");
@@ -97,8 +106,9 @@ const statusRoute: RouteConfig = {
 const startRoute: RouteConfig = {
 	method: "post",
 	path: "/v1/log/backups",
-	summary: "Back up the log while it runs",
-	description: "Into a directory of that name in the directory of backups, on the machine of Nexus; it appears once it is whole.",
+	summary: "Back up log and state while they run",
+	description:
+		"The state where it is on SQLite, with tokens and deny list; then the log, so that no position is ahead of it. Into a directory of that name in the directory of backups, on the machine of Nexus; it appears once it is whole.",
 	request: { body: { required: true, content: { "application/json": { schema: backupRequest } } } },
 	responses: {
 		202: { description: "It has begun.", content: backupContent },
@@ -113,7 +123,7 @@ const startRoute: RouteConfig = {
 const listRoute: RouteConfig = {
 	method: "get",
 	path: "/v1/log/backups",
-	summary: "Backups of the log",
+	summary: "List the backups",
 	responses: { 200: { description: "By name.", content: { "application/json": { schema: z.object({ backups: z.array(backup) }) } } } },
 };
 

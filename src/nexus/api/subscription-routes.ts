@@ -4,7 +4,8 @@ import type { Logger } from "../../core/log.ts";
 import type { Problem } from "../../server/problem.ts";
 import { subscriptionDocument } from "../subscriptions/document.ts";
 import type { FilterFault } from "../subscriptions/filter/schema.ts";
-import { type Changed, NOT_FOUND, type Refusal } from "../subscriptions/refusal.ts";
+import type { Overview, SubscriptionView } from "../subscriptions/overview.ts";
+import type { Changed, Refusal } from "../subscriptions/refusal.ts";
 import { withoutSecrets } from "../subscriptions/secrets.ts";
 import type { Subscription } from "../subscriptions/subscription.ts";
 import type { Subscriptions } from "../subscriptions/subscriptions.ts";
@@ -13,11 +14,12 @@ import { deleteQuery, listQuery, nameParam, seekRequest, shownSubscription, subs
 
 export interface SubscriptionRoutesOptions {
 	readonly subscriptions: Subscriptions;
+	readonly overview: Overview;
 	readonly logger: Logger;
 }
 
-export function addSubscriptionRoutes(routes: Routes, { subscriptions, logger }: SubscriptionRoutesOptions): void {
-	const show = (subscription: Subscription): unknown => shown(subscription, subscriptions);
+export function addSubscriptionRoutes(routes: Routes, { subscriptions, overview, logger }: SubscriptionRoutesOptions): void {
+	const show = (subscription: Subscription): unknown => shown(overview.viewOf(subscription));
 	const answer = (changed: Changed, verb: string, who: string): Response => {
 		if (!changed.ok) return refusalResponse(changed);
 		const { subscription, isNew } = changed;
@@ -25,15 +27,15 @@ export function addSubscriptionRoutes(routes: Routes, { subscriptions, logger }:
 		return json(JSON.stringify(show(subscription)), isNew ? 201 : 200, etagOf(subscription));
 	};
 
-	routes.query(listRoute, "read", listQuery, (_c, { after = "", limit }) => {
-		const page = subscriptions.list(after, Number(limit) + 1);
-		const next = page.length > Number(limit) ? (page.at(-2)?.name ?? null) : null;
-		return json(JSON.stringify({ subscriptions: page.slice(0, Number(limit)).map(show), next }));
+	routes.query(listRoute, "read", listQuery, async (_c, { after = "", limit }) => {
+		const page = await overview.page(after, Number(limit));
+		if (!page.ok) return refusalResponse({ ok: false, failure: "unavailable", detail: page.detail });
+		return json(JSON.stringify({ subscriptions: page.views.map(shown), next: page.next ?? null }));
 	});
 
 	routes.query(getRoute, "read", noQuery, (c) => {
 		const found = subscriptions.get(nameOf(c));
-		return found === undefined ? refusalResponse(NOT_FOUND) : json(JSON.stringify(show(found)), 200, etagOf(found));
+		return found === undefined ? refusalResponse(subscriptions.absence(nameOf(c))) : json(JSON.stringify(show(found)), 200, etagOf(found));
 	});
 
 	// Judged by the subscriptions themselves, which know what of the document they have already.
@@ -87,7 +89,10 @@ export function refusalResponse(refusal: Refusal): Response {
 		case "paused":
 			return problemResponse({ status: 409, title: "The subscription does not run.", detail: refusal.detail, reason: "paused" });
 		case "unavailable":
-			return problemResponse({ status: 503, title: "The state of Nexus did not take it.", detail: refusal.detail, reason: "state_unavailable" });
+			return problemResponse(
+				{ status: 503, title: "The state of Nexus did not take it.", detail: refusal.detail, reason: "state_unavailable" },
+				{ "retry-after": "1" },
+			);
 	}
 }
 
@@ -122,10 +127,8 @@ function etagOf({ revision }: Subscription): Readonly<Record<string, string>> {
 	return { etag: `"${revision}"` };
 }
 
-function shown(subscription: Subscription, { letters }: Subscriptions): z.output<typeof shownSubscription> | unknown {
-	const { name, revision, state, trouble, record, numbers, branches } = subscription;
+function shown({ name, revision, state, trouble, record, numbers, position, deadLetters }: SubscriptionView): unknown {
 	const { open, unread, oldestAgeMs, acked, naked, timedOut, terminated, parked, missed } = numbers;
-	const positions = branches.map(({ dispatcher }) => dispatcher.position);
 	return {
 		name,
 		revision,
@@ -135,25 +138,29 @@ function shown(subscription: Subscription, { letters }: Subscriptions): z.output
 		createdAt: new Date(record.createdAtMs).toISOString(),
 		updatedAt: new Date(record.updatedAtMs).toISOString(),
 		document: withoutSecrets(record.document),
-		...(positions.length === 0 ? {} : { position: Math.min(...positions) }),
+		...(position === undefined ? {} : { position }),
 		lag: { open, unread, oldestAgeMs },
 		deliveries: { acked, naked, timedOut, terminated, parked, missed },
-		deadLetters: letters.count(name)?.count ?? 0,
+		deadLetters,
 	};
 }
 
 const shownContent = { "application/json": { schema: shownSubscription } };
 const noSuch = failure("There is none of this name.");
-const unavailable = failure("The state did not take it.");
+const unavailable = failure("The state did not take it, or another node takes the subscription over.");
+const elsewhere = failure("Another node takes it over: come again.");
 
 const listRoute: RouteConfig = {
 	method: "get",
 	path: "/v1/subscriptions",
 	summary: "List the subscriptions",
+	description:
+		"All of them, from any node. Those that another node dispatches are shown as that node has written them down: `position`, `open` and `deliveries` a moment after each change, `unread` an upper bound.",
 	request: { query: listQuery },
 	responses: {
 		200: { description: "By name.", content: { "application/json": { schema: subscriptionsAnswer } } },
 		400: failure("The query is not valid."),
+		503: failure("The state cannot be read."),
 	},
 };
 
@@ -162,7 +169,7 @@ const getRoute: RouteConfig = {
 	path: "/v1/subscriptions/{name}",
 	summary: "Show a subscription",
 	request: { params: nameParam },
-	responses: { 200: { description: "As it stands.", content: shownContent }, 404: noSuch },
+	responses: { 200: { description: "As it stands.", content: shownContent }, 404: noSuch, 503: elsewhere },
 };
 
 const putRoute: RouteConfig = {

@@ -9,6 +9,9 @@ export const NEXUS_SERVICE = "nexus";
 
 /** Ten thousand services that were each given a token this week. */
 export const TOKENS_MAX = 10_000;
+/** Patterns of what a producer may publish: a service sends a few types, under its own name. */
+export const PATTERNS_MAX = 16;
+export const PATTERN_CHARS_MAX = 256;
 /** As the bundle, which carries them. */
 export const DENIED_MAX = 10_000;
 
@@ -31,6 +34,8 @@ const joinToken = z.strictObject({
 	used: z.int().nonnegative(),
 });
 
+const patterns = z.array(z.string().min(1).max(PATTERN_CHARS_MAX)).min(1).max(PATTERNS_MAX);
+
 const apiToken = z.strictObject({
 	...token,
 	kind: z.literal("api"),
@@ -38,6 +43,16 @@ const apiToken = z.strictObject({
 	name: z.string(),
 	/** Null: never. */
 	expiresMs: timeMs.nullable(),
+	/** Of its secret: 1 more with each rotation. Without it: the first. */
+	version: z.int().positive().optional(),
+	rotatedMs: timeMs.optional(),
+	/** Of the secret that `hash` is of. Without it: never. */
+	lastUsedMs: timeMs.optional(),
+	/** The secret before, which holds beside it for a while. */
+	previous: z.strictObject({ hash: fingerprint, untilMs: timeMs, lastUsedMs: timeMs.optional() }).optional(),
+	/** What may be published with it; without them everything. */
+	types: patterns.optional(),
+	sources: patterns.optional(),
 });
 
 const rotation = z.strictObject({

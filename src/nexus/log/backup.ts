@@ -1,26 +1,23 @@
-/** Copies of an embedded log: taken while it runs, with a digest of every file; restored only where every digest is right. */
+/**
+ * Copies of an embedded log, with what belongs to it: taken while it runs, with a digest of every file; restored only where every digest is
+ * right.
+ */
 import { createHash } from "node:crypto";
-import {
-	closeSync,
-	createReadStream,
-	existsSync,
-	fsyncSync,
-	openSync,
-	readdirSync,
-	readFileSync,
-	renameSync,
-	rmSync,
-	writeFileSync,
-	writeSync,
-} from "node:fs";
+import { closeSync, createReadStream, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { z } from "zod";
-import { isSegmentName, makeDirectory, type Segment, syncDirectory } from "./segment.ts";
+import { type BesideLog, type Manifest, readManifest, writeManifest } from "./backup-manifest.ts";
+import { makeDirectory, type Segment, syncDirectory } from "./segment.ts";
 
 export interface CopyProgress {
 	readonly bytes: number;
 	readonly totalBytes: number;
+}
+
+/** What is backed up with a log. */
+export interface Companion {
+	/** Writes its files into the directory, of mode 0600 and durable. `missing`: what cannot be in it, and why. */
+	copyInto(dir: string): Promise<{ readonly names: readonly BesideLog[]; readonly missing?: string }>;
 }
 
 export interface BackupOptions {
@@ -28,6 +25,8 @@ export interface BackupOptions {
 	readonly onProgress?: (progress: CopyProgress) => void;
 	/** Ends the work; nothing of it is left behind. */
 	readonly signal?: AbortSignal;
+	/** Copied before the log: positions in it are never ahead of the log's end. */
+	readonly companion?: Companion;
 }
 
 export interface BackupReport {
@@ -35,71 +34,61 @@ export interface BackupReport {
 	readonly firstSequence: number;
 	readonly lastSequence: number;
 	readonly bytes: number;
+	/** What is not in it, and why. */
+	readonly missing?: string;
 }
 
-const MANIFEST_FILE = "backup.json";
 const PIECE_BYTES = 1024 * 1024;
-// A segment takes a line; a log of a terabyte has four thousand.
-const MANIFEST_BYTES_MAX = 16 * 1024 * 1024;
-
-const manifestSchema = z.strictObject({
-	format: z.literal(1),
-	firstSequence: z.int().nonnegative(),
-	lastSequence: z.int().nonnegative(),
-	files: z.array(
-		z.strictObject({ name: z.string().refine(isSegmentName), bytes: z.int().nonnegative(), sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
-	),
-});
-type Manifest = z.infer<typeof manifestSchema>;
+const LOG_ALONE = "it is of the log alone";
 
 /**
  * Copies what is durable at this moment into `dir`, which must not exist yet; it appears when it is whole and on disk. Rejects with a readable
- * error otherwise. Retention and compaction go on meanwhile: the files are held.
+ * error otherwise. Retention and compaction go on meanwhile: the files are held. `ofLog`: its segments now.
  */
-export async function backupSegments(segments: readonly Segment[], dir: string, options: BackupOptions = {}): Promise<BackupReport> {
+export async function backupSegments(ofLog: () => readonly Segment[], dir: string, options: BackupOptions = {}): Promise<BackupReport> {
 	refuseExisting(dir);
-	// The segment that is being written ends here for the copy.
-	const parts = segments.map((segment) => ({ segment, end: segment.end }));
-	const firstSequence = segments[0]?.header.firstSequence ?? 1;
-	const lastSequence = segments.at(-1)?.lastSequence ?? 0;
-	const totalBytes = parts.reduce((sum, { end }) => sum + end, 0);
-	for (const { segment } of parts) segment.hold();
-	try {
-		return await inPlaceOf(dir, async (partial) => {
+	return inPlaceOf(dir, async (partial) => {
+		const beside = options.companion === undefined ? { format: 1 as const } : await copyBeside(partial, options.companion);
+		const before = besideBytes(beside);
+		options.signal?.throwIfAborted();
+		// The segment that is being written ends here for the copy.
+		const parts = ofLog().map((segment) => ({ segment, end: segment.end, last: segment.lastSequence }));
+		for (const { segment } of parts) segment.hold();
+		try {
+			const firstSequence = parts[0]?.segment.header.firstSequence ?? 1;
+			const lastSequence = parts.at(-1)?.last ?? 0;
+			const totalBytes = parts.reduce((sum, { end }) => sum + end, before);
 			const files: Manifest["files"] = [];
-			let done = 0;
+			let done = before;
 			for (const { segment, end } of parts) {
 				const name = basename(segment.path);
-				const sha256 = await copyPieces(
-					join(partial, name),
-					end,
-					(offset, length) => segment.readAt(offset, length),
-					(bytes) => {
-						done += bytes;
-						step(options, { bytes: done, totalBytes });
-					},
-				);
+				const readAt = (offset: number, length: number): Promise<Buffer | undefined> => segment.readAt(offset, length);
+				const sha256 = await copyPieces(join(partial, name), end, readAt, (bytes) => {
+					done += bytes;
+					step(options, { bytes: done, totalBytes });
+				});
 				files.push({ name, bytes: end, sha256 });
 			}
-			writeManifest(partial, { format: 1, firstSequence, lastSequence, files });
-			return { firstSequence, lastSequence, bytes: totalBytes };
-		});
-	} finally {
-		for (const { segment } of parts) segment.release();
-	}
+			const manifest: Manifest = { firstSequence, lastSequence, files, ...beside };
+			writeManifest(partial, manifest);
+			return { firstSequence, lastSequence, bytes: totalBytes, ...(manifest.missing === undefined ? {} : { missing: manifest.missing }) };
+		} finally {
+			for (const { segment } of parts) segment.release();
+		}
+	});
 }
 
 /**
- * Makes the data directory of a log from a backup; `dataDir` must not exist or be empty, and appears when every file is there with the right
- * digest. Rejects with a readable error otherwise.
+ * Makes a data directory from a backup; `dataDir` must not exist or be empty, and appears when every file is there with the right digest. Rejects
+ * with a readable error otherwise.
  */
 export async function restoreLog(backupDir: string, dataDir: string, options: BackupOptions = {}): Promise<BackupReport> {
 	const manifest = readManifest(backupDir);
 	refuseExisting(dataDir);
-	const totalBytes = manifest.files.reduce((sum, { bytes }) => sum + bytes, 0);
+	const report = reportOf(manifest);
 	return inPlaceOf(dataDir, async (partial) => {
 		let done = 0;
-		for (const { name, bytes, sha256 } of manifest.files) {
+		for (const { name, bytes, sha256 } of filesOf(manifest)) {
 			const file = await open(join(backupDir, name));
 			try {
 				const readAt = async (offset: number, length: number): Promise<Buffer | undefined> => {
@@ -108,40 +97,65 @@ export async function restoreLog(backupDir: string, dataDir: string, options: Ba
 				};
 				const actual = await copyPieces(join(partial, name), bytes, readAt, (copied) => {
 					done += copied;
-					step(options, { bytes: done, totalBytes });
+					step(options, { bytes: done, totalBytes: report.bytes });
 				});
 				if (actual !== sha256) throw new Error(`${join(backupDir, name)} is not what was backed up: its digest differs`);
 			} finally {
 				await file.close();
 			}
 		}
-		return { firstSequence: manifest.firstSequence, lastSequence: manifest.lastSequence, bytes: totalBytes };
+		return report;
 	});
-}
-
-/** Whether a directory holds a backup, and not a log. */
-export function isBackup(dir: string): boolean {
-	return existsSync(join(dir, MANIFEST_FILE));
 }
 
 /** Reads every file of a backup and compares it with its digest. Rejects with a readable error where one differs. */
 export async function verifyBackup(backupDir: string, options: BackupOptions = {}): Promise<BackupReport> {
-	const { files, firstSequence, lastSequence } = readManifest(backupDir);
-	const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+	const manifest = readManifest(backupDir);
+	const report = reportOf(manifest);
 	let done = 0;
-	for (const { name, bytes, sha256 } of files) {
+	for (const { name, bytes, sha256 } of filesOf(manifest)) {
 		const path = join(backupDir, name);
-		const digest = createHash("sha256");
-		let length = 0;
-		for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES }) as AsyncIterable<Buffer>) {
-			digest.update(piece);
-			length += piece.length;
-			done += piece.length;
-			step(options, { bytes: done, totalBytes });
-		}
-		if (length !== bytes || digest.digest("hex") !== sha256) throw new Error(`${path} is not what was backed up: its digest differs`);
+		const found = await contentOf(path, (piece) => {
+			done += piece;
+			step(options, { bytes: done, totalBytes: report.bytes });
+		});
+		if (found.bytes !== bytes || found.sha256 !== sha256) throw new Error(`${path} is not what was backed up: its digest differs`);
 	}
-	return { firstSequence, lastSequence, bytes: totalBytes };
+	return report;
+}
+
+/** Members of the manifest. */
+async function copyBeside(dir: string, companion: Companion): Promise<Pick<Manifest, "format" | "beside" | "missing">> {
+	const { names, missing } = await companion.copyInto(dir);
+	const beside: NonNullable<Manifest["beside"]> = [];
+	for (const name of names) beside.push({ name, ...(await contentOf(join(dir, name), () => {})) });
+	return { format: 2, beside, ...(missing === undefined ? {} : { missing }) };
+}
+
+function besideBytes({ beside = [] }: Pick<Manifest, "beside">): number {
+	return beside.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+function filesOf({ files, beside = [] }: Manifest): readonly { readonly name: string; readonly bytes: number; readonly sha256: string }[] {
+	return [...files, ...beside];
+}
+
+function reportOf(manifest: Manifest): BackupReport {
+	const { firstSequence, lastSequence, format } = manifest;
+	const missing = manifest.missing ?? (format === 1 ? LOG_ALONE : undefined);
+	const bytes = filesOf(manifest).reduce((sum, file) => sum + file.bytes, 0);
+	return { firstSequence, lastSequence, bytes, ...(missing === undefined ? {} : { missing }) };
+}
+
+async function contentOf(path: string, onPiece: (bytes: number) => void): Promise<{ readonly bytes: number; readonly sha256: string }> {
+	const digest = createHash("sha256");
+	let bytes = 0;
+	for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES }) as AsyncIterable<Buffer>) {
+		digest.update(piece);
+		bytes += piece.length;
+		onPiece(piece.length);
+	}
+	return { bytes, sha256: digest.digest("hex") };
 }
 
 /** Runs `make` on a directory beside `dir`, which takes its name when all is durable, or goes. */
@@ -190,28 +204,6 @@ async function copyPieces(
 function step({ onProgress, signal }: BackupOptions, progress: CopyProgress): void {
 	signal?.throwIfAborted();
 	onProgress?.(progress);
-}
-
-function writeManifest(dir: string, manifest: Manifest): void {
-	const fd = openSync(join(dir, MANIFEST_FILE), "wx", 0o600);
-	try {
-		writeFileSync(fd, `${JSON.stringify(manifest, undefined, "\t")}\n`);
-		fsyncSync(fd);
-	} finally {
-		closeSync(fd);
-	}
-}
-
-function readManifest(dir: string): Manifest {
-	const path = join(dir, MANIFEST_FILE);
-	if (!existsSync(path)) throw new Error(`${dir} is no backup of a log: it has no ${MANIFEST_FILE}`);
-	const bytes = readFileSync(path);
-	if (bytes.length > MANIFEST_BYTES_MAX) throw new Error(`${path} is larger than any backup makes it`);
-	try {
-		return manifestSchema.parse(JSON.parse(bytes.toString()));
-	} catch (cause) {
-		throw new Error(`${path} is damaged`, { cause });
-	}
 }
 
 function refuseExisting(dir: string): void {

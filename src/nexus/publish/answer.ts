@@ -35,6 +35,17 @@ export function nothingValid({ rejected }: Published): Problem {
 	};
 }
 
+/** All of it is beyond what its sender may publish. */
+export function nothingAllowed({ rejected }: Published): Problem {
+	return {
+		status: 403,
+		title: "The caller may publish none of the events.",
+		detail: rejected[0]?.reason ?? "",
+		reason: "unauthorized",
+		extensions: { rejected: rejected.slice(0, REJECTED_SHOWN_MAX) },
+	};
+}
+
 export function unreadable(status: 400 | 413 | 415, detail: string): Problem {
 	return { status, title: UNREADABLE[status], detail, reason: "bad_event" };
 }

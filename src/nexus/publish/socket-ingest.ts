@@ -10,6 +10,7 @@ import type { ServerRequest } from "../../server/server-request.ts";
 import type { ServerResponse } from "../../server/server-response.ts";
 import { openWebSocket, type TextSocket } from "../../server/web-socket.ts";
 import type { OpenStreams } from "../access/open-streams.ts";
+import type { PublishScope } from "../access/publish-scope.ts";
 import { BODY_BYTES_MAX } from "../limits.ts";
 import { failureProblem, publishedMembers, unreadable } from "./answer.ts";
 import { EVENT_BYTES, SOCKET_BYTES_MAX, SOCKET_MESSAGES_MAX, SOCKET_UNSENT_BYTES_MAX } from "./limits.ts";
@@ -45,8 +46,8 @@ export class SocketIngest {
 		return { producers: this.#producers.size, messages: this.#messages };
 	}
 
-	/** The caller may publish; `mayGoOn` asks that again later. */
-	handle(req: ServerRequest, res: ServerResponse, mayGoOn: () => boolean): void {
+	/** The caller may publish, what `scope` allows (undefined: everything); `mayGoOn` asks that again later. */
+	handle(req: ServerRequest, res: ServerResponse, mayGoOn: () => boolean, scope?: PublishScope): void {
 		const opened = openWebSocket(req, res, {
 			messageBytesMax: BODY_BYTES_MAX,
 			protocols: [PROTOCOL],
@@ -66,7 +67,7 @@ export class SocketIngest {
 			return;
 		}
 		const { publisher, openStreams, logger, eventBytesMax = EVENT_BYTES } = this.#options;
-		const producer = new Producer(opened.socket, publisher, eventBytesMax, logger);
+		const producer = new Producer(opened.socket, publisher, eventBytesMax, logger, scope);
 		this.#producers.add(producer);
 		const forget = openStreams.add({ mayGoOn, end: () => opened.socket.close(POLICY_VIOLATION, "the right to publish has ended") });
 	}
@@ -82,6 +83,7 @@ class Producer {
 	readonly #publisher: Publisher;
 	readonly #eventBytesMax: number;
 	readonly #logger: Logger;
+	readonly #scope: PublishScope | undefined;
 	/** Messages so far; the first is 1. */
 	#received = 0;
 	#inFlight = 0;
@@ -90,8 +92,9 @@ class Producer {
 	#stopWaiting: (() => void) | undefined;
 	#onSettled: (() => void) | undefined;
 
-	constructor(socket: TextSocket, publisher: Publisher, eventBytesMax: number, logger: Logger) {
+	constructor(socket: TextSocket, publisher: Publisher, eventBytesMax: number, logger: Logger, scope: PublishScope | undefined) {
 		this.#socket = socket;
+		this.#scope = scope;
 		this.#logger = logger;
 		this.#publisher = publisher;
 		this.#eventBytesMax = eventBytesMax;
@@ -111,7 +114,8 @@ class Producer {
 		const { length } = bytes;
 		inFlight.take(length, 0);
 		// What came before on this connection comes before in the log.
-		const publishing = this.#publisher.publish(parsed, this.#inFlight === 0 ? FIRST : BEHIND);
+		const members = this.#scope === undefined ? parsed.members : this.#scope.narrow(parsed.members).members;
+		const publishing = this.#publisher.publish({ bytes: parsed.bytes, members }, this.#inFlight === 0 ? FIRST : BEHIND);
 		this.#inFlight++;
 		this.#inFlightBytes += length;
 		publishing.then(

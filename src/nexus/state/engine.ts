@@ -79,6 +79,8 @@ export interface StateEngine {
 	cursors(span: Span): Promise<Outcome<EncodedPage>>;
 	/** Changes by others, as far as the engine hears of them. */
 	onChange(listener: () => void): void;
+	/** Copies all that is committed into a new file, whole and durable, while it runs. Where the engine has none: by its own means. */
+	backup?(file: string): Promise<Outcome<undefined>>;
 	close(): Promise<void>;
 }
 

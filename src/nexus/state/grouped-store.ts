@@ -41,6 +41,7 @@ const TOO_MANY_READS: StateFailed = { ok: false, failure: "overloaded", detail: 
 export class GroupedStore implements StateStore {
 	readonly engine: string;
 	readonly capabilities: StateCapabilities;
+	readonly backup: StateStore["backup"];
 	readonly #engine: StateEngine;
 	readonly #listeners = new Set<() => void>();
 	#commits: PendingCommit[] = [];
@@ -56,6 +57,7 @@ export class GroupedStore implements StateStore {
 		this.#engine = engine;
 		this.engine = engine.name;
 		this.capabilities = Object.freeze({ isShared: engine.isShared, durability: engine.durability });
+		if (engine.backup !== undefined) this.backup = (file) => this.#read(() => engine.backup?.(file) ?? Promise.resolve(CLOSED));
 		engine.onChange(() => this.#tellListeners());
 	}
 

@@ -1,5 +1,6 @@
 /** State in a SQLite file, from the loop's side: hands calls to the thread that waits for the disk. */
-import { Worker } from "node:worker_threads";
+import { once } from "node:events";
+import { MessageChannel, Worker } from "node:worker_threads";
 import { messageOf } from "../../core/errors.ts";
 import type { Outcome, StateEngine } from "./engine.ts";
 import { GROUP_MAX, STATE_BYTES_MAX } from "./limits.ts";
@@ -39,6 +40,7 @@ export async function openSqliteEngine({
 			cursors: (span) => thread.call({ call: "cursors", span }),
 			// The file is ours alone.
 			onChange() {},
+			backup: (file) => thread.backup(file),
 			async close() {
 				thread.close();
 				await thread.ended;
@@ -50,7 +52,8 @@ export async function openSqliteEngine({
 /** Answers come in the order of the calls. When the thread dies, every call is told: its writes may be on the disk. */
 class WorkerThread {
 	readonly opened: Promise<{ readonly ok: true } | OpenFailure>;
-	readonly ended: Promise<void>;
+	/** With what is told to whom still waits. */
+	readonly ended: Promise<StateFailed>;
 	readonly #worker: Worker;
 	readonly #waiting: ((answer: unknown) => void)[] = [];
 	#died: StateFailed | undefined;
@@ -64,9 +67,9 @@ class WorkerThread {
 		worker.on("error", (thrown) => this.#die(messageOf(thrown)));
 		this.ended = new Promise((resolve) => {
 			worker.once("exit", () => {
-				this.#die("it has ended");
-				opened.resolve({ ok: false, reason: "io", detail: this.#died?.detail ?? "" });
-				resolve();
+				const { detail } = this.#die("it has ended");
+				opened.resolve({ ok: false, reason: "io", detail });
+				resolve({ ok: false, failure: "io", detail });
 			});
 		});
 	}
@@ -79,14 +82,27 @@ class WorkerThread {
 		return promise;
 	}
 
+	/** Not in the order of the other calls, which go on. */
+	async backup(file: string): Promise<Outcome<undefined>> {
+		if (this.#died !== undefined) return { ...this.#died, failure: "io" };
+		const { port1, port2 } = new MessageChannel();
+		const answered = once(port1, "message").then(([answer]) => answer as Outcome<undefined>);
+		this.#worker.postMessage({ call: "backup", file, port: port2 } satisfies SqliteCall, [port2]);
+		const answer = await Promise.race([answered, this.ended]);
+		port1.close();
+		return answer;
+	}
+
 	close(): void {
 		if (this.#died !== undefined) return;
 		this.#waiting.push(() => {});
 		this.#worker.postMessage({ call: "close" } satisfies SqliteCall);
 	}
 
-	#die(why: string): void {
-		this.#died ??= { ok: false, failure: "unknown", detail: `the thread of the state is gone: ${why}` };
-		for (const answer of this.#waiting.splice(0)) answer(this.#died);
+	#die(why: string): StateFailed {
+		const died: StateFailed = this.#died ?? { ok: false, failure: "unknown", detail: `the thread of the state is gone: ${why}` };
+		this.#died = died;
+		for (const answer of this.#waiting.splice(0)) answer(died);
+		return died;
 	}
 }

@@ -1,5 +1,5 @@
-/** The thread that waits for the disk: takes calls in order, answers in order. */
-import { parentPort, workerData } from "node:worker_threads";
+/** The thread that waits for the disk: takes calls in order, answers in order; a backup goes on beside them, and answers for itself. */
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import type { Group, Span } from "./engine.ts";
 import { openSqliteDatabase } from "./sqlite-database.ts";
 
@@ -9,6 +9,7 @@ export type SqliteCall =
 	| { readonly call: "list"; readonly table: string; readonly span: Span }
 	| { readonly call: "changes"; readonly table: string; readonly after: number; readonly bytes: number }
 	| { readonly call: "cursors"; readonly span: Span }
+	| { readonly call: "backup"; readonly file: string; readonly port: MessagePort }
 	| { readonly call: "close" };
 
 export interface SqliteWorkerData {
@@ -34,6 +35,8 @@ if (opened.ok) {
 				return parentPort?.postMessage(database.changes(message.table, message.after, message.bytes));
 			case "cursors":
 				return parentPort?.postMessage(database.cursors(message.span));
+			case "backup":
+				return void database.backup(message.file).then((outcome) => message.port.postMessage(outcome));
 			case "close":
 				database.close();
 				parentPort?.postMessage(undefined);

@@ -143,6 +143,8 @@ export interface StateStore {
 	saveCursor(name: string, value: unknown, fence?: Fence): Promise<CursorOutcome>;
 	cursor(name: string): Promise<Read<unknown>>;
 	cursors(query?: PageQuery): Promise<Read<{ readonly entries: readonly CursorEntry[]; readonly next: string | undefined }>>;
+	/** Copies what is committed into a new file of mode 0600, durable, while it runs. Undefined: the engine is backed up by its own means. */
+	readonly backup?: ((file: string) => Promise<Read<undefined>>) | undefined;
 	stats(): StateStats;
 	/** Writes what waits, then lets go of everything. Later calls are `closed`. */
 	close(): Promise<void>;

@@ -101,7 +101,7 @@ test("a node that was cut off while the log was cut goes on from a copy; its wat
 
 test("what is not ours in the log is skipped by all; what a newer Nexus wrote stops all, and says so", { skip }, async (t) => {
 	const nats = await startNats(t);
-	const store = await open(t, nats, { answerTimeoutMs: 500 });
+	const store = await open(t, nats, { answerTimeoutMs: 5000 });
 	await committed(store, [put("keys", "k", 1)]);
 	const client = await clientOf(t, nats);
 	for (const text of ["hello", "null", "7", "{}"]) await client.publish("nexus-state.groups", text);

@@ -1,0 +1,68 @@
+/** When each secret was used last: known at once, written down once a minute and at the end, so that no request waits for a disk. */
+import type { Clock, Timer } from "../../core/clock.ts";
+import type { StoredToken } from "../authority/identity-state.ts";
+
+/** What a crash forgets at most. Nobody asks whether a token was used this minute; whether it was used this month decides if it may go. */
+const WRITE_AFTER_MS = 60_000;
+
+export class TokenUses {
+	readonly #clock: Clock;
+	readonly #write: (uses: ReadonlyMap<string, number>) => Promise<boolean>;
+	/** By hash; of tokens that hold, so no more than there are. */
+	readonly #unwritten = new Map<string, number>();
+	#timer: Timer | undefined;
+	#isClosed = false;
+
+	/** `write`: true once they are on disk. */
+	constructor(clock: Clock, write: (uses: ReadonlyMap<string, number>) => Promise<boolean>) {
+		this.#clock = clock;
+		this.#write = write;
+	}
+
+	/** For each request. */
+	note(hash: string, wallMs: number): void {
+		this.#unwritten.set(hash, wallMs);
+		this.#wait();
+	}
+
+	lastMs(hash: string, storedMs: number | undefined): number | undefined {
+		return this.#unwritten.get(hash) ?? storedMs;
+	}
+
+	/** Writes what is known. Later uses are forgotten. */
+	async close(): Promise<void> {
+		this.#isClosed = true;
+		this.#timer?.cancel();
+		await this.#flush();
+	}
+
+	#wait(): void {
+		if (this.#timer !== undefined || this.#isClosed) return;
+		this.#timer = this.#clock.setTimer(WRITE_AFTER_MS, () => {
+			this.#timer = undefined;
+			void this.#flush();
+		});
+	}
+
+	async #flush(): Promise<void> {
+		if (this.#unwritten.size === 0) return;
+		const uses = new Map(this.#unwritten);
+		if (await this.#write(uses)) {
+			for (const [hash, atMs] of uses) if (this.#unwritten.get(hash) === atMs) this.#unwritten.delete(hash);
+		}
+		if (this.#unwritten.size > 0) this.#wait();
+	}
+}
+
+export function usedToken(token: StoredToken, uses: ReadonlyMap<string, number>): StoredToken {
+	if (token.kind !== "api") return token;
+	const { previous } = token;
+	const usedMs = uses.get(token.hash);
+	const previousUsedMs = previous === undefined ? undefined : uses.get(previous.hash);
+	if (usedMs === undefined && previousUsedMs === undefined) return token;
+	return {
+		...token,
+		...(usedMs === undefined ? {} : { lastUsedMs: usedMs }),
+		...(previous === undefined || previousUsedMs === undefined ? {} : { previous: { ...previous, lastUsedMs: previousUsedMs } }),
+	};
+}
