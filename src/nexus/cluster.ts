@@ -2,7 +2,8 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { Duty } from "./duty.ts";
+import type { DispatchView } from "./dispatch-view.ts";
+import { Duty, type DutyOptions } from "./duty.ts";
 import type { EventLog, RetentionLimits } from "./log/event-log.ts";
 import { Leases } from "./state/leases.ts";
 import { put, remove, type StateStore } from "./state/state-store.ts";
@@ -28,6 +29,15 @@ export interface NodeView {
 	/** Wall clock of the node itself, for people. */
 	readonly startedAtMs: number;
 	readonly seenAtMs: number;
+	/** Of the subscriptions; undefined where it does not say. */
+	readonly dispatch?: DispatchView;
+}
+
+interface Sighting {
+	readonly view: NodeView;
+	readonly revision: number;
+	/** Monotonic, of this node: when it was first seen to be as it is. */
+	readonly atMs: number;
 }
 
 // Quiet: it is written every few seconds, and nobody watches it.
@@ -38,16 +48,26 @@ const FORGET_AFTER_MS = 24 * 3_600_000;
 /** More nodes than a cluster of brokers has clients of this kind. */
 const NODES_MAX = 1_000;
 const LOOK_MS = 250;
+/** A sign of life as often as of a lease. */
+const BEATS = 3;
+/** Of the others: a node that comes or goes is noticed a second late at most. */
+const LOOK_AT_OTHERS_MS = 1_000;
 
 export class Cluster {
 	readonly leases: Leases;
 	readonly #options: ClusterOptions;
 	readonly #startedAtMs: number;
 	readonly #duties: Duty[] = [];
+	readonly #sightings = new Map<string, Sighting>();
 	#self: NodeView | undefined;
 	#beat: Timer | undefined;
+	#look: Timer | undefined;
 	#retention: Timer | undefined;
 	#isClosed = false;
+	/** What this node tells of its subscriptions. */
+	describe: () => DispatchView | undefined = () => undefined;
+	/** The others were looked at. */
+	onLook: () => void = () => {};
 
 	constructor(options: ClusterOptions) {
 		this.#options = options;
@@ -68,15 +88,29 @@ export class Cluster {
 		return this.#duties;
 	}
 
-	add(duty: Duty): void {
-		this.#duties.push(duty);
-	}
-
 	/** Tells the others where this node is reached, and goes on telling. */
 	async announce(url: string): Promise<void> {
 		const { nodeId: id, host, version } = this.#options;
 		this.#self = { id, host, url, version, startedAtMs: this.#startedAtMs, seenAtMs: 0 };
-		await this.#tell();
+		await this.tell();
+		await this.#lookAtOthers();
+	}
+
+	/** Now, not only with the next sign of life. */
+	async tell(): Promise<void> {
+		const { state, clock, leaseMs } = this.#options;
+		this.#beat?.cancel();
+		if (this.#self === undefined || this.#isClosed) return;
+		const dispatch = this.describe();
+		const view: NodeView = { ...this.#self, seenAtMs: clock.wallMs(), ...(dispatch === undefined ? {} : { dispatch }) };
+		this.#beat = clock.setTimer(leaseMs / BEATS, () => void this.tell());
+		await state.commit([put(NODES, view.id, view)]);
+	}
+
+	/** The other nodes that have shown a sign of life in the time of a lease, as they were a moment ago. */
+	get others(): readonly NodeView[] {
+		const silentAtMs = this.#options.clock.monotonicMs() - this.#options.leaseMs;
+		return [...this.#sightings.values()].filter(({ atMs }) => atMs > silentAtMs).map(({ view }) => view);
 	}
 
 	/** All that are known, also those that are gone since a short while; empty where the state cannot be read. */
@@ -94,7 +128,7 @@ export class Cluster {
 	/** Has the log held within its limits, by one of the nodes: harmless if two did it, but work that all of them would do. */
 	async retain(log: EventLog, limits: RetentionLimits): Promise<void> {
 		const duty = new Duty({
-			...this.#dutyOptions("retention"),
+			...this.dutyOptions("retention"),
 			onTaken: async () => this.#retainIn(log, limits),
 			onLost: async () => this.#retention?.cancel(),
 		});
@@ -108,7 +142,7 @@ export class Cluster {
 	 */
 	async claim(name: string): Promise<Duty | undefined> {
 		const { clock, leaseMs } = this.#options;
-		const duty = new Duty({ ...this.#dutyOptions(name), onTaken: async () => {}, onLost: async () => {} });
+		const duty = new Duty({ ...this.dutyOptions(name), onTaken: async () => {}, onLost: async () => {} });
 		const untilMs = clock.monotonicMs() + 2 * leaseMs;
 		await duty.start();
 		while (!duty.isMine && clock.monotonicMs() < untilMs) await new Promise<void>((resolve) => void clock.setTimer(LOOK_MS, resolve));
@@ -123,24 +157,35 @@ export class Cluster {
 	async close(): Promise<void> {
 		this.#isClosed = true;
 		this.#beat?.cancel();
+		this.#look?.cancel();
 		this.#retention?.cancel();
 		for (const duty of this.#duties) await duty.close();
 		if (this.#self !== undefined) await this.#options.state.commit([remove(NODES, this.#self.id)]);
 	}
 
-	#dutyOptions(name: string) {
+	/** What a duty needs to know of this node. */
+	dutyOptions(name: string): Pick<DutyOptions, "name" | "owner" | "leases" | "ttlMs" | "clock" | "logger"> {
 		const { nodeId: owner, leaseMs: ttlMs, clock, logger } = this.#options;
 		return { name, leases: this.leases, owner, ttlMs, clock, logger };
 	}
 
-	async #tell(): Promise<void> {
-		const { state, clock, leaseMs } = this.#options;
-		if (this.#self === undefined) return;
-		const nowMs = clock.wallMs();
-		// Not the only sign of life: who has a duty shows it by its lease.
-		await state.commit([put(NODES, this.#self.id, { ...this.#self, seenAtMs: nowMs } satisfies NodeView)]);
-		for (const { id, seenAtMs } of await this.nodes()) if (nowMs - seenAtMs > FORGET_AFTER_MS) await state.commit([remove(NODES, id)]);
-		if (!this.#isClosed) this.#beat = clock.setTimer(leaseMs, () => void this.#tell());
+	/** Who is alive is not decided by any clock but this node's: whoever changes before its eyes is. Who dispatches what does not hang on it. */
+	async #lookAtOthers(): Promise<void> {
+		const { state, clock, leaseMs, nodeId } = this.#options;
+		const page = await state.list(NODES, { limit: NODES_MAX });
+		if (page.ok) {
+			const { entries } = page.value;
+			const names = new Set(entries.map(({ key }) => key));
+			for (const name of this.#sightings.keys()) if (!names.has(name)) this.#sightings.delete(name);
+			for (const { key, value, revision } of entries) {
+				const view = value as NodeView;
+				if (key !== nodeId && this.#sightings.get(key)?.revision !== revision)
+					this.#sightings.set(key, { view, revision, atMs: clock.monotonicMs() });
+				if (clock.wallMs() - view.seenAtMs > FORGET_AFTER_MS) await state.commit([remove(NODES, key, revision)]);
+			}
+			this.onLook();
+		}
+		if (!this.#isClosed) this.#look = clock.setTimer(Math.min(LOOK_AT_OTHERS_MS, leaseMs / BEATS), () => void this.#lookAtOthers());
 	}
 
 	#retainIn(log: EventLog, limits: RetentionLimits): void {

@@ -4,6 +4,8 @@ import type { Cluster, NodeView } from "./cluster.ts";
 import type { Dispatch } from "./dispatch.ts";
 import type { Engines } from "./engines.ts";
 import type { LabelledReading } from "./metrics.ts";
+import { SLICES } from "./slices.ts";
+import type { SubscriptionTrouble } from "./subscriptions/metrics.ts";
 
 export interface ConditionOptions {
 	readonly engines: Pick<Engines, "log" | "state" | "nodeId" | "isShared">;
@@ -39,10 +41,15 @@ export class Condition {
 		if (damagedBlocks > 0) trouble.damage = `${damagedBlocks} blocks of the log could not be read`;
 		if (engines.state.stats().isFailing)
 			trouble.state = "cannot be written: subscriptions and policies cannot be changed, and what is delivered may come again";
-		if (!dispatch.isHere && dispatch.holder === undefined) trouble.dispatch = "no node dispatches subscriptions that this one knows of";
+		if (dispatch.orphans > 0) trouble.dispatch = `${dispatch.orphans} of ${SLICES} parts of the subscriptions have no node that this one knows of`;
 		const disk = this.#disk();
 		if (disk !== undefined && disk.freeBytes < DISK_LOW_BYTES) trouble.disk = `${Math.floor(disk.freeBytes / 1024 / 1024)} MiB are free`;
 		return Object.keys(trouble).length === 0 ? undefined : trouble;
+	}
+
+	/** Subscriptions of any node that do not get on. */
+	get subscriptionTrouble(): SubscriptionTrouble | undefined {
+		return this.#options.dispatch.figures.trouble;
 	}
 
 	/** Answer of /v1/status. */
@@ -78,7 +85,7 @@ export class Condition {
 				failing: stateStats.isFailing,
 			},
 			disk: this.#disk() ?? null,
-			subscriptions: dispatch.isHere ? subscriptionsOf(dispatch) : { dispatchedBy: dispatch.holder ?? null },
+			subscriptions: { ...dispatch.figures, trouble: undefined },
 			shared: isShared,
 			duties: Object.fromEntries((cluster?.duties ?? []).map(({ name, isMine, holder }) => [name, isMine ? nodeId : (holder ?? null)])),
 			nodes: nodes.map(nodeText),
@@ -118,7 +125,7 @@ export class Condition {
 			one("nexus_state_group_failures_total", "counter", "Group commits that failed.", stats.failedGroups),
 			one("nexus_state_pending_bytes", "gauge", "Bytes that wait for the state.", stats.pendingBytes),
 			one("nexus_state_failing", "gauge", "1 while the last group commit has failed.", stats.isFailing ? 1 : 0),
-			one("nexus_dispatching", "gauge", "1 while this node dispatches subscriptions.", dispatch.isHere ? 1 : 0),
+			one("nexus_dispatching", "gauge", "Part of the names of subscriptions that this node dispatches, 0 to 1.", dispatch.part),
 			...(disk === undefined ? [] : [one("nexus_disk_free_bytes", "gauge", "Free on the disk of the data directory.", disk.freeBytes)]),
 			...(cluster === undefined
 				? []
@@ -144,19 +151,7 @@ export class Condition {
 	}
 }
 
-/** `lag`: of the one that is furthest behind; events of the log that it has not looked at, and those it has open. */
-function subscriptionsOf({ current }: Dispatch): Readonly<Record<string, number>> {
-	let count = 0;
-	let lag = 0;
-	let oldestAgeMs = 0;
-	for (const { numbers } of current.values()) {
-		count++;
-		lag = Math.max(lag, numbers.unread + numbers.open);
-		oldestAgeMs = Math.max(oldestAgeMs, numbers.oldestAgeMs);
-	}
-	return { count, lag, oldestAgeMs };
-}
-
-function nodeText({ id, host, url, version, startedAtMs, seenAtMs }: NodeView): Readonly<Record<string, string>> {
-	return { id, host, url, version, startedAt: new Date(startedAtMs).toISOString(), seenAt: new Date(seenAtMs).toISOString() };
+function nodeText({ id, host, url, version, startedAtMs, seenAtMs, dispatch }: NodeView): Readonly<Record<string, unknown>> {
+	const times = { startedAt: new Date(startedAtMs).toISOString(), seenAt: new Date(seenAtMs).toISOString() };
+	return { id, host, url, version, ...times, slices: dispatch?.slices ?? [] };
 }

@@ -1,135 +1,233 @@
 /**
- * The subscriptions as this node has them: all of them while dispatching is its duty, none while another node does it. Where no other node can
- * be, it always is. Nothing is delivered or written once the lease has run out, whatever this process was doing meanwhile.
+ * Which subscriptions this node dispatches. Where no other node can be: all. Otherwise its share of the slices (slices.ts), each under a lease:
+ * nothing of a slice is delivered or written once its lease has run out, whatever this process was doing meanwhile.
  */
+import type { Cluster } from "./cluster.ts";
+import { type DispatchFigures, type DispatchView, figuresOf, together } from "./dispatch-view.ts";
 import { Duty } from "./duty.ts";
 import { fencedState } from "./fenced-state.ts";
-import type { Lease, Leases } from "./state/leases.ts";
-import { openState } from "./state/open-state.ts";
-import { CURSOR_PREFIX } from "./subscriptions/branch.ts";
-import { decodeProgress } from "./subscriptions/progress.ts";
+import { SLICES, shareOf, sliceOf } from "./slices.ts";
+import type { Lease } from "./state/leases.ts";
+import { subscriptionOfCursor } from "./subscriptions/branch.ts";
+import { readableUpToOpen } from "./subscriptions/readable.ts";
 import { Subscriptions, type SubscriptionsOptions } from "./subscriptions/subscriptions.ts";
 
-/** The end of a broker's log is heard of in milliseconds; a broker that is slow gets this long. */
-const READABLE_WITHIN_MS = 30_000;
-/** A commit that is missed costs so much. */
-const LOOK_MS = 200;
-
-export interface DispatchOptions extends SubscriptionsOptions {
+export interface DispatchOptions extends Omit<SubscriptionsOptions, "portion"> {
 	/** Undefined: there are no other nodes. */
-	readonly shared: { readonly leases: Leases; readonly nodeId: string; readonly ttlMs: number } | undefined;
-	/** Others are to be asked from now on. */
-	readonly onChange: (subscriptions: Subscriptions) => void;
+	readonly cluster: Cluster | undefined;
 }
 
-export class Dispatch {
-	readonly duty: Duty | undefined;
-	#current: Subscriptions;
-	readonly #none: Subscriptions;
-	readonly #onChange: DispatchOptions["onChange"];
-	/** One is opened or closed after the other. */
-	#turn: Promise<unknown> = Promise.resolve();
+interface Slice {
+	readonly duty: Duty;
+	/** Told to be this node's, and not told since that it is not. */
+	isGiven: boolean;
+	/** Of the lease under which it is open, or is being opened or closed. */
+	fence: number | undefined;
+	/** Requests about it are answered here. */
+	isOpen: boolean;
+}
 
-	private constructor(options: DispatchOptions, none: Subscriptions) {
-		const { shared, clock, logger, onChange } = options;
-		this.#none = none;
-		this.#current = none;
-		this.#onChange = onChange;
-		if (shared === undefined) return;
-		const { leases, nodeId: owner, ttlMs } = shared;
-		this.duty = new Duty({
-			name: "subscriptions",
-			leases,
-			owner,
-			ttlMs,
-			clock,
-			logger,
-			onTaken: (lease) => this.#inTurn(() => this.#take(options, lease)),
-			onLost: () => this.#inTurn(() => this.#letGo()),
-		});
+/** After it could not be begun other nodes take this one's share, before it tries again. */
+const REST_LEASES = 3;
+
+export class Dispatch {
+	readonly subscriptions: Subscriptions;
+	readonly #options: DispatchOptions;
+	/** None where all is here. */
+	readonly #slices: readonly Slice[];
+	/** Slices are opened and closed one bundle after the other. */
+	#turn: Promise<unknown> = Promise.resolve();
+	#restsUntilMs = Number.NEGATIVE_INFINITY;
+	#figures: { readonly of: DispatchFigures; readonly untilMs: number } | undefined;
+	#isClosing = false;
+
+	private constructor(options: DispatchOptions, subscriptions: Subscriptions | undefined) {
+		const { cluster } = options;
+		this.#options = options;
+		this.#slices = cluster === undefined ? [] : Array.from({ length: SLICES }, (_, slice) => this.#slice(cluster, slice));
+		this.subscriptions =
+			subscriptions ??
+			new Subscriptions({
+				...options,
+				state: fencedState(options.state, (table, key) => this.#leaseOf(table === undefined ? subscriptionOfCursor(key) : subscriptionOfKey(key))),
+				portion: {
+					mayChange: (name) => this.#isSteady(this.#sliceOf(name)),
+					guardOf: (name) => this.#guard(this.#sliceOf(name)),
+					part: () => this.part,
+				},
+			});
+		if (cluster === undefined) return;
+		cluster.describe = () => this.#view(cluster);
+		cluster.onLook = () => this.#giveUpSurplus(cluster);
 	}
 
 	/** Rejects where the state cannot be read. */
 	static async open(options: DispatchOptions): Promise<Dispatch> {
-		if (options.shared === undefined) return new Dispatch(options, await Subscriptions.open(options));
-		const nothing = await openState({ engine: "memory" });
-		if (!nothing.ok) throw new Error(nothing.detail);
-		return new Dispatch(options, await Subscriptions.open({ ...options, state: nothing.store }));
+		return new Dispatch(options, options.cluster === undefined ? await Subscriptions.open(options) : undefined);
 	}
 
-	get current(): Subscriptions {
-		return this.#current;
+	/** Of all names, those that this node is to be asked about; 0 to 1. */
+	get part(): number {
+		return this.#slices.length === 0 ? 1 : this.#slices.filter(isHere).length / SLICES;
 	}
 
-	/** Whether this node is to be asked about subscriptions. */
-	get isHere(): boolean {
-		return this.duty === undefined || (this.#current !== this.#none && this.duty.isMine);
+	/** Whether this node is to be asked about a subscription of that name. */
+	isHere(name: string): boolean {
+		const slice = this.#sliceOf(name);
+		return slice === undefined || isHere(slice);
 	}
 
 	/** The node that is to be asked instead; undefined where none is known. */
-	get holder(): string | undefined {
-		return this.duty?.holder;
+	holderOf(name: string): string | undefined {
+		return this.#sliceOf(name)?.duty.holder;
 	}
 
-	/** Long polls and streams end. */
-	endWaits(): void {
-		this.#current.endWaits();
+	/** Slices that nobody dispatches as far as this node knows. */
+	get orphans(): number {
+		const self = this.#options.cluster?.nodeId;
+		return this.#slices.filter((slice) => !isHere(slice) && (slice.duty.holder === undefined || slice.duty.holder === self)).length;
 	}
 
+	/** Of all nodes: this one's own of now, those of the others as they have told them last. */
+	get figures(): DispatchFigures {
+		const others = this.#options.cluster?.others ?? [];
+		return together([figuresOf(this.subscriptions), ...others.flatMap(({ dispatch }) => dispatch ?? [])]);
+	}
+
+	/** Resolves once each slice was asked for, and those that were given are open. */
+	async start(): Promise<void> {
+		await Promise.all(this.#slices.map(({ duty }) => duty.start()));
+		await this.#options.cluster?.tell();
+	}
+
+	/** In order: what is under way ends, positions are written down, others take over at once. */
 	async close(): Promise<void> {
-		await this.duty?.close();
-		await this.#turn;
-		await this.#none.close();
+		this.#isClosing = true;
+		// Before the slices are free: the others are to take all of them.
+		await this.#options.cluster?.tell();
+		this.subscriptions.waits.endAll();
+		await Promise.all(this.#slices.map(({ duty }) => duty.close()));
+		await this.subscriptions.close();
 	}
 
-	async #take(options: DispatchOptions, { fence }: Lease): Promise<void> {
-		const { duty } = this;
-		// Of this very lease: one that is taken again later is another opening's.
-		const leaseOf = (): Lease | undefined => (duty?.isMine === true && duty.lease?.fence.revision === fence.revision ? duty.lease : undefined);
-		await readableUpToOpen(options, () => leaseOf() !== undefined);
-		if (leaseOf() === undefined) return;
-		const opened = await Subscriptions.open({ ...options, state: fencedState(options.state, leaseOf), mayAct: () => leaseOf() !== undefined });
-		this.#current = opened;
-		this.#onChange(opened);
+	#slice(cluster: Cluster, number: number): Slice {
+		const slice: Slice = {
+			isGiven: false,
+			fence: undefined,
+			isOpen: false,
+			duty: new Duty({
+				...cluster.dutyOptions(`subscriptions/${number}`),
+				mayTake: () => this.#slices.filter(({ duty }) => duty.isWanted).length < this.#share(cluster),
+				onTaken: () => {
+					slice.isGiven = true;
+					return this.#settle();
+				},
+				onLost: () => {
+					slice.isGiven = false;
+					return this.#settle();
+				},
+			}),
+		};
+		return slice;
 	}
 
-	async #letGo(): Promise<void> {
-		const before = this.#current;
-		if (before === this.#none) return;
-		this.#current = this.#none;
-		this.#onChange(this.#none);
-		await before.close();
+	/** How many slices this node should have, as the living are seen from here. */
+	#share({ nodeId, others }: Cluster): number {
+		const takers = others.filter(({ dispatch }) => dispatch?.isTaking === true).map(({ id }) => id);
+		return shareOf(nodeId, this.#isTaking ? [...takers, nodeId] : takers);
 	}
 
-	#inTurn(act: () => Promise<void>): Promise<void> {
-		const turn = this.#turn.then(act);
+	get #isTaking(): boolean {
+		return !this.#isClosing && this.#options.clock.monotonicMs() >= this.#restsUntilMs;
+	}
+
+	/** A node has come: what is beyond this one's share goes there. Who could not begin something keeps what it has. */
+	#giveUpSurplus(cluster: Cluster): void {
+		if (!this.#isTaking) return;
+		const given = this.#slices.filter(({ isGiven }) => isGiven);
+		for (const { duty } of given.slice(this.#share(cluster))) void duty.handOver();
+	}
+
+	/** Opens what was given, closes what was taken away; what comes together is done together, since each opening reads the whole table. */
+	#settle(): Promise<void> {
+		const turn = this.#turn.then(() => this.#settleNow());
 		this.#turn = turn.catch(() => {});
 		return turn;
 	}
+
+	async #settleNow(): Promise<void> {
+		const { clock, cluster } = this.#options;
+		const leaving = this.#slices.filter(({ fence, isGiven, duty }) => fence !== undefined && !(isGiven && duty.lease?.fence.revision === fence));
+		if (leaving.length > 0) {
+			await this.subscriptions.letGo(among(leaving, this.#slices));
+			for (const slice of leaving) {
+				slice.isOpen = false;
+				slice.fence = undefined;
+			}
+		}
+		const coming = this.#slices.filter(({ fence, isGiven, duty }) => fence === undefined && isGiven && duty.isMine);
+		if (coming.length === 0) return;
+		if (!this.#isTaking) throw new Error("it has just failed, and is left to other nodes for a while");
+		for (const slice of coming) slice.fence = slice.duty.lease?.fence.revision;
+		try {
+			const has = among(coming, this.#slices);
+			await readableUpToOpen(this.#options, has, () => coming.some((slice) => this.#holds(slice) !== undefined));
+			await this.subscriptions.take(has);
+			for (const slice of coming) slice.isOpen = true;
+		} catch (thrown) {
+			for (const slice of coming) slice.fence = undefined;
+			this.#restsUntilMs = clock.monotonicMs() + REST_LEASES * (cluster?.leaseMs ?? 0);
+			void cluster?.tell();
+			throw thrown;
+		}
+	}
+
+	#sliceOf(name: string): Slice | undefined {
+		return this.#slices.length === 0 ? undefined : this.#slices[sliceOf(name)];
+	}
+
+	/** The lease of this very opening: one that was lost and taken again is another opening's. */
+	#holds({ duty, fence }: Slice): Lease | undefined {
+		return duty.isMine && duty.lease?.fence.revision === fence ? duty.lease : undefined;
+	}
+
+	#leaseOf(name: string): Lease | undefined {
+		const slice = this.#sliceOf(name);
+		return slice === undefined ? undefined : this.#holds(slice);
+	}
+
+	#guard(slice: Slice | undefined): () => boolean {
+		if (slice === undefined) return () => false;
+		const { duty, fence } = slice;
+		return () => duty.isMine && duty.lease?.fence.revision === fence;
+	}
+
+	#isSteady(slice: Slice | undefined): boolean {
+		return slice?.isGiven === true && isHere(slice);
+	}
+
+	/** The figures are a lease old at most: going through all subscriptions is more than a sign of life should cost. */
+	#view({ leaseMs }: Cluster): DispatchView {
+		const nowMs = this.#options.clock.monotonicMs();
+		if (this.#figures === undefined || nowMs >= this.#figures.untilMs)
+			this.#figures = { of: figuresOf(this.subscriptions), untilMs: nowMs + leaseMs };
+		const slices = this.#slices.flatMap((slice, number) => (isHere(slice) ? [number] : []));
+		return { ...this.#figures.of, isTaking: this.#isTaking, slices };
+	}
 }
 
-/**
- * What the node before had open must be readable here, or it would be taken for lost: the end of a broker's log is heard of a moment later.
- * Rejects where it does not become so in time, or while this node may wait.
- */
-async function readableUpToOpen({ state, log, clock }: SubscriptionsOptions, mayWait: () => boolean): Promise<void> {
-	let needed = 0;
-	for (let after: string | undefined; ; ) {
-		const page = await state.cursors({ prefix: CURSOR_PREFIX, ...(after === undefined ? {} : { after }) });
-		if (!page.ok) throw new Error(`the progress of subscriptions could not be read: ${page.detail}`);
-		for (const { value } of page.value.entries) needed = Math.max(needed, decodeProgress(value)?.open.at(-1)?.sequence ?? 0);
-		after = page.value.next;
-		if (after === undefined) break;
-	}
-	const untilMs = clock.monotonicMs() + READABLE_WITHIN_MS;
-	while (log.stats().lastSequence < needed) {
-		if (!mayWait() || clock.monotonicMs() > untilMs)
-			throw new Error(`the log ends at sequence ${log.stats().lastSequence}, and ${needed} is being delivered: is it another log?`);
-		const { promise, resolve } = Promise.withResolvers<void>();
-		const stop = log.onCommit(resolve);
-		const timer = clock.setTimer(LOOK_MS, resolve);
-		await promise;
-		stop();
-		timer.cancel();
-	}
+function isHere({ isOpen, duty }: Slice): boolean {
+	return isOpen && duty.isMine;
+}
+
+/** Whether a subscription is in one of these. */
+function among(some: readonly Slice[], all: readonly Slice[]): (name: string) => boolean {
+	const chosen = all.map((slice) => some.includes(slice));
+	return (name) => chosen[sliceOf(name)] === true;
+}
+
+/** Of a row in the tables of subscriptions and of dead letters: they begin with the name. */
+function subscriptionOfKey(key: string): string {
+	const [subscription = ""] = key.split("/");
+	return subscription;
 }

@@ -12,6 +12,8 @@ export interface DutyOptions {
 	readonly ttlMs: number;
 	readonly clock: Clock;
 	readonly logger: Logger;
+	/** Asked where nobody has it: whether this node should. Default: always. */
+	readonly mayTake?: () => boolean;
 	/** The duty is this node's from now on. Whatever it writes names `lease.fence`. Rejects where it cannot be done; it is then left to others. */
 	readonly onTaken: (lease: Lease) => Promise<void>;
 	/** It is not any more. Resolves once nothing more is done. */
@@ -33,6 +35,7 @@ export class Duty {
 	/** At the end of the lease, whatever a renewal is waiting for. */
 	#expiry: Timer | undefined;
 	#work: Promise<void> = Promise.resolve();
+	#isTaking = false;
 	#isClosed = false;
 
 	constructor(options: DutyOptions) {
@@ -49,25 +52,53 @@ export class Duty {
 		return this.#lease;
 	}
 
+	/** It is this node's, or is about to be. */
+	get isWanted(): boolean {
+		return this.#lease !== undefined || this.#isTaking;
+	}
+
 	/** Resolves once it was asked for the first time. */
 	start(): Promise<void> {
 		return this.#serially(() => this.#ask());
 	}
 
-	/** Gives it back at once, so that another node need not wait; it holds until `onLost` has written what it has to write. */
+	/** Leaves it to another node in order, and asks for it again a while later. */
+	handOver(): Promise<void> {
+		return this.#serially(async () => {
+			await this.#release();
+			this.#askIn(ASK_MS_MAX);
+		});
+	}
+
+	/** Gives it back at once, so that another node need not wait. */
 	async close(): Promise<void> {
 		this.#isClosed = true;
 		if (this.#lease === undefined) this.#timer?.cancel();
 		await this.#work;
-		if (this.#lease !== undefined) await this.#end();
+		await this.#release();
+		this.#forget();
+	}
+
+	/** It holds until `onLost` has written what it has to write. */
+	async #release(): Promise<void> {
+		if (this.#lease === undefined) return;
+		await this.#end();
 		const lease = this.#lease;
 		this.#forget();
 		if (lease !== undefined) await this.#options.leases.release(lease);
 	}
 
 	async #ask(): Promise<void> {
-		const { leases, name, owner, ttlMs, logger, onTaken } = this.#options;
-		const asked = await leases.acquire(name, { owner, ttlMs });
+		const { leases, name, owner, ttlMs, logger, onTaken, mayTake } = this.#options;
+		const seen = mayTake === undefined ? undefined : await leases.look(name, owner);
+		if (seen === undefined && mayTake?.() === false) {
+			this.holder = undefined;
+			this.#askIn(ASK_MS_MAX);
+			return;
+		}
+		this.#isTaking = seen === undefined;
+		const asked = seen ?? (await leases.acquire(name, { owner, ttlMs }));
+		this.#isTaking = false;
 		if (!asked.ok) {
 			this.holder = asked.failure === "held" ? asked.owner : undefined;
 			this.#askIn(asked.failure === "held" ? Math.min(asked.retryInMs, ASK_MS_MAX) : ASK_MS_MAX);
@@ -160,6 +191,7 @@ export class Duty {
 	}
 
 	#failed(thrown: unknown): void {
+		this.#isTaking = false;
 		this.#options.logger.error("a duty could not be looked after", { duty: this.#options.name, error: messageOf(thrown) });
 		if (this.#lease === undefined) this.#askIn(ASK_MS_MAX);
 	}

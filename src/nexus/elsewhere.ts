@@ -1,20 +1,33 @@
-/** Requests about subscriptions that reach a node which does not dispatch them: sent on to the one that does. */
+/** Requests about a subscription that reach a node which does not dispatch it: sent on to the one that does. */
 import { sendProblem } from "../server/problem.ts";
 import type { ServerRequest } from "../server/server-request.ts";
 import type { ServerResponse } from "../server/server-response.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Dispatch } from "./dispatch.ts";
 
-const PATH = "/v1/subscriptions";
+const PATH = "/v1/subscriptions/";
 const RETRY_SOON = { "retry-after": "1" };
 
-export function isAboutSubscriptions({ url }: ServerRequest): boolean {
-	return url.startsWith(PATH) && (url.length === PATH.length || "/?".includes(url.charAt(PATH.length)));
+/** The one that the request is about; undefined where it is about none, or names none that could be. */
+export function subscriptionOf({ url }: ServerRequest): string | undefined {
+	if (!url.startsWith(PATH)) return undefined;
+	const [name = ""] = url.slice(PATH.length).split(/[/?]/, 1);
+	try {
+		return decodeURIComponent(name);
+	} catch {
+		return undefined;
+	}
 }
 
-/** 307 (RFC 9110 section 15.4.8) to the node that dispatches, or 503 where nobody does at this moment. The caller may ask. */
-export async function sendElsewhere(req: ServerRequest, res: ServerResponse, dispatch: Dispatch, cluster: Cluster | undefined): Promise<void> {
-	const { holder } = dispatch;
+/** 307 (RFC 9110 section 15.4.8) to the node that dispatches it, or 503 where nobody does at this moment. The caller may ask. */
+export async function sendElsewhere(
+	req: ServerRequest,
+	res: ServerResponse,
+	name: string,
+	dispatch: Dispatch,
+	cluster: Cluster | undefined,
+): Promise<void> {
+	const holder = dispatch.holderOf(name);
 	const url = holder === undefined || holder === cluster?.nodeId ? undefined : await cluster?.urlOf(holder);
 	if (url !== undefined) {
 		res.writeHead(307, { location: url + req.url }).end();
@@ -22,7 +35,7 @@ export async function sendElsewhere(req: ServerRequest, res: ServerResponse, dis
 	}
 	const problem = {
 		status: 503,
-		title: "Nobody dispatches subscriptions at this moment.",
+		title: "Nobody dispatches this subscription at this moment.",
 		detail: holder === undefined ? "The node that did is gone, or the state is away; another one takes over." : "A node is taking over.",
 		reason: "no_dispatcher",
 	};

@@ -8,7 +8,7 @@ import type { Lifecycle } from "../core/lifecycle.ts";
 import type { Logger } from "../core/log.ts";
 import type { Rng } from "../core/rng.ts";
 import { writePublicFile } from "../core/secret-file.ts";
-import type { LogChoice, NatsPlace, StateChoice } from "./engine-choice.ts";
+import type { LogChoice, StateChoice } from "./engine-choice.ts";
 import type { EngineConfig } from "./engine-config.ts";
 import { BACKENDS, FEATURE_TITLES, type LogFeature } from "./log/capabilities.ts";
 import { lockDirectory } from "./log/directory-lock.ts";
@@ -49,7 +49,7 @@ interface Binding {
 const ID_FILE = "node.id";
 const ID = /^[0-9a-f]{16}$/;
 const ID_DIGITS = 16;
-const STATE_FILE = "state.db";
+export const STATE_FILE = "state.db";
 const BINDING = { table: "nexus", key: "log" } as const;
 
 /** Rejects with a readable error where one of them cannot be had, cannot do what is wanted, or is not the other's. */
@@ -87,22 +87,9 @@ export async function openEngines(options: EnginesOptions): Promise<Engines> {
 	};
 }
 
-/** With its secrets. Throws a readable error where they cannot be read. */
+/** With secrets that are read for each connection. */
 export function logConfig(choice: LogChoice, dataDir: string): LogConfig {
-	switch (choice.backend) {
-		case "embedded":
-			return { backend: "embedded", dir: dataDir };
-		case "memory":
-			return { backend: "memory" };
-		case "nats":
-			return { backend: "nats", stream: choice.stream, ...natsConfig(choice) };
-		case "redis":
-			return { backend: "redis", url: choice.url.read(), prefix: choice.prefix };
-		case "kafka":
-			return choice;
-		case "rabbitmq":
-			return { backend: "rabbitmq", url: choice.url.read(), queue: choice.queue };
-	}
+	return choice.backend === "embedded" ? { backend: "embedded", dir: dataDir } : choice;
 }
 
 /** What it can do, and what not, for who starts it: two lines. */
@@ -124,14 +111,10 @@ function stateOptions(choice: StateChoice, dataDir: string, clock: Clock, rng: R
 		case "memory":
 			return { engine: "memory" };
 		case "postgres":
-			return { engine: "postgres", url: choice.url.read(), schema: choice.schema, clock, rng };
+			return { ...choice, clock, rng };
 		case "nats":
-			return { engine: "nats", name: choice.name, ...natsConfig(choice), clock };
+			return { ...choice, clock };
 	}
-}
-
-function natsConfig({ servers, replicas, monitor, token }: NatsPlace) {
-	return { servers, replicas, ...(monitor === undefined ? {} : { monitor }), ...(token === undefined ? {} : { token: token.read() }) };
 }
 
 /** Of its stream, topic, queue or prefix; "" where it has none. */

@@ -4,8 +4,11 @@ import type { CommitOutcome, CursorOutcome, StateStore, Write } from "./state/st
 
 const NOT_HELD = Object.freeze({ ok: false, failure: "unavailable", detail: "another node does this" }) satisfies CommitOutcome & CursorOutcome;
 
-/** `leaseOf`: what this node holds; undefined: nothing is written. */
-export function fencedState(state: StateStore, leaseOf: () => Lease | undefined): StateStore {
+/**
+ * `leaseOf`: that which covers this key of a table, or this cursor (`table` undefined), as far as this node holds it; undefined: nothing is
+ * written. What stands in one commit is covered by one lease.
+ */
+export function fencedState(state: StateStore, leaseOf: (table: string | undefined, key: string) => Lease | undefined): StateStore {
 	return {
 		engine: state.engine,
 		capabilities: state.capabilities,
@@ -17,7 +20,8 @@ export function fencedState(state: StateStore, leaseOf: () => Lease | undefined)
 		cursors: (query) => state.cursors(query),
 		stats: () => state.stats(),
 		async commit(writes: readonly Write[]): Promise<CommitOutcome> {
-			const lease = leaseOf();
+			const [first] = writes;
+			const lease = first === undefined ? undefined : leaseOf(first.table, first.key);
 			if (lease === undefined) return NOT_HELD;
 			const outcome = await state.commit([...writes, fenceOf(lease)]);
 			const { table, key } = lease.fence;
@@ -25,7 +29,7 @@ export function fencedState(state: StateStore, leaseOf: () => Lease | undefined)
 			return isFenced ? NOT_HELD : outcome;
 		},
 		async saveCursor(name, value, fence): Promise<CursorOutcome> {
-			const lease = leaseOf();
+			const lease = leaseOf(undefined, name);
 			return lease === undefined ? NOT_HELD : state.saveCursor(name, value, fence ?? lease.fence);
 		},
 		// Whoever opened the state closes it.

@@ -17,20 +17,24 @@ import type { SseStream } from "../server/sse.ts";
 import { OpenStreams } from "./access/open-streams.ts";
 import { createApp } from "./api/app.ts";
 import { webHandler } from "./api/web-handler.ts";
+import { companionOf } from "./backup-companion.ts";
 import { Backups } from "./backups.ts";
 import { Cluster } from "./cluster.ts";
 import { Condition } from "./condition.ts";
 import type { NexusConfig } from "./config.ts";
 import { Dispatch } from "./dispatch.ts";
 import { openDistribution } from "./distribution.ts";
-import { isAboutSubscriptions, sendElsewhere } from "./elsewhere.ts";
+import { sendElsewhere, subscriptionOf } from "./elsewhere.ts";
 import { type Engines, openEngines } from "./engines.ts";
 import { type IdentityParts, openIdentity } from "./identity-parts.ts";
 import { CONNECTIONS_MAX } from "./limits.ts";
 import type { EventLog } from "./log/event-log.ts";
 import { renderMetrics } from "./metrics.ts";
 import { openPublishing } from "./publish/publishing.ts";
+import { Overview } from "./subscriptions/overview.ts";
 import type { Registered } from "./subscriptions/sinks/build-sink.ts";
+import { WebhookCertificates } from "./subscriptions/sinks/webhook-certificates.ts";
+import { WebhookTrust } from "./subscriptions/sinks/webhook-tls.ts";
 import type { Subscriptions } from "./subscriptions/subscriptions.ts";
 import { TlsFailures } from "./tls-failures.ts";
 
@@ -69,7 +73,8 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		lifecycle.onClose("the duties", () => cluster?.close());
 		const mayChange = options.authority === undefined || cluster === undefined ? undefined : await claimAuthority(cluster);
 		const parts = await openIdentity({ ...options, rng, ...(mayChange === undefined ? {} : { mayChange }) });
-		const { authority, access } = parts;
+		const { authority, access, tokens } = parts;
+		lifecycle.onClose("the tokens", () => tokens.close());
 		lifecycle.onClose("the authority", () => authority?.close());
 		const openStreams = new OpenStreams(clock);
 		lifecycle.onClose("the open streams", () => openStreams.close());
@@ -79,17 +84,18 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		const { ingest, sockets } = publishing;
 		lifecycle.onClose("publishing", () => publishing.close());
 		const { functions = {}, logs = {} } = options;
-		const registered = { functions, logs };
-		const shared = cluster && { leases: cluster.leases, nodeId: cluster.nodeId, ttlMs: cluster.leaseMs };
-		const onChange = (subscriptions: Subscriptions): void => {
-			behind = appWith(subscriptions);
-		};
-		const dispatch = await Dispatch.open({ log, state, clock, logger, rng, instance: hostname(), registered, shared, onChange });
+		const certificates = WebhookCertificates.open(options.webhooks.certificates, { clock, logger });
+		lifecycle.onClose("the certificates of webhooks", () => certificates.close());
+		const registered = { functions, logs, webhooks: new WebhookTrust({ clock, mesh: authority, certificates }) };
+		const dispatch = await Dispatch.open({ log, state, clock, logger, rng, instance: hostname(), registered, cluster });
 		lifecycle.onClose("the subscriptions", () => dispatch.close());
+		const { subscriptions } = dispatch;
+		const overview = new Overview({ subscriptions, log, clock, shared: cluster && state });
 		const distribution = await openDistribution({ store: state, log, clock, rng, logger });
 		lifecycle.onClose("policies and registry", () => distribution.close());
 		const condition = new Condition({ ...options, engines, cluster, dispatch, startedAtMs: clock.wallMs() });
-		const backups = new Backups({ log, dir: options.backupsDir ?? join(options.dataDir, "backups"), clock, logger });
+		const companion = companionOf(state, options.dataDir);
+		const backups = new Backups({ log, companion, dir: options.backupsDir ?? join(options.dataDir, "backups"), clock, logger });
 		lifecycle.onClose("the backups", () => backups.close());
 		const streams = new Set<SseStream>();
 		let isDraining = false;
@@ -99,42 +105,41 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 				log,
 				condition,
 				publishing,
-				subscriptions: dispatch.current,
+				subscriptions,
 				wallMs: clock.wallMs(),
 				refused: server?.refused,
 				followers: streams.size,
 				authority,
 				tlsFailures: tlsFailures.count,
 			});
-		const appWith = (subscriptions: Subscriptions) =>
-			webHandler(
-				createApp({
-					...parts,
-					...distribution,
-					publishing,
-					subscriptions,
-					condition,
-					backups,
-					log,
-					logger,
-					clock,
-					version,
-					streams,
-					openStreams,
-					metrics,
-					isDraining: () => isDraining,
-				}),
-			);
-		let behind = appWith(dispatch.current);
+		const behind = webHandler(
+			createApp({
+				...parts,
+				...distribution,
+				publishing,
+				subscriptions,
+				overview,
+				condition,
+				backups,
+				log,
+				logger,
+				clock,
+				version,
+				streams,
+				openStreams,
+				metrics,
+				isDraining: () => isDraining,
+			}),
+		);
 		const published = (req: ServerRequest, res: ServerResponse): void | Promise<void> => {
-			const admission = access.admit(req, "ingest");
+			const admission = access.admit(req, "publish");
 			if (!admission.ok) return sendProblem(res, admission.problem, admission.problem.status === 401 ? AUTHENTICATE : {});
-			if (req.method === "POST") return ingest.handle(req, res);
-			sockets.handle(req, res, () => access.admit(req, "ingest").ok);
+			if (req.method === "POST") return ingest.handle(req, res, admission.scope);
+			sockets.handle(req, res, () => access.admit(req, "publish").ok, admission.scope);
 		};
-		const elsewhere = (req: ServerRequest, res: ServerResponse): void | Promise<void> => {
+		const elsewhere = (req: ServerRequest, res: ServerResponse, name: string): void | Promise<void> => {
 			const admission = access.admit(req, "member");
-			if (admission.ok) return sendElsewhere(req, res, dispatch, cluster);
+			if (admission.ok) return sendElsewhere(req, res, name, dispatch, cluster);
 			sendProblem(res, admission.problem, admission.problem.status === 401 ? AUTHENTICATE : {});
 		};
 		const front = await frontOf(parts, tlsFailures);
@@ -149,7 +154,8 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 				const { peer } = req.caller;
 				if (peer !== undefined && isNearEnd(peer, clock.wallMs())) res.endConnection();
 				if (isPublish(req)) return published(req, res);
-				return dispatch.isHere || !isAboutSubscriptions(req) ? behind(req, res) : elsewhere(req, res);
+				const name = cluster === undefined ? undefined : subscriptionOf(req);
+				return name === undefined || dispatch.isHere(name) ? behind(req, res) : elsewhere(req, res, name);
 			},
 		});
 		server = started;
@@ -158,23 +164,20 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			// Neither streams nor polls end by themselves.
 			for (const stream of streams) stream.close();
 			authority?.endPolls();
-			dispatch.endWaits();
+			subscriptions.waits.endAll();
 			distribution.endPolls();
 			return Promise.all([sockets.close(), started.close()]).then(() => {});
 		});
 		if (cluster !== undefined) {
 			await cluster.announce(options.cluster.url ?? urlOf(started.address, front !== undefined));
 			if (engines.retention !== undefined) await cluster.retain(log, engines.retention);
-			if (dispatch.duty !== undefined) cluster.add(dispatch.duty);
-			await dispatch.duty?.start();
+			await dispatch.start();
 		}
 		return {
 			address: started.address,
 			log,
 			engines,
-			get subscriptions() {
-				return dispatch.current;
-			},
+			subscriptions,
 			isSecure: front !== undefined,
 			close: () => lifecycle.close(),
 		};

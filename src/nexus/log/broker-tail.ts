@@ -175,8 +175,12 @@ export class BrokerTail {
 		log.info("the broker of the event log is back");
 	}
 
-	#take({ events, position }: Next): void {
+	#take({ events, position, cut }: Next): void {
 		const { window } = this.#options;
+		if (cut !== undefined && cut <= this.#last) {
+			window?.forgetFrom(cut);
+			this.#cache = new TailCache(this.#last + 1);
+		}
 		for (const event of events) {
 			if (event.sequence <= this.#last) continue;
 			this.#cache.add(event);

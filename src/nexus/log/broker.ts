@@ -36,6 +36,8 @@ export interface Next {
 	readonly events: readonly StoredEvent[];
 	/** Everything up to here has been seen: brokers give sequences to marks of their own as well. At least `after`. */
 	readonly position: number;
+	/** What stood from this sequence on was lost by the broker; what could be saved of it comes again, behind all that was there. */
+	readonly cut?: number | undefined;
 }
 
 /** Every request rejects with a readable error while the broker is away, and works again by itself once it is back. */

@@ -200,8 +200,8 @@ export const BACKENDS: Readonly<Record<Backend, LogCapabilities>> = Object.freez
 	},
 	rabbitmq: {
 		backend: "rabbitmq",
-		durability: "os",
-		durabilityBasis: "confirmed by a stream queue, which leaves syncing to the system",
+		durability: "disk",
+		durabilityBasis: "confirmed by a quorum queue, which syncs; the stream is made whole from it after a power cut",
 		features: {
 			orderedByKey: yes("one stream, one order"),
 			dedupe: yes("by this node, the last 100,000 events"),

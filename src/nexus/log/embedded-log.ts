@@ -119,7 +119,7 @@ class EmbeddedLog implements EventLog {
 	}
 
 	backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
-		return backupSegments(this.#segments, dir, options);
+		return backupSegments(() => this.#segments, dir, options);
 	}
 
 	stats(): LogStats {

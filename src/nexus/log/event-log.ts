@@ -127,7 +127,7 @@ export interface EventLog {
 	onCommit(listener: () => void): () => void;
 	/** Forgets what is beyond the limits, now; whole units of the log's own size at a time. Rejects with what the disk or broker says. */
 	truncate(limits: RetentionLimits): Promise<void>;
-	/** Copies all that is durable into a new directory, while it runs; see restoreLog. Only where the capability "backup" says so. */
+	/** Copies all that is durable, and what belongs to it, into a new directory, while it runs; see restoreLog. Only where the capability "backup" says so. */
 	backup?(dir: string, options?: BackupOptions): Promise<BackupReport>;
 	stats(): LogStats;
 	/** Commits what is staged, then lets go of everything. Later appends are `closed`. */

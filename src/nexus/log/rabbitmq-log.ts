@@ -1,12 +1,15 @@
 /**
- * The event log on a RabbitMQ stream. A confirm names no offset, so each append waits until its events come by at the end of the stream, which
- * this node follows; and nothing says where a stream ends, so a mark of our own is written where that must be known.
+ * The event log on a RabbitMQ stream. A stream does not sync, so events go to a quorum queue first, which does (rabbitmq-quorum.ts). A confirm names
+ * no offset, so each append waits until its events come by at the end of the stream, which this node follows; and nothing says where a stream
+ * ends, so a mark of our own is written where that must be known.
  */
 import { randomUUID } from "node:crypto";
 import type { AsyncMessage, Channel, Connection, Envelope } from "rabbitmq-client";
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
+import { connectFault, type EngineTls, urlAccess } from "../engine-tls.ts";
+import type { SecretSource } from "../secret-source.ts";
 import {
 	APPEND_TIMEOUT_MS,
 	type Bounds,
@@ -22,11 +25,15 @@ import { BrokerLink } from "./broker-link.ts";
 import { openBrokerLog } from "./broker-log.ts";
 import { BACKENDS } from "./capabilities.ts";
 import type { EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
-import { declareStream, isMark, PREFETCH, placeOf, readStream, type StreamOffset, TIME_HEADER, TOKEN_HEADER } from "./rabbitmq-stream.ts";
+import { QuorumTail } from "./rabbitmq-quorum.ts";
+import { repairStream } from "./rabbitmq-repair.ts";
+import { declareStream, isMark, PREFETCH, placeOf, readStream, type StreamOffset, TIME_HEADER, TOKEN_HEADER, tokenOf } from "./rabbitmq-stream.ts";
 
 export interface RabbitmqLogConfig {
 	/** `amqp://` or `amqps://`; may hold credentials, and stands in no error. */
-	readonly url: string;
+	readonly url: string | SecretSource;
+	/** With `amqps://` alone; undefined: the roots of this machine. */
+	readonly tls?: EngineTls;
 	/** Name of the stream queue; made where it is missing, with the log's retention by size and age, else used as it is. */
 	readonly queue: string;
 }
@@ -49,6 +56,7 @@ export async function openRabbitmqLog(options: RabbitmqLogOptions): Promise<Even
 interface Session {
 	readonly connection: Connection;
 	readonly publisher: Channel;
+	readonly quorum: QuorumTail;
 }
 
 interface Tail {
@@ -57,6 +65,7 @@ interface Tail {
 	/** Everything up to here was handed out, and what came since. */
 	position: number;
 	events: StoredEvent[];
+	cut: number | undefined;
 	seen: number;
 }
 
@@ -84,16 +93,23 @@ class RabbitmqBroker implements Broker {
 					lost();
 					this.#endTail();
 				}),
-			async ({ connection }) => connection.unsafeDestroy(),
+			async ({ connection, quorum }) => {
+				quorum.end();
+				connection.unsafeDestroy();
+			},
 		);
 	}
 
 	async append(events: readonly BrokerEvent[], receivedAtMs: number): Promise<BrokerAppend> {
 		try {
 			const sequences = events.map(() => 0);
-			const { publisher } = await this.#link.get();
+			const { publisher, quorum } = await this.#link.get();
+			const number = this.#published;
+			this.#published += events.length;
+			// Not both at once: what can be read would not be on the disk where the broker ends in between, and pass for a duplicate that is.
+			await quorum.put({ publisher: this.#name, number, after: this.#newest, receivedAtMs, events });
 			const stored = events.map(async ({ json }, i) => {
-				const token = this.#nextToken();
+				const token = tokenOf(this.#name, number + i);
 				const seen = new Promise<number>((resolve) => this.#expected.set(token, resolve));
 				try {
 					await this.#publish(publisher, { headers: { [TOKEN_HEADER]: token, [TIME_HEADER]: receivedAtMs } }, json);
@@ -137,16 +153,17 @@ class RabbitmqBroker implements Broker {
 			});
 		}
 		if (this.#tail !== tail) throw new Error("the connection to RabbitMQ was lost");
-		const { events, seen } = tail;
+		const { events, seen, cut } = tail;
 		tail.events = [];
+		tail.cut = undefined;
 		tail.position = seen;
-		return { events, position: seen };
+		return { events, position: seen, cut };
 	}
 
 	/** Writes a mark and reads from the beginning, and from the last piece of the stream until the mark comes. */
 	async bounds(): Promise<Bounds> {
 		const { connection, publisher } = await this.#link.get();
-		const token = this.#nextToken();
+		const token = randomUUID();
 		await this.#publish(publisher, { headers: { [TOKEN_HEADER]: token } }, Buffer.alloc(0));
 		let last = 0;
 		await this.#read(connection, "last", PREFETCH, (message) => {
@@ -176,10 +193,6 @@ class RabbitmqBroker implements Broker {
 		await this.#link.close();
 	}
 
-	#nextToken(): string {
-		return `${this.#name}-${this.#published++}`;
-	}
-
 	#publish(publisher: Channel, envelope: Envelope, body: Buffer): Promise<void> {
 		return within(this.#clock, APPEND_TIMEOUT_MS, "a confirm", publisher.basicPublish({ routingKey: this.#queue, durable: true, ...envelope }, body));
 	}
@@ -192,7 +205,7 @@ class RabbitmqBroker implements Broker {
 		await this.#tail?.channel.close().catch(() => {});
 		this.#tail = undefined;
 		const channel = await session.connection.acquire();
-		const tail: Tail = { session, channel, position: after, events: [], seen: after };
+		const tail: Tail = { session, channel, position: after, events: [], cut: undefined, seen: after };
 		this.#tail = tail;
 		let unacknowledged = 0;
 		await channel.basicQos({ prefetchCount: PREFETCH });
@@ -206,8 +219,9 @@ class RabbitmqBroker implements Broker {
 	}
 
 	#see(tail: Tail, message: AsyncMessage): void {
-		const { sequence, event, token } = placeOf(message);
+		const { sequence, event, token, cut } = placeOf(message);
 		if (sequence <= tail.seen) return;
+		tail.cut ??= cut;
 		tail.seen = sequence;
 		this.#newest = Math.max(this.#newest, sequence);
 		if (event !== undefined) tail.events.push(event);
@@ -221,10 +235,13 @@ class RabbitmqBroker implements Broker {
 	}
 }
 
-async function connect({ url, queue, clock, retention }: RabbitmqLogOptions, lost: () => void): Promise<Session> {
+async function connect(options: RabbitmqLogOptions, lost: () => void): Promise<Session> {
+	const { queue, clock, log, retention } = options;
 	const { Connection } = await import("rabbitmq-client");
+	const { url, host, tls } = urlAccess(options, "amqp:", "amqps:");
 	const connection = new Connection({
 		url,
+		...(tls === undefined ? {} : { tls }),
 		connectionName: "nexus log",
 		acquireTimeout: READ_TIMEOUT_MS,
 		connectionTimeout: READ_TIMEOUT_MS,
@@ -246,9 +263,11 @@ async function connect({ url, queue, clock, retention }: RabbitmqLogOptions, los
 		await Promise.race([declareStream(connection, queue, retention), failed]);
 		const publisher = await connection.acquire();
 		await publisher.confirmSelect();
-		return { connection, publisher };
+		const repair = (): Promise<void> => repairStream({ connection, publisher, queue, clock, log });
+		const quorum = await Promise.race([QuorumTail.open({ connection, queue, clock, repair, lost }), failed]);
+		return { connection, publisher, quorum };
 	} catch (thrown) {
 		connection.unsafeDestroy();
-		throw thrown;
+		throw new Error(`RabbitMQ at ${host}: ${connectFault(thrown)}`, { cause: thrown });
 	}
 }

@@ -9,6 +9,8 @@ export type StreamOffset = number | "first" | "last";
 export const TOKEN_HEADER = "nexus-token";
 /** Of receipt, milliseconds since 1970; the property of AMQP has seconds. */
 export const TIME_HEADER = "nexus-received-at";
+/** Of a mark: what stood from this sequence on was lost, and comes again further on. */
+export const CUT_HEADER = "nexus-cut";
 const OFFSET_HEADER = "x-stream-offset";
 /** A stream gives as many messages as may be under way without an acknowledgement. */
 export const PREFETCH = 512;
@@ -56,16 +58,34 @@ export async function readStream(
 	}
 }
 
-/** Where a message stands; `event` is undefined for a mark and for what somebody else has written. */
-export function placeOf(message: AsyncMessage): { sequence: number; event: StoredEvent | undefined; token: string | undefined } {
+export interface Place {
+	readonly sequence: number;
+	/** Undefined for a mark and for what somebody else has written. */
+	readonly event: StoredEvent | undefined;
+	readonly token: string | undefined;
+	readonly cut: number | undefined;
+}
+
+export function placeOf(message: AsyncMessage): Place {
 	const headers = message.headers ?? {};
 	const sequence = Number(headers[OFFSET_HEADER]) + 1;
 	const time = headers[TIME_HEADER];
 	const token = headers[TOKEN_HEADER] as string | undefined;
+	const cut = headers[CUT_HEADER] as number | undefined;
 	const isEvent = time !== undefined && Buffer.isBuffer(message.body);
-	return { sequence, token, event: isEvent ? { sequence, receivedAtMs: Number(time), json: message.body as Buffer } : undefined };
+	return { sequence, token, cut, event: isEvent ? { sequence, receivedAtMs: Number(time), json: message.body as Buffer } : undefined };
 }
 
 export function isMark(message: AsyncMessage, token: string): boolean {
 	return message.headers?.[TOKEN_HEADER] === token;
+}
+
+/** `publisher`: one opening of a log; `number`: rising with each message of it. */
+export function tokenOf(publisher: string, number: number): string {
+	return `${publisher}:${number}`;
+}
+
+export function tokenParts(token: string): { publisher: string; number: number } {
+	const at = token.lastIndexOf(":");
+	return { publisher: token.slice(0, at), number: Number(token.slice(at + 1)) };
 }

@@ -3,7 +3,7 @@
  * each one's own monotonic one: a lease is free for others when *they* have seen nothing of its owner for its whole time.
  */
 import type { Clock } from "../../core/clock.ts";
-import { check, type Fence, put, remove, type StateFailed, type StateStore } from "./state-store.ts";
+import { check, type Fence, put, type Read, remove, type StateFailed, type StateStore } from "./state-store.ts";
 
 const LEASES = "leases";
 // The owner's sign of life; quiet, because it comes a few times per lease and second.
@@ -25,11 +25,15 @@ export interface Lease {
 	readonly validUntilMs: number;
 }
 
-export type AcquireOutcome =
-	| { readonly ok: true; readonly lease: Lease }
-	/** `retryInMs`: when it is free at the earliest, if nothing is heard of its owner. */
-	| { readonly ok: false; readonly failure: "held"; readonly owner: string; readonly retryInMs: number }
-	| StateFailed;
+export type AcquireOutcome = { readonly ok: true; readonly lease: Lease } | Held | StateFailed;
+
+/** `retryInMs`: when it is free at the earliest, if nothing is heard of its owner. */
+export interface Held {
+	readonly ok: false;
+	readonly failure: "held";
+	readonly owner: string;
+	readonly retryInMs: number;
+}
 
 /** `lost`: somebody else has it, or it was renewed too late. Acquire again. */
 export type RenewOutcome = { readonly ok: true; readonly lease: Lease } | { readonly ok: false; readonly failure: "lost" } | StateFailed;
@@ -37,6 +41,13 @@ export type RenewOutcome = { readonly ok: true; readonly lease: Lease } | { read
 interface Holder {
 	readonly owner: string;
 	readonly ttlMs: number;
+}
+
+/** As the state has it; a revision of 0: it has none. */
+interface Found {
+	readonly holder: Holder | undefined;
+	readonly fence: number;
+	readonly beat: number;
 }
 
 interface Sighting {
@@ -64,22 +75,16 @@ export class Leases {
 
 	/** To be called again and again: a lease falls free only before the eyes of who asks for it. */
 	async acquire(name: string, { owner, ttlMs }: LeaseOptions): Promise<AcquireOutcome> {
-		const found = await this.#store.get(LEASES, name);
-		if (!found.ok) return found;
-		const beat = await this.#store.get(BEATS, name);
-		if (!beat.ok) return beat;
-		const fence = found.value?.revision ?? 0;
-		const beatRevision = beat.value?.revision ?? 0;
-		const holder = found.value?.value as Holder | undefined;
-		if (holder !== undefined && holder.owner !== owner) {
-			const retryInMs = this.#remainingMs(name, fence, beatRevision, holder.ttlMs);
-			if (retryInMs > 0) return { ok: false, failure: "held", owner: holder.owner, retryInMs };
-		}
+		const read = await this.#find(name);
+		if (!read.ok) return read;
+		const held = this.#heldByOther(name, read.value, owner);
+		if (held !== undefined) return held;
+		const { holder, fence, beat } = read.value;
 		const askedAtMs = this.#clock.monotonicMs();
 		// The beat is checked too: an owner that has just renewed keeps its lease.
 		const taken = await this.#store.commit([
 			put(LEASES, name, { owner, ttlMs } satisfies Holder, fence),
-			beatRevision === 0 ? put(BEATS, name, 0, 0) : check(BEATS, name, beatRevision),
+			beat === 0 ? put(BEATS, name, 0, 0) : check(BEATS, name, beat),
 		]);
 		if (!taken.ok) {
 			if (taken.failure !== "conflict") return taken;
@@ -90,6 +95,12 @@ export class Leases {
 			ok: true,
 			lease: { name, owner, ttlMs, fence: { table: LEASES, key: name, revision: taken.revision }, validUntilMs: askedAtMs + ttlMs },
 		};
+	}
+
+	/** Who has it; undefined where `acquire` could have it for `owner`. Counts as looking after it, as `acquire` does. */
+	async look(name: string, owner: string): Promise<Held | StateFailed | undefined> {
+		const read = await this.#find(name);
+		return read.ok ? this.#heldByOther(name, read.value, owner) : read;
 	}
 
 	/** At a third of its time, so that two may fail. A lease that has run out is not renewed, even if nobody has taken it yet. */
@@ -105,6 +116,21 @@ export class Leases {
 	async release(lease: Lease): Promise<{ readonly ok: true } | StateFailed> {
 		const released = await this.#store.commit([remove(LEASES, lease.name, lease.fence.revision)]);
 		return released.ok || released.failure === "conflict" ? { ok: true } : released;
+	}
+
+	async #find(name: string): Promise<Read<Found>> {
+		const lease = await this.#store.get(LEASES, name);
+		if (!lease.ok) return lease;
+		const beat = await this.#store.get(BEATS, name);
+		if (!beat.ok) return beat;
+		const holder = lease.value?.value as Holder | undefined;
+		return { ok: true, value: { holder, fence: lease.value?.revision ?? 0, beat: beat.value?.revision ?? 0 } };
+	}
+
+	#heldByOther(name: string, { holder, fence, beat }: Found, owner: string): Held | undefined {
+		if (holder === undefined || holder.owner === owner) return undefined;
+		const retryInMs = this.#remainingMs(name, fence, beat, holder.ttlMs);
+		return retryInMs > 0 ? { ok: false, failure: "held", owner: holder.owner, retryInMs } : undefined;
 	}
 
 	/** How long this node has to hear nothing more of the owner. */

@@ -12,9 +12,11 @@ import type { DeliveryPolicy } from "./delivery-policy.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Strategy } from "./document.ts";
 import { parseStored } from "./feed.ts";
+import { type Figures, figuresIn, figuresOf } from "./figures.ts";
 import type { Filter } from "./filter/filter.ts";
 import { CATCH_UP_PAGE_EVENTS, DRAIN_MS } from "./limits.ts";
-import { decodeProgress, type OpenEvent } from "./progress.ts";
+import type { Portion } from "./portion.ts";
+import { decodeProgress, type OpenEvent, type Progress } from "./progress.ts";
 import { Pump } from "./pump.ts";
 import { KeyedQueue, PlainQueue } from "./ready-queue.ts";
 import type { Transform } from "./sinks/transformed.ts";
@@ -23,6 +25,7 @@ import type { WindowBudget } from "./window-budget.ts";
 
 /** Of the cursors of all branches. */
 export const CURSOR_PREFIX = "subscription/";
+const DRAIN_LOOK_MS = 20;
 
 /** What all branches of one Nexus share. */
 export interface BranchHouse {
@@ -35,8 +38,8 @@ export interface BranchHouse {
 	readonly catchUp: CatchUp;
 	readonly letters: DeadLetters;
 	readonly onParked: (subscription: string, member: string, entry: Entry, failure: Failure) => void;
-	/** See DispatcherOptions. */
-	readonly mayAct?: () => boolean;
+	/** Undefined: no other node has subscriptions. */
+	readonly portion?: Portion;
 }
 
 export interface BranchOptions {
@@ -64,10 +67,16 @@ export class Branch implements CatchUpTarget {
 	readonly pump: Pump | undefined;
 	readonly consumers: Consumers | undefined;
 	readonly #house: BranchHouse;
+	readonly #subscription: string;
+	readonly #mayDeliver: () => boolean;
+	#isDraining = false;
+	#isStalled = false;
 
-	private constructor(house: BranchHouse, options: BranchOptions, dispatcher: Dispatcher, alone: CatchUpTarget["alone"]) {
+	private constructor(house: BranchHouse, options: BranchOptions, dispatcher: Dispatcher, alone: CatchUpTarget["alone"], mayDeliver: () => boolean) {
 		const { subscription, member, sink, policy, life, transform } = options;
 		this.#house = house;
+		this.#subscription = subscription;
+		this.#mayDeliver = mayDeliver;
 		this.name = branchName(subscription, member);
 		this.member = member;
 		this.filter = options.filter;
@@ -89,14 +98,21 @@ export class Branch implements CatchUpTarget {
 		const progress = kept?.life === life ? kept : undefined;
 		const position = progress?.position ?? start.position;
 		const isKeyed = strategy === "keyed";
+		let branch: Branch | undefined;
+		const { portion } = house;
+		const mayDeliver = portion?.guardOf(subscription);
 		const dispatcher = new Dispatcher({
 			...house,
+			...(mayDeliver === undefined ? {} : { mayAct: () => (branch === undefined || !branch.#isDraining) && mayDeliver() }),
 			policy: options.policy,
 			ready: isKeyed ? new KeyedQueue() : new PlainQueue(strategy === "priority"),
 			isKeyed,
 			life,
 			position,
-			save: async (text) => (await state.saveCursor(cursorName(name), text)).ok,
+			async save(text) {
+				const cursor = portion === undefined || branch === undefined ? text : { ...text, figures: branch.#figures() };
+				return (await state.saveCursor(cursorName(name), cursor)).ok;
+			},
 			async park(entry, failure) {
 				const isKept = await letters.park(subscription, member, entry, failure, clock.wallMs());
 				if (isKept && entry.replay === undefined) house.onParked(subscription, member, entry, failure);
@@ -112,7 +128,8 @@ export class Branch implements CatchUpTarget {
 			alone = { until: lastPer.until, wants: (sequence) => wanted?.has(sequence) ?? true };
 		}
 		await restore(log, dispatcher, progress?.open ?? []);
-		return new Branch(house, options, dispatcher, alone);
+		branch = new Branch(house, options, dispatcher, alone, mayDeliver ?? (() => true));
+		return branch;
 	}
 
 	start(): void {
@@ -129,6 +146,31 @@ export class Branch implements CatchUpTarget {
 		return this.dispatcher.isLive ? 0 : Math.max(0, this.#house.log.stats().lastSequence - this.dispatcher.position);
 	}
 
+	/** What keeps events from arriving, for people; "" where nothing is known. */
+	get trouble(): string {
+		return this.pump?.trouble || this.pump?.lastFailure || "";
+	}
+
+	/** Kept for the other nodes, where there are some. */
+	noteStalled(isStalled: boolean): void {
+		this.#isStalled = isStalled;
+		if (this.#house.portion !== undefined) this.dispatcher.saveSoon();
+	}
+
+	/**
+	 * Before another node has it: gives nothing more to consumers and waits a while for their answers, so that little comes again. A pump
+	 * waits for its own when it is closed.
+	 */
+	async drain(): Promise<void> {
+		this.#isDraining = true;
+		if (this.consumers === undefined) return;
+		const { clock } = this.#house;
+		const untilMs = clock.monotonicMs() + DRAIN_MS;
+		while (this.dispatcher.flyingSize > 0 && this.#mayDeliver() && clock.monotonicMs() < untilMs) {
+			await new Promise<void>((resolve) => void clock.setTimer(DRAIN_LOOK_MS, resolve));
+		}
+	}
+
 	/** Waits a while for what is under way. */
 	async close(): Promise<void> {
 		await this.#house.catchUp.remove(this);
@@ -136,6 +178,26 @@ export class Branch implements CatchUpTarget {
 		await this.pump?.stop(DRAIN_MS);
 		await this.dispatcher.close();
 	}
+
+	#figures(): Figures {
+		return figuresOf(this.dispatcher.counts, {
+			oldestAtMs: this.dispatcher.oldestReceivedAtMs ?? 0,
+			isStalled: this.#isStalled,
+			trouble: this.trouble,
+			deadLetters: this.#house.letters.count(this.#subscription)?.count ?? 0,
+		});
+	}
+}
+
+/** Of one that another node has; undefined where it has none, or the state cannot be read. */
+export async function keptOf(
+	state: StateStore,
+	subscription: string,
+	member: string,
+): Promise<{ readonly progress: Progress; readonly figures: Figures } | undefined> {
+	const found = await state.cursor(cursorName(branchName(subscription, member)));
+	const progress = found.ok ? decodeProgress(found.value) : undefined;
+	return found.ok && progress !== undefined ? { progress, figures: figuresIn(found.value) } : undefined;
 }
 
 /** Forgets how far it had come. */
@@ -167,6 +229,11 @@ function branchName(subscription: string, member: string): string {
 
 function cursorName(branch: string): string {
 	return CURSOR_PREFIX + branch;
+}
+
+export function subscriptionOfCursor(cursor: string): string {
+	const [subscription = ""] = cursor.slice(CURSOR_PREFIX.length).split("/");
+	return subscription;
 }
 
 /** Reads the events that were open, page by page as far as they stand together. */

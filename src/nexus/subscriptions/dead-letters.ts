@@ -43,12 +43,16 @@ export class DeadLetters {
 		this.#state = state;
 	}
 
-	/** Counts what is there. Rejects where the state cannot be read. */
-	async load(): Promise<void> {
+	/** Counts what is there, of these subscriptions. Rejects where the state cannot be read. */
+	async load(has: (subscription: string) => boolean = () => true): Promise<void> {
+		for (const subscription of this.#counts.keys()) if (has(subscription)) this.#counts.delete(subscription);
 		for (let after: string | undefined; ; ) {
 			const page = await this.#state.list(TABLE, after === undefined ? {} : { after });
 			if (!page.ok) throw new Error(`the dead letters could not be read: ${page.detail}`);
-			for (const { key, value } of page.value.entries) this.#counted(key.slice(0, key.indexOf("/")), value as DeadLetter);
+			for (const { key, value } of page.value.entries) {
+				const subscription = key.slice(0, key.indexOf("/"));
+				if (has(subscription)) this.#counted(subscription, value as DeadLetter);
+			}
 			after = page.value.next;
 			if (after === undefined) return;
 		}

@@ -14,7 +14,13 @@ export interface SubscriptionReading {
 /** Each with its own lines; the ones behind are summed up, so that the page stays readable for who scrapes it (law 5). */
 const SHOWN_MAX = 1000;
 const OTHERS = "others";
-const DETAILS_MAX = 20;
+export const TROUBLED_SHOWN_MAX = 20;
+
+/** Subscriptions that do not get on. */
+export interface SubscriptionTrouble {
+	readonly count: number;
+	readonly first: readonly { readonly name: string; readonly state: string; readonly trouble: string }[];
+}
 
 interface Row extends SubscriptionNumbers {
 	readonly name: string;
@@ -79,10 +85,10 @@ export function subscriptionReadings(subscriptions: Subscriptions, wallMs: numbe
 }
 
 /** For /readyz: it takes events, but these are not delivered. Undefined where all is well. */
-export function subscriptionTrouble(subscriptions: Subscriptions): Readonly<Record<string, unknown>> | undefined {
+export function subscriptionTrouble(subscriptions: Subscriptions): SubscriptionTrouble | undefined {
 	const ill = [...subscriptions.values()].filter(({ state }) => state === "stalled" || state === "broken");
 	if (ill.length === 0) return undefined;
-	return { count: ill.length, first: ill.slice(0, DETAILS_MAX).map(({ name, state, trouble }) => ({ name, state, trouble })) };
+	return { count: ill.length, first: ill.slice(0, TROUBLED_SHOWN_MAX).map(({ name, state, trouble }) => ({ name, state, trouble })) };
 }
 
 function by(of: (row: Row) => number): (row: Row) => SubscriptionReading["values"][number] {

@@ -16,3 +16,5 @@ export type Refusal =
 export type Changed = { readonly ok: true; readonly subscription: Subscription; readonly isNew: boolean } | Refusal;
 
 export const NOT_FOUND: Refusal = Object.freeze({ ok: false, failure: "not_found" });
+/** It is on its way from one node to another. */
+export const MOVED: Refusal = Object.freeze({ ok: false, failure: "unavailable", detail: "another node takes it over: come again" });

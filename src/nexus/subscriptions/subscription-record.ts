@@ -1,4 +1,5 @@
 /** A subscription as the state keeps it. */
+import type { Entry, StateStore } from "../state/state-store.ts";
 import type { Start } from "./start-position.ts";
 
 export const SUBSCRIPTIONS_TABLE = "subscriptions";
@@ -22,4 +23,15 @@ export function recordOf(value: unknown): SubscriptionRecord | undefined {
 	const record = value as Partial<SubscriptionRecord>;
 	const isOne = typeof record.document === "object" && Number.isSafeInteger(record.life) && Number.isSafeInteger(record.start?.position);
 	return isOne ? (record as SubscriptionRecord) : undefined;
+}
+
+/** All that the table holds, page by page; rejects where the state cannot be read. */
+export async function* recordPages(state: StateStore, limit: number): AsyncGenerator<readonly Entry[]> {
+	for (let after: string | undefined; ; ) {
+		const page = await state.list(SUBSCRIPTIONS_TABLE, { limit, ...(after === undefined ? {} : { after }) });
+		if (!page.ok) throw new Error(`the subscriptions could not be read: ${page.detail}`);
+		yield page.value.entries;
+		after = page.value.next;
+		if (after === undefined) return;
+	}
 }

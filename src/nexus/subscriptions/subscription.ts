@@ -5,6 +5,7 @@ import { Branch, type BranchHouse } from "./branch.ts";
 import type { Consumers } from "./consumers.ts";
 import { policyOf, type SubscriptionDocument, subscriptionDocument } from "./document.ts";
 import { compileFilter } from "./filter/filter.ts";
+import { SHARED_START_EVENTS } from "./limits.ts";
 import { branchMembers, buildSinks, missingPart, type Registered } from "./sinks/build-sink.ts";
 import type { SubscriptionRecord } from "./subscription-record.ts";
 import type { Transformer } from "./transform/transformer.ts";
@@ -50,8 +51,7 @@ export class Subscription {
 	/** Why it is broken. */
 	readonly fault: string;
 	readonly #house: SubscriptionHouse;
-	/** Set by the stall detector. */
-	stalledSinceMs: number | undefined;
+	#stalledSinceMs: number | undefined;
 
 	private constructor(
 		house: SubscriptionHouse,
@@ -77,8 +77,8 @@ export class Subscription {
 		const broken = (fault: string): Subscription => new Subscription(house, name, record, revision, parsed.data, [], fault);
 		if (!parsed.success) return broken(`its document is not valid here: ${parsed.error.issues[0]?.message}`);
 		const document = parsed.data;
-		const missing = missingPart(document, house.registered);
-		if (missing !== undefined) return broken(missing);
+		const missing = missingPart(document, house.registered, house.clock);
+		if (missing !== undefined) return broken(`${missing.path}: ${missing.message}`);
 		if (record.paused !== undefined) return new Subscription(house, name, record, revision, document, [], "");
 		const policy = policyOf(document);
 		const filter = compileFilter(document);
@@ -105,6 +105,16 @@ export class Subscription {
 		}
 	}
 
+	/** Set by the stall detector. */
+	get stalledSinceMs(): number | undefined {
+		return this.#stalledSinceMs;
+	}
+
+	set stalledSinceMs(sinceMs: number | undefined) {
+		this.#stalledSinceMs = sinceMs;
+		for (const branch of this.branches) branch.noteStalled(sinceMs !== undefined);
+	}
+
 	get state(): SubscriptionState {
 		if (this.record.paused !== undefined) return "paused";
 		if (this.fault !== "") return "broken";
@@ -114,8 +124,7 @@ export class Subscription {
 	/** What keeps events from arriving, for people; "" where nothing is known. */
 	get trouble(): string {
 		if (this.fault !== "") return this.fault;
-		const [trouble] = this.branches.map(({ pump }) => pump?.trouble || pump?.lastFailure || "").filter((text) => text !== "");
-		return trouble ?? "";
+		return this.branches.find(({ trouble }) => trouble !== "")?.trouble ?? "";
 	}
 
 	/** Names of its branches, also of those that do not run. */
@@ -155,6 +164,11 @@ export class Subscription {
 		for (const branch of this.branches) branch.start();
 	}
 
+	/** Before another node has it; see Branch. */
+	async drain(): Promise<void> {
+		await Promise.all(this.branches.map((branch) => branch.drain()));
+	}
+
 	/** Waits a while for what is under way; progress is kept. */
 	async close(): Promise<void> {
 		await Promise.all(this.branches.map((branch) => branch.close()));
@@ -170,4 +184,13 @@ export function logFilterOf({ filter }: SubscriptionDocument): EventFilter {
 		...(source === undefined ? {} : { source }),
 		...(subject === undefined ? {} : { subject }),
 	};
+}
+
+/** The shared reader is to begin at the first of those that are near the end of the log; who is far behind it reads alone. */
+export function inStartOrder(subscriptions: readonly Subscription[], lastSequence: number): readonly Subscription[] {
+	const distance = ({ branches }: Subscription): number => {
+		const position = Math.min(...branches.map(({ dispatcher }) => dispatcher.position));
+		return lastSequence - position <= SHARED_START_EVENTS ? position : Number.MAX_SAFE_INTEGER;
+	};
+	return [...subscriptions].sort((a, b) => distance(a) - distance(b));
 }

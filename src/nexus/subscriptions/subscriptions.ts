@@ -1,6 +1,5 @@
-/** All subscriptions of this Nexus: kept in the state, opened at its start, changed one at a time under their revision. */
+/** The subscriptions that this node has: kept in the state, opened when they become its own, changed one at a time under their revision. */
 import type { Clock } from "../../core/clock.ts";
-import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { EventLog } from "../log/event-log.ts";
@@ -13,16 +12,19 @@ import { type StartPoint, type SubscriptionDocument, subscriptionDocument } from
 import { Feed } from "./feed.ts";
 import { compileFilter } from "./filter/filter.ts";
 import { filterFaults } from "./filter/schema.ts";
-import { SHARED_START_EVENTS, SUBSCRIPTIONS_MAX, WINDOW_BYTES_MAX } from "./limits.ts";
-import { type Changed, NOT_FOUND, type Refusal } from "./refusal.ts";
+import { SUBSCRIPTIONS_MAX, WINDOW_BYTES_MAX } from "./limits.ts";
+import type { Portion } from "./portion.ts";
+import { type Changed, MOVED, NOT_FOUND, type Refusal } from "./refusal.ts";
 import { type ReplayResult, type ReplayWish, replayLetters } from "./replay.ts";
 import { withSecretsOf } from "./secrets.ts";
 import { missingPart, type Registered } from "./sinks/build-sink.ts";
 import { StallDetector } from "./stall-detector.ts";
 import { beginning, type Start } from "./start-position.ts";
-import { logFilterOf, Subscription, type SubscriptionHouse } from "./subscription.ts";
-import { recordOf, SUBSCRIPTIONS_TABLE, type SubscriptionRecord } from "./subscription-record.ts";
+import { inStartOrder, logFilterOf, Subscription, type SubscriptionHouse } from "./subscription.ts";
+import { recordOf, recordPages, SUBSCRIPTIONS_TABLE, type SubscriptionRecord } from "./subscription-record.ts";
 import { Transformer } from "./transform/transformer.ts";
+import { Turns } from "./turns.ts";
+import { Waits } from "./waits.ts";
 import { WindowBudget } from "./window-budget.ts";
 
 export interface SubscriptionsOptions {
@@ -34,13 +36,15 @@ export interface SubscriptionsOptions {
 	/** Names this Nexus in the events that it sends. */
 	readonly instance: string;
 	readonly registered?: Registered;
-	readonly mayAct?: () => boolean;
+	/** Undefined: all subscriptions are here. */
+	readonly portion?: Portion;
 }
 
 const OPENED_AT_ONCE = 64;
 
 export class Subscriptions {
 	readonly letters: DeadLetters;
+	readonly waits = new Waits();
 	readonly #options: SubscriptionsOptions;
 	readonly #house: SubscriptionHouse;
 	readonly #feed: Feed;
@@ -49,16 +53,14 @@ export class Subscriptions {
 	readonly #tell: TellBus;
 	readonly #stalls: StallDetector;
 	readonly #all = new Map<string, Subscription>();
-	/** Whoever changes one of that name is behind the one before. */
-	readonly #turns = new Map<string, Promise<unknown>>();
-	/** Long polls and streams, to be ended when Nexus stops. */
-	readonly #waits = new Set<() => void>();
-	#isClosing = false;
+	readonly #turns: Turns;
 
-	private constructor(options: SubscriptionsOptions) {
+	/** Has none yet. */
+	constructor(options: SubscriptionsOptions) {
 		const { log, state, clock, logger, registered = { functions: {}, logs: {} } } = options;
 		this.#options = options;
 		this.letters = new DeadLetters(state);
+		this.#turns = new Turns(logger);
 		this.#feed = new Feed(log, clock, logger);
 		this.#catchUp = new CatchUp(log, this.#feed, clock, logger);
 		this.#transformer = new Transformer(clock);
@@ -76,12 +78,11 @@ export class Subscriptions {
 		this.#stalls = new StallDetector(clock, () => this.#all.values(), this.#tell);
 	}
 
-	/** Goes on where the last process stopped. Rejects where the state cannot be read. */
+	/** All of them. Goes on where the last process stopped. Rejects where the state cannot be read. */
 	static async open(options: SubscriptionsOptions): Promise<Subscriptions> {
 		const subscriptions = new Subscriptions(options);
 		try {
-			await subscriptions.letters.load();
-			await subscriptions.#openAll();
+			await subscriptions.take(() => true);
 		} catch (thrown) {
 			await subscriptions.close();
 			throw thrown;
@@ -109,14 +110,15 @@ export class Subscriptions {
 
 	/** `expected`: the revision that it must have; 0: there must be none. */
 	put(name: string, given: unknown, expected?: number): Promise<Changed> {
-		return this.#inTurn(name, async () => {
+		return this.#turns.take(name, async () => {
 			const current = this.#all.get(name);
 			const complete = withSecretsOf(given, current?.record.document);
 			const parsed = subscriptionDocument.safeParse(complete);
 			if (!parsed.success) return { ok: false, failure: "invalid", faults: filterFaults(parsed.error) };
-			const missing = missingPart(parsed.data, this.#house.registered);
-			if (missing !== undefined) return { ok: false, failure: "invalid", faults: [{ path: "sink.name", message: missing }] };
-			if (current === undefined && this.#all.size >= SUBSCRIPTIONS_MAX) return { ok: false, failure: "too_many" };
+			const missing = missingPart(parsed.data, this.#house.registered, this.#house.clock);
+			if (missing !== undefined) return { ok: false, failure: "invalid", faults: [missing] };
+			if (current === undefined && this.#all.size >= SUBSCRIPTIONS_MAX * (this.#options.portion?.part() ?? 1))
+				return { ok: false, failure: "too_many" };
 			const document = complete as Record<string, unknown>;
 			const updatedAtMs = this.#options.clock.wallMs();
 			if (current !== undefined) return this.#change(name, { ...current.record, document, updatedAtMs }, expected);
@@ -127,18 +129,18 @@ export class Subscriptions {
 	}
 
 	pause(name: string, reason: string): Promise<Changed> {
-		return this.#inTurn(name, async () => {
+		return this.#turns.take(name, async () => {
 			const current = this.#all.get(name);
-			if (current === undefined) return NOT_FOUND;
+			if (current === undefined) return this.absence(name);
 			if (current.record.paused !== undefined) return { ok: true, subscription: current, isNew: false };
 			return this.#change(name, { ...current.record, paused: { sinceMs: this.#options.clock.wallMs(), reason } });
 		});
 	}
 
 	resume(name: string): Promise<Changed> {
-		return this.#inTurn(name, async () => {
+		return this.#turns.take(name, async () => {
 			const current = this.#all.get(name);
-			if (current === undefined) return NOT_FOUND;
+			if (current === undefined) return this.absence(name);
 			const { paused: _, ...record } = current.record;
 			return this.#change(name, record);
 		});
@@ -146,9 +148,9 @@ export class Subscriptions {
 
 	/** Begins somewhere anew; what was open is open no more, dead letters stay. */
 	seek(name: string, from: StartPoint): Promise<Changed> {
-		return this.#inTurn(name, async () => {
+		return this.#turns.take(name, async () => {
 			const current = this.#all.get(name);
-			if (current?.document === undefined) return NOT_FOUND;
+			if (current?.document === undefined) return this.absence(name);
 			const begun = await this.#begin(current.document, from);
 			if ("ok" in begun) return begun;
 			return this.#change(name, { ...current.record, ...begun });
@@ -157,12 +159,12 @@ export class Subscriptions {
 
 	/** `discard`: with its dead letters, where it has some. */
 	remove(name: string, discard: boolean, expected?: number): Promise<{ readonly ok: true } | Refusal> {
-		return this.#inTurn(name, async () => {
+		return this.#turns.take(name, async () => {
 			const current = this.#all.get(name);
-			if (current === undefined) return NOT_FOUND;
+			if (current === undefined) return this.absence(name);
 			const { count = 0 } = this.letters.count(name) ?? {};
 			if (count > 0 && !discard) return { ok: false, failure: "dead_letters", count };
-			const outcome = await this.#commit(remove(SUBSCRIPTIONS_TABLE, name, expected ?? current.revision));
+			const outcome = await this.#commit(name, remove(SUBSCRIPTIONS_TABLE, name, expected ?? current.revision));
 			if (!outcome.ok) return outcome;
 			this.#all.delete(name);
 			await current.close();
@@ -172,68 +174,76 @@ export class Subscriptions {
 		});
 	}
 
+	/** Opens these, which are this node's from now on. Rejects where the state cannot be read; none of them is open then. */
+	async take(has: (name: string) => boolean): Promise<void> {
+		try {
+			await this.letters.load(has);
+			this.#startAll(await this.#openAll(has));
+		} catch (thrown) {
+			await this.#closeAll(has, false);
+			throw thrown;
+		}
+	}
+
+	/** Closes these in order: another node has them from then on. Consumers are waited for, as long as it matters what they say. */
+	async letGo(has: (name: string) => boolean): Promise<void> {
+		await this.#turns.over(has);
+		await this.#closeAll(has, !this.waits.isOver);
+	}
+
+	/** Why there is none of this name. */
+	absence(name: string): Refusal {
+		return this.#options.portion?.mayChange(name) === false ? MOVED : NOT_FOUND;
+	}
+
 	/** Rejects where the letters cannot be read. */
 	async replay(name: string, wish: ReplayWish): Promise<({ readonly ok: true } & ReplayResult) | Refusal> {
 		const subscription = this.#all.get(name);
-		if (subscription === undefined) return NOT_FOUND;
+		if (subscription === undefined) return this.absence(name);
 		if (subscription.branches.length === 0) return { ok: false, failure: "paused", detail: subscription.record.paused?.reason ?? subscription.fault };
 		return { ok: true, ...(await replayLetters(this.letters, subscription, wish, this.#options.clock)) };
 	}
 
-	/** `end` is called when Nexus stops. The result is to be called when it has ended by itself. */
-	addWait(end: () => void): () => void {
-		if (this.#isClosing) end();
-		else this.#waits.add(end);
-		return () => void this.#waits.delete(end);
-	}
-
-	/** Nobody waits any more. */
-	endWaits(): void {
-		this.#isClosing = true;
-		for (const end of [...this.#waits]) end();
-		this.#waits.clear();
-	}
-
 	/** Waits a while for what is under way; progress is kept. */
 	async close(): Promise<void> {
-		this.endWaits();
+		this.waits.endAll();
 		this.#stalls.close();
-		await Promise.all(this.#turns.values());
-		await Promise.all([...this.#all.values()].map((subscription) => subscription.close()));
+		await this.letGo(() => true);
 		await this.#catchUp.close();
 		await this.#feed.close();
 		await this.#transformer.close();
 	}
 
-	async #openAll(): Promise<void> {
+	async #openAll(has: (name: string) => boolean): Promise<readonly Subscription[]> {
 		const { state, logger } = this.#options;
-		for (let after: string | undefined; ; ) {
-			const page = await state.list(SUBSCRIPTIONS_TABLE, { limit: OPENED_AT_ONCE, ...(after === undefined ? {} : { after }) });
-			if (!page.ok) throw new Error(`the subscriptions could not be read: ${page.detail}`);
+		const opened: Subscription[] = [];
+		for await (const entries of recordPages(state, OPENED_AT_ONCE)) {
 			await Promise.all(
-				page.value.entries.map(async ({ key, value, revision }) => {
+				entries.map(async ({ key, value, revision }) => {
+					if (!has(key)) return;
 					const record = recordOf(value);
 					if (record === undefined) {
 						logger.error("a subscription of the state cannot be read; it is left as it is", { subscription: key });
 						return;
 					}
-					this.#all.set(key, await Subscription.open(this.#house, key, record, revision));
+					const subscription = await Subscription.open(this.#house, key, record, revision);
+					this.#all.set(key, subscription);
+					opened.push(subscription);
 				}),
 			);
-			after = page.value.next;
-			if (after === undefined) break;
 		}
-		this.#startAll();
+		return opened;
 	}
 
-	/** The shared reader begins at the first of those that are near the end; who is far behind it reads alone. */
-	#startAll(): void {
-		const { lastSequence } = this.#options.log.stats();
-		const distance = ({ branches }: Subscription): number => {
-			const position = Math.min(...branches.map(({ dispatcher }) => dispatcher.position));
-			return lastSequence - position <= SHARED_START_EVENTS ? position : Number.MAX_SAFE_INTEGER;
-		};
-		for (const subscription of [...this.#all.values()].sort((a, b) => distance(a) - distance(b))) {
+	async #closeAll(has: (name: string) => boolean, drains: boolean): Promise<void> {
+		const closing = [...this.#all.values()].filter(({ name }) => has(name));
+		if (drains) await Promise.all(closing.map((subscription) => subscription.drain()));
+		await Promise.all(closing.map((subscription) => subscription.close()));
+		for (const { name } of closing) this.#all.delete(name);
+	}
+
+	#startAll(opened: readonly Subscription[]): void {
+		for (const subscription of inStartOrder(opened, this.#options.log.stats().lastSequence)) {
 			if (subscription.fault !== "")
 				this.#options.logger.error("a subscription is broken", { subscription: subscription.name, fault: subscription.fault });
 			subscription.start();
@@ -243,7 +253,7 @@ export class Subscriptions {
 	/** Writes the record, then lets the new one take the place of the old one. */
 	async #change(name: string, record: SubscriptionRecord, expected?: number): Promise<Changed> {
 		const current = this.#all.get(name);
-		const outcome = await this.#commit(put(SUBSCRIPTIONS_TABLE, name, record, expected ?? current?.revision ?? 0));
+		const outcome = await this.#commit(name, put(SUBSCRIPTIONS_TABLE, name, record, expected ?? current?.revision ?? 0));
 		if (!outcome.ok) return outcome;
 		await current?.close();
 		let kept = record;
@@ -257,8 +267,9 @@ export class Subscriptions {
 		return { ok: true, subscription, isNew: current === undefined };
 	}
 
-	async #commit(write: Write): Promise<{ readonly ok: true; readonly revision: number } | Refusal> {
-		if (this.#isClosing) return { ok: false, failure: "unavailable", detail: "Nexus is stopping" };
+	async #commit(name: string, write: Write): Promise<{ readonly ok: true; readonly revision: number } | Refusal> {
+		if (this.waits.isOver) return { ok: false, failure: "unavailable", detail: "Nexus is stopping" };
+		if (this.#options.portion?.mayChange(name) === false) return MOVED;
 		const outcome = await this.#options.state.commit([write]);
 		if (outcome.ok) return outcome;
 		if (outcome.failure === "conflict") return { ok: false, failure: "precondition", actual: outcome.conflicts[0]?.actual ?? 0 };
@@ -275,19 +286,5 @@ export class Subscriptions {
 		const { log, rng } = this.#options;
 		const begun = await beginning(log, rng, from, { filter: compileFilter(document), logFilter: logFilterOf(document) });
 		return "fault" in begun ? { ok: false, failure: "invalid", faults: [{ path: "from", message: begun.fault }] } : begun;
-	}
-
-	#inTurn<T>(name: string, act: () => Promise<T>): Promise<T> {
-		const before = this.#turns.get(name) ?? Promise.resolve();
-		const turn = before.then(act);
-		const settled = turn.then(
-			() => {},
-			(thrown: unknown) => this.#options.logger.error("a subscription could not be changed", { subscription: name, error: messageOf(thrown) }),
-		);
-		this.#turns.set(name, settled);
-		void settled.then(() => {
-			if (this.#turns.get(name) === settled) this.#turns.delete(name);
-		});
-		return turn;
 	}
 }

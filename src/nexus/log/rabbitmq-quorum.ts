@@ -1,0 +1,220 @@
+/**
+ * The newest minutes of a RabbitMQ log once more, in two quorum queues by turns: those sync before they confirm, which a stream does not. What
+ * the stream loses with the machine's power is put back from here (rabbitmq-repair.ts).
+ */
+import type { AsyncMessage, Channel, Connection, Envelope } from "rabbitmq-client";
+import type { Clock, Timer } from "../../core/clock.ts";
+import { APPEND_TIMEOUT_MS, type BrokerEvent, within } from "./broker.ts";
+import { TIME_HEADER } from "./rabbitmq-stream.ts";
+
+/** Events of one append, as one message. */
+export interface TailGroup {
+	/** Of one opening of a log: its events are numbered, rising in the queue as in the stream. */
+	readonly publisher: string;
+	/** Of the first event; the others follow it. */
+	readonly number: number;
+	/** The newest sequence of the stream that the publisher had seen: these events come behind it. */
+	readonly after: number;
+	readonly receivedAtMs: number;
+	readonly events: readonly Pick<BrokerEvent, "json">[];
+}
+
+export interface QuorumTailOptions {
+	readonly connection: Connection;
+	/** Name of the stream. */
+	readonly queue: string;
+	readonly clock: Clock;
+	/** Makes the stream whole again; called after each start of the broker, at one node, while none appends. */
+	repair(): Promise<void>;
+	/** The tail can be kept no longer over this connection. */
+	lost(cause: Error): void;
+}
+
+// A queue is emptied when nothing has come to it for this long. What a system has taken it writes within that time: Linux begins when a page is
+// 30 s old and looks every 5 s (vm.dirty_expire_centisecs, vm.dirty_writeback_centisecs).
+const TURN_MS = 60_000;
+/** Nodes that do not keep the tail look this often whether nobody does. */
+const KEEPER_CHECK_MS = 5_000;
+const ADMISSION_RETRY_MS = 100;
+/** All that is in a queue is under way to the one who repairs, without an acknowledgement: 16 bits less what its marks take. */
+const GROUPS_MAX = 65_000;
+/** A minute of 9 MB/s. More than that waits for the next turn. */
+const QUEUE_BYTES_MAX = 512 * 1024 * 1024;
+
+const PUBLISHER_HEADER = "nexus-publisher";
+const NUMBER_HEADER = "nexus-number";
+const AFTER_HEADER = "nexus-after";
+const LENGTH_BYTES = 4;
+const EMPTY = Buffer.alloc(0);
+
+export function tailQueues(queue: string): readonly [string, string] {
+	return [`${queue}.tail-0`, `${queue}.tail-1`];
+}
+
+export class QuorumTail {
+	readonly #options: QuorumTailOptions;
+	readonly #publisher: Channel;
+	readonly #exchange: string;
+	readonly #queues: readonly [string, string];
+	/** Each node that has seen the stream whole has a queue bound here, which goes with its connection: a broker that was away has none. */
+	readonly #whole: string;
+	/** Exclusive to the connection of the node that keeps the tail, and gone with it: so there is one, and a late one can do nothing. */
+	readonly #keeper: string;
+	#isKeeper = false;
+	/** Which queue the events go to; known to the keeper. */
+	#current: 0 | 1 = 0;
+	#wasReturned = false;
+	#timer: Timer | undefined;
+
+	private constructor(options: QuorumTailOptions, publisher: Channel) {
+		const { queue } = options;
+		this.#options = options;
+		this.#publisher = publisher;
+		this.#exchange = `${queue}.tail`;
+		this.#queues = tailQueues(queue);
+		this.#whole = `${queue}.tail-whole`;
+		this.#keeper = `${queue}.tail-keeper`;
+		publisher.on("basic.return", () => (this.#wasReturned = true));
+	}
+
+	/** Resolves once the stream is whole. Rejects with a readable error where the broker cannot keep a tail. */
+	static async open(options: QuorumTailOptions): Promise<QuorumTail> {
+		const publisher = await options.connection.acquire();
+		await publisher.confirmSelect();
+		const tail = new QuorumTail(options, publisher);
+		await tail.#declare();
+		await tail.#enter();
+		tail.#schedule();
+		return tail;
+	}
+
+	/** Resolves when the disk has the group (of most members where there are several). One at a time. */
+	async put(group: TailGroup): Promise<void> {
+		const headers = {
+			[PUBLISHER_HEADER]: group.publisher,
+			[NUMBER_HEADER]: group.number,
+			[AFTER_HEADER]: group.after,
+			[TIME_HEADER]: group.receivedAtMs,
+		};
+		try {
+			if (await this.#isRouted({ exchange: this.#exchange, durable: true, headers }, pack(group.events))) return;
+		} catch (thrown) {
+			if (codeOf(thrown) !== "NACK") throw thrown;
+			throw new Error("the quorum queue is full until its turn of a minute ends", { cause: thrown });
+		}
+		// Somebody has removed it. Whoever connects makes it anew.
+		const fault = new Error(`no quorum queue is behind the exchange ${this.#exchange} any more`);
+		this.#options.lost(fault);
+		throw fault;
+	}
+
+	end(): void {
+		this.#timer?.cancel();
+	}
+
+	async #declare(): Promise<void> {
+		const { connection } = this.#options;
+		await connection.exchangeDeclare({ exchange: this.#exchange, type: "fanout", durable: true });
+		const limits = { "x-max-length": GROUPS_MAX, "x-max-length-bytes": QUEUE_BYTES_MAX, "x-overflow": "reject-publish" } as const;
+		for (const queue of this.#queues) await connection.queueDeclare({ queue, durable: true, arguments: { "x-queue-type": "quorum", ...limits } });
+		await connection.exchangeDeclare({ exchange: this.#whole, type: "fanout", durable: true });
+	}
+
+	/** Waits until the stream is known to be whole, or sees to it. */
+	async #enter(): Promise<void> {
+		const { connection, clock, repair } = this.#options;
+		while (!(await this.#keepIfFree()) && !(await this.#isWhole())) {
+			await new Promise<void>((resolve) => (this.#timer = clock.setTimer(ADMISSION_RETRY_MS, resolve)));
+		}
+		if (this.#isKeeper && !(await this.#isWhole())) await repair();
+		const { queue } = await connection.queueDeclare({ exclusive: true, arguments: { "x-max-length": 1 } });
+		await connection.queueBind({ exchange: this.#whole, queue });
+	}
+
+	/** Whether somebody who has seen it whole is there. */
+	#isWhole(): Promise<boolean> {
+		return this.#isRouted({ exchange: this.#whole }, EMPTY);
+	}
+
+	/** Resolves once all queues behind an exchange have the message; false where there are none. One at a time. */
+	async #isRouted(envelope: Envelope, body: Buffer): Promise<boolean> {
+		this.#wasReturned = false;
+		const confirm = this.#publisher.basicPublish({ routingKey: "", mandatory: true, ...envelope }, body);
+		await within(this.#options.clock, APPEND_TIMEOUT_MS, "a confirm of the quorum queue", confirm);
+		// The client tells of a return after it has told of the confirm, though it has had it before.
+		await new Promise((resolve) => setImmediate(resolve));
+		return !this.#wasReturned;
+	}
+
+	async #keepIfFree(): Promise<boolean> {
+		const { connection } = this.#options;
+		try {
+			await connection.queueDeclare({ queue: this.#keeper, exclusive: true });
+		} catch (thrown) {
+			if (codeOf(thrown) === "RESOURCE_LOCKED") return false;
+			throw thrown;
+		}
+		// Which one it was before does not matter: for the first turn, that one may get them too.
+		this.#isKeeper = true;
+		this.#current = 0;
+		await connection.queueBind({ exchange: this.#exchange, queue: this.#queues[0] });
+		return true;
+	}
+
+	#schedule(): void {
+		const { clock, lost } = this.#options;
+		this.#timer = clock.setTimer(this.#isKeeper ? TURN_MS : KEEPER_CHECK_MS, () => {
+			(this.#isKeeper ? this.#turn() : this.#keepIfFree()).then(() => this.#schedule(), lost);
+		});
+	}
+
+	/** Always one queue is bound at least, and what is removed has stood for a turn. */
+	async #turn(): Promise<void> {
+		const { connection } = this.#options;
+		const exchange = this.#exchange;
+		const next = this.#current === 0 ? 1 : 0;
+		await connection.queueUnbind({ exchange, queue: this.#queues[next] });
+		await connection.queuePurge({ queue: this.#queues[next] });
+		await connection.queueBind({ exchange, queue: this.#queues[next] });
+		await connection.queueUnbind({ exchange, queue: this.#queues[this.#current] });
+		this.#current = next;
+	}
+}
+
+/** Undefined for what is no group of ours. */
+export function groupOf({ headers, body }: AsyncMessage): TailGroup | undefined {
+	const publisher: unknown = headers?.[PUBLISHER_HEADER];
+	if (typeof publisher !== "string" || !Buffer.isBuffer(body)) return undefined;
+	return {
+		publisher,
+		number: Number(headers?.[NUMBER_HEADER]),
+		after: Number(headers?.[AFTER_HEADER]),
+		receivedAtMs: Number(headers?.[TIME_HEADER]),
+		events: unpack(body),
+	};
+}
+
+/** Each event behind its length. */
+function pack(events: readonly Pick<BrokerEvent, "json">[]): Buffer {
+	const packed = Buffer.allocUnsafe(events.reduce((bytes, { json }) => bytes + LENGTH_BYTES + json.length, 0));
+	let at = 0;
+	for (const { json } of events) {
+		at = packed.writeUInt32BE(json.length, at);
+		at += json.copy(packed, at);
+	}
+	return packed;
+}
+
+function unpack(packed: Buffer): { json: Buffer }[] {
+	const events: { json: Buffer }[] = [];
+	for (let at = 0; at < packed.length; ) {
+		const start = at + LENGTH_BYTES;
+		at = start + packed.readUInt32BE(at);
+		events.push({ json: packed.subarray(start, at) });
+	}
+	return events;
+}
+
+function codeOf(thrown: unknown): unknown {
+	return thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+}
