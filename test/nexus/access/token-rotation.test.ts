@@ -136,6 +136,29 @@ test("when a secret was used last is known at once, written once a minute, and s
 	assert.match(kept[0] ?? "", new RegExp(`"lastUsedMs":${clock.wallMs()}`));
 });
 
+test("a rotation that cannot be written changes nothing, and of two at the same time one secret is left beside the one in use", async (t) => {
+	let isFull = false;
+	const state = await StateFile.open(join(temporaryDir(t), "identity.json"), async () => {
+		if (isFull) throw new Error("ENOSPC: no space left on device");
+	});
+	const tokens = new Tokens(state, new FakeClock());
+	const made = await tokens.createApi({ role: "ingest", name: "x" });
+	assert.ok("text" in made);
+	assert.ok(tokens.recogniseApi(made.text).ok);
+	isFull = true;
+	const failed = await tokens.rotate(made.shown.id, { graceMs: 1_000 });
+	assert.ok("fault" in failed && failed.fault === "not_kept");
+	assert.deepEqual(await tokens.retirePrevious(made.shown.id), { fault: "not_found", words: "there is no token of this id that has two secrets" });
+	assert.ok(tokens.recogniseApi(made.text).ok);
+	assert.equal(tokens.page(undefined, 1).tokens[0]?.version, 1);
+	isFull = false;
+	const both = await Promise.all([tokens.rotate(made.shown.id, { graceMs: 1_000 }), tokens.rotate(made.shown.id, { graceMs: 1_000 })]);
+	const holding = both.map((each) => "text" in each && tokens.recogniseApi(each.text).ok);
+	assert.deepEqual(holding, [false, true]);
+	assert.ok(tokens.recogniseApi(made.text).ok);
+	assert.equal(tokens.page(undefined, 1).tokens[0]?.version, 3);
+});
+
 test("a restart knows when tokens were used", async (t) => {
 	const folders = await makeAuthority(t);
 	const first = await serveAuthority(t, { folders });
