@@ -207,6 +207,12 @@ class RabbitmqBroker implements Broker {
 		const channel = await session.connection.acquire();
 		const tail: Tail = { session, channel, position: after, events: [], cut: undefined, seen: after };
 		this.#tail = tail;
+		// Somebody has removed the stream.
+		channel.once("basic.cancel", () => {
+			if (this.#tail !== tail) return;
+			this.#link.drop();
+			this.#endTail();
+		});
 		let unacknowledged = 0;
 		await channel.basicQos({ prefetchCount: PREFETCH });
 		await channel.basicConsume({ queue: this.#queue, arguments: { "x-stream-offset": after } }, (message) => {
@@ -260,11 +266,21 @@ async function connect(options: RabbitmqLogOptions, lost: () => void): Promise<S
 	});
 	try {
 		await within(clock, READ_TIMEOUT_MS, "connecting to RabbitMQ", Promise.race([connection.onConnect(READ_TIMEOUT_MS), failed]));
-		await Promise.race([declareStream(connection, queue, retention), failed]);
+		const isStreamNew = await Promise.race([declareStream(connection, queue, retention), failed]);
 		const publisher = await connection.acquire();
 		await publisher.confirmSelect();
-		const repair = (): Promise<void> => repairStream({ connection, publisher, queue, clock, log });
-		const quorum = await Promise.race([QuorumTail.open({ connection, queue, clock, repair, lost }), failed]);
+		const tail = QuorumTail.open({
+			connection,
+			queue,
+			isStreamNew,
+			clock,
+			repair: () => repairStream({ connection, publisher, queue, clock, log }),
+			lost(cause) {
+				log.error("events cannot be kept in the quorum queue; connecting again", { error: messageOf(cause) });
+				lost();
+			},
+		});
+		const quorum = await Promise.race([tail, failed]);
 		return { connection, publisher, quorum };
 	} catch (thrown) {
 		connection.unsafeDestroy();

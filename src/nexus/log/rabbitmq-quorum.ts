@@ -5,7 +5,7 @@
 import type { AsyncMessage, Channel, Connection, Envelope } from "rabbitmq-client";
 import type { Clock, Timer } from "../../core/clock.ts";
 import { APPEND_TIMEOUT_MS, type BrokerEvent, within } from "./broker.ts";
-import { TIME_HEADER } from "./rabbitmq-stream.ts";
+import { amqpCodeOf, hasQueue, TIME_HEADER } from "./rabbitmq-stream.ts";
 
 /** Events of one append, as one message. */
 export interface TailGroup {
@@ -23,8 +23,10 @@ export interface QuorumTailOptions {
 	readonly connection: Connection;
 	/** Name of the stream. */
 	readonly queue: string;
+	/** There was no such stream. Whoever has seen it whole has seen another. */
+	readonly isStreamNew: boolean;
 	readonly clock: Clock;
-	/** Makes the stream whole again; called after each start of the broker, at one node, while none appends. */
+	/** Makes the stream whole again; called at one node, while none appends. */
 	repair(): Promise<void>;
 	/** The tail can be kept no longer over this connection. */
 	lost(cause: Error): void;
@@ -36,10 +38,16 @@ const TURN_MS = 60_000;
 /** Nodes that do not keep the tail look this often whether nobody does. */
 const KEEPER_CHECK_MS = 5_000;
 const ADMISSION_RETRY_MS = 100;
-/** All that is in a queue is under way to the one who repairs, without an acknowledgement: 16 bits less what its marks take. */
-const GROUPS_MAX = 65_000;
-/** A minute of 9 MB/s. More than that waits for the next turn. */
-const QUEUE_BYTES_MAX = 512 * 1024 * 1024;
+/** Another node makes the stream whole; a node that hangs meanwhile has lost its connection by then. */
+const ADMISSION_TIMEOUT_MS = 60_000;
+/** RabbitMQ writes the names of new quorum queues to a file of its own when half a second was quiet; one that ends before does not find them. */
+const SETTLE_MS = 2_000;
+/** Of one turn: 8,000 appends a second, of all nodes together. */
+const GROUPS_MAX = 500_000;
+/** 17 MB/s. What comes beyond that is refused until the turn ends. */
+const QUEUE_BYTES_MAX = 1024 * 1024 * 1024;
+/** Each time that the queue is read for a repair counts, and RabbitMQ 4 throws away what was read 20 times. */
+const DELIVERIES_MAX = 1_000_000;
 
 const PUBLISHER_HEADER = "nexus-publisher";
 const NUMBER_HEADER = "nexus-number";
@@ -82,7 +90,6 @@ export class QuorumTail {
 		const publisher = await options.connection.acquire();
 		await publisher.confirmSelect();
 		const tail = new QuorumTail(options, publisher);
-		await tail.#declare();
 		await tail.#enter();
 		tail.#schedule();
 		return tail;
@@ -99,7 +106,7 @@ export class QuorumTail {
 		try {
 			if (await this.#isRouted({ exchange: this.#exchange, durable: true, headers }, pack(group.events))) return;
 		} catch (thrown) {
-			if (codeOf(thrown) !== "NACK") throw thrown;
+			if (amqpCodeOf(thrown) !== "NACK") throw thrown;
 			throw new Error("the quorum queue is full until its turn of a minute ends", { cause: thrown });
 		}
 		// Somebody has removed it. Whoever connects makes it anew.
@@ -112,23 +119,39 @@ export class QuorumTail {
 		this.#timer?.cancel();
 	}
 
-	async #declare(): Promise<void> {
-		const { connection } = this.#options;
-		await connection.exchangeDeclare({ exchange: this.#exchange, type: "fanout", durable: true });
-		const limits = { "x-max-length": GROUPS_MAX, "x-max-length-bytes": QUEUE_BYTES_MAX, "x-overflow": "reject-publish" } as const;
-		for (const queue of this.#queues) await connection.queueDeclare({ queue, durable: true, arguments: { "x-queue-type": "quorum", ...limits } });
-		await connection.exchangeDeclare({ exchange: this.#whole, type: "fanout", durable: true });
-	}
-
 	/** Waits until the stream is known to be whole, or sees to it. */
 	async #enter(): Promise<void> {
-		const { connection, clock, repair } = this.#options;
-		while (!(await this.#keepIfFree()) && !(await this.#isWhole())) {
-			await new Promise<void>((resolve) => (this.#timer = clock.setTimer(ADMISSION_RETRY_MS, resolve)));
+		const { connection, clock, isStreamNew, repair } = this.#options;
+		for (const exchange of [this.#exchange, this.#whole]) await connection.exchangeDeclare({ exchange, type: "fanout", durable: true });
+		const until = clock.monotonicMs() + ADMISSION_TIMEOUT_MS;
+		while (!(await this.#keepIfFree()) && (isStreamNew || !(await this.#isWhole()))) {
+			if (clock.monotonicMs() > until) throw new Error("another node has not made the stream whole yet");
+			await this.#pause(ADMISSION_RETRY_MS);
 		}
-		if (this.#isKeeper && !(await this.#isWhole())) await repair();
+		const isNew = await this.#declareQueues();
+		if (isNew || this.#isKeeper) await this.#bindFirst();
+		if (isNew) await this.#pause(SETTLE_MS);
+		if (this.#isKeeper && (isStreamNew || !(await this.#isWhole()))) await repair();
 		const { queue } = await connection.queueDeclare({ exclusive: true, arguments: { "x-max-length": 1 } });
 		await connection.queueBind({ exchange: this.#whole, queue });
+	}
+
+	#bindFirst(): Promise<void> {
+		return this.#options.connection.queueBind({ exchange: this.#exchange, queue: this.#queues[0] });
+	}
+
+	/** Resolves to true where one was missing. */
+	async #declareQueues(): Promise<boolean> {
+		const { connection } = this.#options;
+		const limits = { "x-max-length": GROUPS_MAX, "x-max-length-bytes": QUEUE_BYTES_MAX, "x-overflow": "reject-publish" } as const;
+		let isNew = false;
+		for (const queue of this.#queues) {
+			if (!(await hasQueue(connection, queue))) isNew = true;
+			// Also where it is there: with other arguments it would not do.
+			const kind = { "x-queue-type": "quorum", "x-delivery-limit": DELIVERIES_MAX } as const;
+			await connection.queueDeclare({ queue, durable: true, arguments: { ...kind, ...limits } });
+		}
+		return isNew;
 	}
 
 	/** Whether somebody who has seen it whole is there. */
@@ -151,24 +174,32 @@ export class QuorumTail {
 		try {
 			await connection.queueDeclare({ queue: this.#keeper, exclusive: true });
 		} catch (thrown) {
-			if (codeOf(thrown) === "RESOURCE_LOCKED") return false;
+			if (amqpCodeOf(thrown) === "RESOURCE_LOCKED") return false;
 			throw thrown;
 		}
-		// Which one it was before does not matter: for the first turn, that one may get them too.
 		this.#isKeeper = true;
-		this.#current = 0;
-		await connection.queueBind({ exchange: this.#exchange, queue: this.#queues[0] });
 		return true;
+	}
+
+	#pause(delayMs: number): Promise<void> {
+		return new Promise((resolve) => (this.#timer = this.#options.clock.setTimer(delayMs, resolve)));
 	}
 
 	#schedule(): void {
 		const { clock, lost } = this.#options;
 		this.#timer = clock.setTimer(this.#isKeeper ? TURN_MS : KEEPER_CHECK_MS, () => {
-			(this.#isKeeper ? this.#turn() : this.#keepIfFree()).then(() => this.#schedule(), lost);
+			(this.#isKeeper ? this.#turn() : this.#succeed()).then(() => this.#schedule(), lost);
 		});
 	}
 
-	/** Always one queue is bound at least, and what is removed has stood for a turn. */
+	async #succeed(): Promise<void> {
+		if (await this.#keepIfFree()) await this.#bindFirst();
+	}
+
+	/**
+	 * Always one queue is bound at least, and what is removed has stood for a turn, or stands in the other too. A new keeper need not know which
+	 * one is in use: for its first turn both may be.
+	 */
 	async #turn(): Promise<void> {
 		const { connection } = this.#options;
 		const exchange = this.#exchange;
@@ -213,8 +244,4 @@ function unpack(packed: Buffer): { json: Buffer }[] {
 		events.push({ json: packed.subarray(start, at) });
 	}
 	return events;
-}
-
-function codeOf(thrown: unknown): unknown {
-	return thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
 }

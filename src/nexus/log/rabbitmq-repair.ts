@@ -7,7 +7,7 @@ import type { AsyncMessage, Channel, Connection } from "rabbitmq-client";
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import { READ_TIMEOUT_MS, within } from "./broker.ts";
-import { IdentityWindow, identityOf } from "./identity-window.ts";
+import { identityOf } from "./identity-window.ts";
 import { groupOf, type TailGroup, tailQueues } from "./rabbitmq-quorum.ts";
 import { CUT_HEADER, isMark, placeOf, readStream, TIME_HEADER, TOKEN_HEADER, tokenOf, tokenParts } from "./rabbitmq-stream.ts";
 import { RecordAttributes } from "./record-scan.ts";
@@ -22,7 +22,7 @@ export interface RepairOptions {
 	readonly log: Logger;
 }
 
-/** Of 16 bits; more than a queue of the tail holds. */
+/** Of one consumer, 16 bits. */
 const PREFETCH_MAX = 65_535;
 const PUBLISHED_AT_ONCE = 512;
 /** Marks that stood among what was lost: one for each minute and each failure of an append. */
@@ -35,67 +35,73 @@ const POLL_MS = 20;
 export async function repairStream(options: RepairOptions): Promise<void> {
 	const tails: Tail[] = [];
 	for (const queue of tailQueues(options.queue)) tails.push(await survey(options, queue));
-	const filled = tails.filter(({ newest }) => newest.size > 0).sort((a, b) => a.firstAfter - b.firstAfter);
-	if (filled.length === 0) return;
-	const stream = await surveyStream(options, Math.min(...filled.map(({ after }) => after)));
-	const isWhole = filled.every(({ newest }) => [...newest].every(([publisher, number]) => number <= (stream.newest.get(publisher) ?? -1)));
-	if (isWhole) return;
-	const lost: Lost[] = [];
-	for (const tail of filled) await readTail(options, tail.queue, tail.messages, (group) => collectLost(group, stream, lost));
-	if (lost.length === 0) return;
-	const until = Math.max(...filled.map(({ before }) => before)) + lost.length + LOST_MARKS_MAX;
-	await pad(options, stream.end, Math.min(until - stream.end, PADDING_MAX));
-	await publish(options, lost.length, (i) => {
-		const { token, receivedAtMs, json } = lost[i] as Lost;
-		return [{ [TOKEN_HEADER]: token, [TIME_HEADER]: receivedAtMs }, json];
+	const newest = new Map<string, Newest>();
+	for (const tail of tails)
+		for (const [publisher, known] of tail.newest) if (known.number > (newest.get(publisher)?.number ?? -1)) newest.set(publisher, known);
+	if (newest.size === 0) return;
+	// The last events of each publisher are looked for first: where they are all else is, and they are near the end.
+	const end = await findEnd(options);
+	const lastOf = await surveyStream(options, Math.min(...[...newest.values()].map(({ after }) => after)), end);
+	if ([...newest].every(([publisher, { number }]) => number <= (lastOf.newest.get(publisher) ?? -1))) return;
+	const stream = await surveyStream(options, Math.min(...tails.map(({ after }) => after)), end);
+	const lost = new Map<string, Lost>();
+	for (const tail of tails) await readTail(options, tail.queue, tail.messages, (group) => collectLost(group, stream, lost));
+	if (lost.size === 0) return;
+	const ordered = [...lost.values()].sort(byOrder);
+	const until = Math.max(...tails.map(({ before }) => before)) + lost.size + LOST_MARKS_MAX;
+	await pad(options, end, Math.min(until - end, PADDING_MAX));
+	await publish(options, ordered.length, (i) => {
+		const { publisher, number, receivedAtMs, json } = ordered[i] as Lost;
+		return [{ [TOKEN_HEADER]: tokenOf(publisher, number), [TIME_HEADER]: receivedAtMs }, json];
 	});
 	options.log.error("the broker's stream had lost its end; its events were put back from the quorum queue, with new sequences", {
-		events: lost.length,
-		from: stream.end,
+		events: ordered.length,
+		from: end,
 	});
+}
+
+interface Newest {
+	readonly number: number;
+	/** The event stands in the stream behind this sequence. */
+	readonly after: number;
 }
 
 interface Tail {
 	readonly queue: string;
 	messages: number;
-	/** The last number of each publisher. */
-	readonly newest: Map<string, number>;
-	/** Its events stand in the stream behind this sequence. */
+	/** The last event of each publisher. */
+	readonly newest: Map<string, Newest>;
+	/** All of its events stand in the stream behind this sequence. */
 	after: number;
-	/** Of the first group: the older queue has the lower one. */
-	firstAfter: number;
 	/** The highest sequence that a publisher had seen, with the events that it then added. */
 	before: number;
 }
 
 async function survey(options: RepairOptions, queue: string): Promise<Tail> {
-	const tail: Tail = { queue, messages: 0, newest: new Map(), after: Number.POSITIVE_INFINITY, firstAfter: 0, before: 0 };
+	const tail: Tail = { queue, messages: 0, newest: new Map(), after: Number.POSITIVE_INFINITY, before: 0 };
 	tail.messages = await readTail(options, queue, 0, ({ publisher, number, after, events }) => {
-		if (tail.newest.size === 0) tail.firstAfter = after;
 		tail.after = Math.min(tail.after, after);
 		tail.before = Math.max(tail.before, after + events.length);
-		tail.newest.set(publisher, Math.max(number + events.length - 1, tail.newest.get(publisher) ?? -1));
+		const last = number + events.length - 1;
+		if (last > (tail.newest.get(publisher)?.number ?? -1)) tail.newest.set(publisher, { number: last, after });
 	});
 	return tail;
 }
 
-/** Shows all groups in order and leaves them where they are. Resolves to how many messages there are. */
+/** Shows all groups, in no order, and leaves them where they are. Resolves to how many messages there are. */
 async function readTail({ connection, clock }: RepairOptions, queue: string, atLeast: number, visit: (group: TailGroup) => void): Promise<number> {
-	// What an earlier reader had in hand comes back a moment after it is gone.
-	for (;;) {
-		const { consumerCount, messageCount } = await connection.queueDeclare({ queue, passive: true });
-		if (consumerCount === 0 && messageCount >= atLeast) break;
-		await new Promise<void>((resolve) => void clock.setTimer(POLL_MS, resolve));
-	}
+	const there = await untilReturned(connection, queue, atLeast, clock);
 	const channel = await connection.acquire();
 	try {
 		let messages = 0;
 		await channel.basicQos({ prefetchCount: PREFETCH_MAX });
-		await channel.basicConsume({ queue }, (message: AsyncMessage) => {
-			messages++;
-			const group = groupOf(message);
-			if (group !== undefined) visit(group);
-		});
+		for (let room = 0; room <= there; room += PREFETCH_MAX) {
+			await channel.basicConsume({ queue }, (message: AsyncMessage) => {
+				messages++;
+				const group = groupOf(message);
+				if (group !== undefined) visit(group);
+			});
+		}
 		// One command behind the other: nothing is left to get once all is on its way here, and the answer to what is asked next comes behind that.
 		const more = await channel.basicGet({ queue });
 		if (more !== undefined) throw new Error(`the queue ${queue} holds more than can be read of it`);
@@ -107,27 +113,40 @@ async function readTail({ connection, clock }: RepairOptions, queue: string, atL
 	}
 }
 
-interface StreamSurvey {
-	/** The sequence of a mark of ours behind all that the stream has. */
-	readonly end: number;
-	/** The last number of each publisher. */
-	readonly newest: Map<string, number>;
-	readonly identities: IdentityWindow;
+/** What an earlier reader had in hand comes back a moment after it is gone. Resolves to how many messages there are. */
+async function untilReturned(connection: Connection, queue: string, atLeast: number, clock: Clock): Promise<number> {
+	const until = clock.monotonicMs() + READ_TIMEOUT_MS;
+	for (;;) {
+		const { consumerCount, messageCount } = await connection.queueDeclare({ queue, passive: true });
+		if (consumerCount === 0 && messageCount >= atLeast) return messageCount;
+		if (clock.monotonicMs() > until) throw new Error(`somebody else reads the queue ${queue}, or has removed messages`);
+		await new Promise<void>((resolve) => void clock.setTimer(POLL_MS, resolve));
+	}
 }
 
-/** Looks at all that is behind the sequence `after`. */
-async function surveyStream(options: RepairOptions, after: number): Promise<StreamSurvey> {
-	const { connection, queue, clock } = options;
+/** The sequence of a mark of ours behind all that the stream has. */
+async function findEnd(options: RepairOptions): Promise<number> {
 	const token = randomUUID();
 	await publish(options, 1, () => [{ [TOKEN_HEADER]: token }, EMPTY]);
 	let end = 0;
-	const findEnd = readStream(connection, queue, "last", Number.POSITIVE_INFINITY, (message) => {
+	const reading = readStream(options.connection, options.queue, "last", Number.POSITIVE_INFINITY, (message) => {
 		end = placeOf(message).sequence;
 		return isMark(message, token);
 	});
-	await within(clock, READ_TIMEOUT_MS, "reading the stream", findEnd);
+	await within(options.clock, READ_TIMEOUT_MS, "reading the stream", reading);
+	return end;
+}
+
+interface StreamSurvey {
+	/** The last number of each publisher. */
+	readonly newest: ReadonlyMap<string, number>;
+	readonly identities: ReadonlySet<string>;
+}
+
+/** Looks at all that is behind the sequence `after`. */
+async function surveyStream({ connection, queue }: RepairOptions, after: number, end: number): Promise<StreamSurvey> {
 	const newest = new Map<string, number>();
-	const identities = new IdentityWindow();
+	const identities = new Set<string>();
 	const attributes = new RecordAttributes();
 	await readStream(connection, queue, Math.min(after, end - 1), Number.POSITIVE_INFINITY, (message) => {
 		const { sequence, event, token } = placeOf(message);
@@ -135,30 +154,40 @@ async function surveyStream(options: RepairOptions, after: number): Promise<Stre
 			const parts = token === undefined ? undefined : tokenParts(token);
 			if (parts !== undefined) newest.set(parts.publisher, Math.max(parts.number, newest.get(parts.publisher) ?? -1));
 			const known = attributes.of(event);
-			if (known !== undefined) identities.add(identityOf(known.source, known.id), sequence);
+			if (known !== undefined) identities.add(identityOf(known.source, known.id));
 		}
 		return sequence >= end;
 	});
-	return { end, newest, identities };
+	return { newest, identities };
 }
 
 interface Lost {
-	readonly token: string;
+	readonly publisher: string;
+	readonly number: number;
+	readonly after: number;
 	readonly receivedAtMs: number;
 	readonly json: Buffer;
 }
 
+/** What one publisher had seen it comes behind; its own events are numbered. */
+function byOrder(a: Lost, b: Lost): number {
+	if (a.after !== b.after) return a.after - b.after;
+	return a.publisher === b.publisher ? a.number - b.number : a.publisher < b.publisher ? -1 : 1;
+}
+
 /** Where its sender has sent it again, through another node or once it had been refused, the event is there under another number. */
-function collectLost({ publisher, number, receivedAtMs, events }: TailGroup, { end, newest, identities }: StreamSurvey, lost: Lost[]): void {
+function collectLost(
+	{ publisher, number, after, receivedAtMs, events }: TailGroup,
+	{ newest, identities }: StreamSurvey,
+	lost: Map<string, Lost>,
+): void {
 	const attributes = new RecordAttributes();
 	for (const [i, { json }] of events.entries()) {
 		if (number + i <= (newest.get(publisher) ?? -1)) continue;
-		newest.set(publisher, number + i);
 		const known = attributes.of({ sequence: 0, receivedAtMs, json });
-		const identity = known === undefined ? undefined : identityOf(known.source, known.id);
-		if (identity === undefined || identities.get(identity) !== undefined) continue;
-		identities.add(identity, end);
-		lost.push({ token: tokenOf(publisher, number + i), receivedAtMs, json: Buffer.from(json) });
+		const identity = known === undefined ? `${publisher}:${number + i}` : identityOf(known.source, known.id);
+		if (identities.has(identity) || lost.has(identity)) continue;
+		lost.set(identity, { publisher, number: number + i, after, receivedAtMs, json: Buffer.from(json) });
 	}
 }
 

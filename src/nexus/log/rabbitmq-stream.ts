@@ -16,19 +16,30 @@ const OFFSET_HEADER = "x-stream-offset";
 export const PREFETCH = 512;
 const MS_PER_S = 1000;
 
-/** Makes the stream where it is missing. Rejects with a readable error where there is a queue of another kind. */
-export async function declareStream(connection: Connection, queue: string, retention: RetentionLimits | undefined): Promise<void> {
+/** Makes the stream where it is missing, then resolves to true. Rejects with a readable error where there is a queue of another kind. */
+export async function declareStream(connection: Connection, queue: string, retention: RetentionLimits | undefined): Promise<boolean> {
+	if (await hasQueue(connection, queue)) return false;
 	const limits: Record<string, string | number> = {};
 	if (retention !== undefined && Number.isFinite(retention.ageMsMax)) limits["x-max-age"] = `${Math.ceil(retention.ageMsMax / MS_PER_S)}s`;
 	if (retention !== undefined && Number.isFinite(retention.bytesMax)) limits["x-max-length-bytes"] = retention.bytesMax;
-	const isThere = await connection.queueDeclare({ queue, passive: true }).then(
-		() => true,
-		(thrown: unknown) => {
-			if (thrown instanceof Error && "code" in thrown && thrown.code === "NOT_FOUND") return false;
-			throw thrown;
-		},
-	);
-	if (!isThere) await connection.queueDeclare({ queue, durable: true, arguments: { "x-queue-type": "stream", ...limits } });
+	await connection.queueDeclare({ queue, durable: true, arguments: { "x-queue-type": "stream", ...limits } });
+	return true;
+}
+
+/** Whatever its arguments are. */
+export async function hasQueue(connection: Connection, queue: string): Promise<boolean> {
+	try {
+		await connection.queueDeclare({ queue, passive: true });
+		return true;
+	} catch (thrown) {
+		if (amqpCodeOf(thrown) === "NOT_FOUND") return false;
+		throw thrown;
+	}
+}
+
+/** The name that AMQP, or the client, has for an error. */
+export function amqpCodeOf(thrown: unknown): unknown {
+	return thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
 }
 
 /** Shows messages from `offset` on until `visit` returns true or `count` were shown. Does not end where there are fewer. */
