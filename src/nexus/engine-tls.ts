@@ -13,6 +13,9 @@ export interface EngineTls {
 	readonly serverName?: string;
 }
 
+/** As Node says it. */
+const MISNAMED = "ERR_TLS_CERT_ALTNAME_INVALID";
+
 /** What `tls.connect` takes. The key stands in the context, which shows nothing. */
 export interface TlsParts {
 	readonly secureContext: SecureContext;
@@ -20,7 +23,7 @@ export interface TlsParts {
 	readonly checkServerIdentity: (host: string, certificate: PeerCertificate) => Error | undefined;
 }
 
-/** `hosts`: those that may be connected to; of several, the certificate must name one. Throws a readable error where a file cannot be used. */
+/** `hosts`: those that may be connected to; of several, the certificate must name one; of none, whoever is connected to. Throws a readable error where a file cannot be used. */
 export function tlsParts({ files, serverName }: EngineTls, hosts: readonly string[]): TlsParts {
 	const reading = PemMaterial.read(files);
 	if (!reading.ok) throw new Error(`TLS cannot be used: ${reading.fault}`);
@@ -33,9 +36,12 @@ export function tlsParts({ files, serverName }: EngineTls, hosts: readonly strin
 		secureContext: made.context,
 		// An address is no name that could be asked for (RFC 6066 section 3).
 		...(names.length === 1 && isIP(name) === 0 ? { servername: name } : {}),
-		checkServerIdentity(_host, certificate) {
-			const faults = names.map((each) => checkServerIdentity(each, certificate));
-			return faults.includes(undefined) ? undefined : faults[0];
+		checkServerIdentity(host, certificate) {
+			const wanted = names.length === 0 ? [host] : names;
+			if (wanted.some((each) => checkServerIdentity(each, certificate) === undefined)) return undefined;
+			// Node's own words leave out what an address cannot be compared with.
+			const words = `the certificate names ${certificate.subjectaltname ?? "nobody"}, and not ${wanted.join(", ")}`;
+			return Object.assign(new Error(words), { code: MISNAMED });
 		},
 	};
 }
@@ -84,7 +90,7 @@ export function accessFault(thrown: unknown): string | undefined {
 function tlsFailureOf(thrown: unknown): Pick<TlsFailure, "reason" | "words"> | undefined {
 	const code = codeOf(thrown) ?? "";
 	// With the names that the certificate has.
-	if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return { reason: "tls_san_mismatch", words: messageOf(thrown) };
+	if (code === MISNAMED) return { reason: "tls_san_mismatch", words: messageOf(thrown) };
 	if (code.startsWith("ERR_SSL_")) return failureOf(thrown, "client");
 	const verdict = failureOfVerdict(code);
 	return verdict.reason === "tls_bad_certificate" ? undefined : verdict;

@@ -31,5 +31,5 @@ function tlsOf(tls: EngineTls, brokers: readonly string[]): Pick<BaseOptions, "t
 	const { secureContext, checkServerIdentity } = tlsParts(tls, []);
 	if (tls.serverName !== undefined) return { tls: { secureContext, checkServerIdentity }, tlsServerName: tls.serverName };
 	// An address is no name that could be asked for (RFC 6066 section 3).
-	return { tls: { secureContext }, tlsServerName: brokers.every((broker) => isIP(hostOf(broker)) === 0) };
+	return { tls: { secureContext, checkServerIdentity }, tlsServerName: brokers.every((broker) => isIP(hostOf(broker)) === 0) };
 }

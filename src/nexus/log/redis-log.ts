@@ -19,6 +19,7 @@ import { BrokerLink } from "./broker-link.ts";
 import { openBrokerLog } from "./broker-log.ts";
 import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
 import type { AppendFailure, EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
+import { checkReplay } from "./redis-replay.ts";
 import { APPEND_SCRIPT, SEQUENCE_AT_SCRIPT } from "./redis-scripts.ts";
 
 export interface RedisLogConfig {
@@ -52,6 +53,8 @@ export async function openRedisLog(options: RedisLogOptions): Promise<EventLog> 
 
 /** Replies are strings, for JSON is text; those that end by waiting come on a connection of their own. */
 interface Session {
+	/** "" where it is nobody in particular. */
+	readonly user: string;
 	send(args: readonly (string | Buffer)[]): Promise<unknown>;
 	wait(args: readonly string[]): Promise<unknown>;
 	destroy(): void;
@@ -83,7 +86,10 @@ class RedisBroker implements Broker {
 		);
 		try {
 			const session = await link.get();
-			return new RedisBroker(options, link, await capabilitiesOf(session));
+			const broker = new RedisBroker(options, link, await capabilitiesOf(session));
+			const isReplayed = broker.capabilities.durability !== "memory";
+			if (isReplayed && session.user !== "" && session.user !== "default") await checkReplay(session.send, broker.#stream);
+			return broker;
 		} catch (thrown) {
 			await link.close();
 			throw thrown;
@@ -168,7 +174,7 @@ async function connect(options: RedisLogOptions, lost: () => void): Promise<Sess
 }
 
 async function connectTo(url: string, tls: TlsParts | undefined, lost: () => void): Promise<Session> {
-	const { createClient } = await import("redis");
+	const { ConnectionTimeoutError, createClient } = await import("redis");
 	const common = { reconnectStrategy: false, connectTimeout: CONNECT_TIMEOUT_MS } as const;
 	const socket = tls === undefined ? common : { ...common, tls: true as const, ...tls };
 	// RESP2: the answers of raw commands are arrays, as the scripts make them.
@@ -182,10 +188,13 @@ async function connectTo(url: string, tls: TlsParts | undefined, lost: () => voi
 		await Promise.all(clients.map((client) => client.connect()));
 	} catch (thrown) {
 		destroy();
-		throw thrown;
+		if (tls === undefined || !(thrown instanceof ConnectionTimeoutError)) throw thrown;
+		// In plain text the server waits for the end of a line, and TLS begins with something else.
+		throw new Error(`no connection over TLS within ${CONNECT_TIMEOUT_MS} ms; does it speak plain text on that port?`, { cause: thrown });
 	}
 	const [first, second] = clients;
-	return { send: (args) => first.sendCommand([...args]), wait: (args) => second.sendCommand([...args]), destroy };
+	const user = decodeURIComponent(new URL(url).username);
+	return { user, send: (args) => first.sendCommand([...args]), wait: (args) => second.sendCommand([...args]), destroy };
 }
 
 /** Durability is what the server says of itself: the most that it can promise while it is configured so. */
