@@ -26,6 +26,8 @@ export interface QuorumTailOptions {
 	/** There was no such stream. Whoever has seen it whole has seen another. */
 	readonly isStreamNew: boolean;
 	readonly clock: Clock;
+	/** Appends of one turn; for tests. */
+	readonly groupsMax?: number;
 	/** Makes the stream whole again; called at one node, while none appends. */
 	repair(): Promise<void>;
 	/** The tail can be kept no longer over this connection. */
@@ -143,7 +145,11 @@ export class QuorumTail {
 	/** Resolves to true where one was missing. */
 	async #declareQueues(): Promise<boolean> {
 		const { connection } = this.#options;
-		const limits = { "x-max-length": GROUPS_MAX, "x-max-length-bytes": QUEUE_BYTES_MAX, "x-overflow": "reject-publish" } as const;
+		const limits = {
+			"x-max-length": this.#options.groupsMax ?? GROUPS_MAX,
+			"x-max-length-bytes": QUEUE_BYTES_MAX,
+			"x-overflow": "reject-publish",
+		} as const;
 		let isNew = false;
 		for (const queue of this.#queues) {
 			if (!(await hasQueue(connection, queue))) isNew = true;

@@ -186,6 +186,8 @@ export const skipWithoutRabbitmq: string | false =
 export interface RabbitmqServer {
 	readonly server: Server;
 	readonly url: string;
+	/** With a folder `stream/` that has one for each stream. */
+	readonly data: string;
 }
 
 export async function startRabbitmq(t: TestContext): Promise<RabbitmqServer> {
@@ -232,7 +234,8 @@ export async function startRabbitmq(t: TestContext): Promise<RabbitmqServer> {
 		starts = started();
 		return true;
 	};
-	return { server: await Server.start(t, { command: [RABBITMQ], env, folder, isReady, afterEnd }), url: `amqp://guest:guest@127.0.0.1:${port}` };
+	const server = await Server.start(t, { command: [RABBITMQ], env, folder, isReady, afterEnd });
+	return { server, url: `amqp://guest:guest@127.0.0.1:${port}`, data: join(folder, "mnesia", "test@localhost") };
 }
 
 /** Of all processes of that group, as Linux shows them; one that has just ended is none. */
