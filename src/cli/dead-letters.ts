@@ -1,6 +1,9 @@
 /** `nexus dead-letters`: events that a subscription could not deliver: looked at without being taken, tried again, or thrown away. */
+import type { DeadLetterReplay, DeadLetterReplayProgress } from "../client/nexus-client.ts";
+import type { Clock } from "../core/clock.ts";
 import type { CliIo } from "./io.ts";
 import { CommandRefused, type NexusFlags, withNexus } from "./nexus-api.ts";
+import { ProgressBar } from "./progress-bar.ts";
 import { asJson } from "./subscriptions.ts";
 import { shortTime, shown, tableText } from "./table.ts";
 
@@ -30,6 +33,16 @@ export function runDeadLettersList(name: string, flags: LetterFlags, io: CliIo):
 	});
 }
 
+/** All that is known of the letters of one event, with the event, as JSON. */
+export function runDeadLettersShow(name: string, sequence: number, flags: NexusFlags, io: CliIo): Promise<number> {
+	return withNexus("dead-letters show", flags, io, async ({ client }) => {
+		const letters = await client.deadLetters.peek(name, sequence);
+		if (letters.length === 0) throw new CommandRefused(`${sequence} is no dead letter of ${shown(name)}`);
+		for (const letter of letters) io.stdout.write(`${JSON.stringify(letter, undefined, io.stdout.isTTY ? 2 : undefined)}\n`);
+		return 0;
+	});
+}
+
 export interface ReplayFlags extends NexusFlags {
 	readonly json?: boolean;
 	/** At most so many, the oldest first. */
@@ -38,19 +51,42 @@ export interface ReplayFlags extends NexusFlags {
 	readonly type?: string;
 }
 
+export interface ReplayContext {
+	readonly clock: Clock;
+	/** What has not begun by then stays a dead letter. */
+	readonly signal: AbortSignal;
+}
+
 /** 1 where one of them is dead again. */
-export function runDeadLettersReplay(name: string, { count, sequence, type, ...flags }: ReplayFlags, io: CliIo): Promise<number> {
-	return withNexus("dead-letters replay", flags, io, async ({ client }) => {
-		const answer = await client.deadLetters.replay(name, {
-			...(count === undefined ? {} : { count }),
-			...(sequence.length === 0 ? {} : { sequences: sequence }),
-			...(type === undefined ? {} : { filter: { type } }),
-		});
-		const { recovered, stillFailed, pending } = answer;
+export function runDeadLettersReplay(name: string, flags: ReplayFlags, io: CliIo, context: ReplayContext): Promise<number> {
+	return withNexus("dead-letters replay", flags, io, async ({ client: { deadLetters } }) => {
+		const { sequence: sequences, count, type } = flags;
+		const which = { ...(count !== undefined && { count }), ...(type !== undefined && { filter: { type } }) };
+		const told =
+			sequences.length > 0
+				? await deadLetters.replay(name, { ...which, sequences })
+				: await replayAll(deadLetters.replayAll(name, which), io, context);
+		const { recovered, stillFailed, pending } = told;
 		const text = `${recovered} delivered, ${stillFailed} dead again${pending === 0 ? "" : `, ${pending} under way`}\n`;
-		io.stdout.write(asJson(flags, io) ? `${JSON.stringify(answer)}\n` : text);
+		io.stdout.write(asJson(flags, io) ? `${JSON.stringify({ recovered, stillFailed, pending })}\n` : text);
 		return stillFailed === 0 ? 0 : 1;
 	});
+}
+
+async function replayAll(replay: AsyncIterable<DeadLetterReplayProgress>, io: CliIo, { clock, signal }: ReplayContext): Promise<DeadLetterReplay> {
+	const bar = new ProgressBar(io.stderr, clock, "replaying", "events");
+	let told: DeadLetterReplay = { recovered: 0, stillFailed: 0, pending: 0 };
+	try {
+		for await (const progress of replay) {
+			told = progress;
+			bar.tell(progress.done, progress.total);
+			if (signal.aborted) break;
+		}
+	} finally {
+		bar.end();
+	}
+	if (signal.aborted) io.stderr.write("ended; what has not been tried is a dead letter as before\n");
+	return told;
 }
 
 export function runDeadLettersDiscard(name: string, { sequence, ...flags }: ReplayFlags, io: CliIo): Promise<number> {

@@ -119,7 +119,7 @@ async function replay(
 ): Promise<void> {
 	let lastMs: number | undefined;
 	let after = filter.after ?? 0;
-	for await (const event of client.query({ ...filter, limit: printer.limit }, signal)) {
+	for await (const event of client.query({ ...filter, limit: printer.limit }, { signal })) {
 		const receivedMs = Date.parse(event.receivedAt);
 		const waitMs = Math.min((receivedMs - (lastMs ?? receivedMs)) / speed, REPLAY_PAUSE_MS_MAX);
 		if (waitMs >= 1) await pause(waitMs, clock, signal);

@@ -7,7 +7,7 @@ import { examples } from "./examples.ts";
 import type { CliIo } from "./io.ts";
 import type { NexusFlags } from "./nexus-api.ts";
 import { nexusOptions, wholeNumber } from "./shared-options.ts";
-import type { TokenCreateFlags } from "./token.ts";
+import type { TokenCreateFlags, TokenRotateFlags } from "./token.ts";
 
 const REMOTE = "--url https://127.0.0.1:7400 --ca certs/ca.pem --token-file .nexus/data/operator.token";
 
@@ -113,6 +113,8 @@ export function addToken(program: Command, io: CliIo, done: (code: number) => vo
 		.option("--uses <count>", "certificates that it is good for (default: 1)", wholeNumber)
 		.addOption(new Option("--role <role>", "a token for the API").choices(["read", "ingest", "operate"]))
 		.option("--name <text>", "whose it is, for --role")
+		.option("--types <pattern...>", "with --role ingest: types of events that alone may be published, `*` allowed")
+		.option("--sources <pattern...>", "with --role ingest: the same of sources")
 		.option("--ttl <time>", "how long it holds (default: 10m to join, for the API until it is deleted)")
 		.option("--out <file>", "write it there, mode 0600, instead of showing it")
 		.addHelpText(
@@ -120,11 +122,39 @@ export function addToken(program: Command, io: CliIo, done: (code: number) => vo
 			examples(
 				[`nexus token create --service payments --ttl 10m --uses 1 --out join.token ${REMOTE}`, "for identity.nexus.tokenFile of its sidecar"],
 				[`nexus token create --role read --name grafana ${REMOTE}`, "for the dashboards"],
+				[`nexus token create --role ingest --name shop --types 'shop.*' ${REMOTE}`, "for a producer, of these types alone"],
 			),
 		)
 		.action(async (options: TokenCreateFlags) => {
 			const { runTokenCreate } = await import("./token.ts");
 			done(await runTokenCreate(options, io));
+		});
+
+	nexusOptions(
+		token
+			.command("rotate")
+			.description("give an API token another secret; the one before holds for a while more")
+			.argument("<id>", "as `nexus token list` shows it"),
+	)
+		.option("--grace <time>", "how long the secret before holds (default: 24h; 0s: no longer)")
+		.option("--ttl <time>", "how long the token holds from now on (default: as long as before)")
+		.option("--out <file>", "write it there, mode 0600, instead of showing it")
+		.addHelpText(
+			"after",
+			examples([`nexus token rotate 0c9a115f33aa0102 --out grafana.token ${REMOTE}`, "then `nexus token retire` once nobody uses the former"]),
+		)
+		.action(async (id: string, options: TokenRotateFlags) => {
+			const { runTokenRotate } = await import("./token.ts");
+			done(await runTokenRotate(id, options, io));
+		});
+
+	nexusOptions(
+		token.command("retire").description("end the secret before the last rotation, at once").argument("<id>", "as `nexus token list` shows it"),
+	)
+		.addHelpText("after", examples([`nexus token retire 0c9a115f33aa0102 ${REMOTE}`, "the token itself goes on with its new secret"]))
+		.action(async (id: string, options: NexusFlags) => {
+			const { runTokenRetire } = await import("./token.ts");
+			done(await runTokenRetire(id, options, io));
 		});
 
 	nexusOptions(token.command("list").description("all tokens, the newest first"))

@@ -190,7 +190,7 @@ async function verifyRunning(client: NexusClient, bar: ProgressBar, { signal }: 
 	const { log } = await client.log.status();
 	const damaged: { first: number; last: number }[] = [];
 	let events = 0;
-	for await (const page of client.pages({ after: 0 }, signal)) {
+	for await (const page of client.pages({ after: 0 }, { signal })) {
 		events += page.events.length;
 		damaged.push(...(page.damaged ?? []));
 		if (page.next === null) break;

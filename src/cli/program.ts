@@ -77,7 +77,7 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addSchemas(program, io, done);
 	addPolicies(program, io, done);
 	addSubscriptions(program, io, done);
-	addDeadLetters(program, io, done);
+	addDeadLetters(program, io, done, stopSignal);
 	addServices(program, io, done);
 	addTap(program, io, done);
 	addMtls(program, io, done);

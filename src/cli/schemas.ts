@@ -22,7 +22,7 @@ export function runSchemasList({ json, ...flags }: ShowFlags, io: CliIo): Promis
 
 export function runSchemasShow(type: string, { version, ...flags }: NexusFlags & { readonly version?: number }, io: CliIo): Promise<number> {
 	return withClient("show", flags, io, async (client) => {
-		const { schema } = await client.schemas.get(type, version);
+		const { schema } = await client.schemas.get(type, version === undefined ? {} : { version });
 		io.stdout.write(`${JSON.stringify(schema, undefined, io.stdout.isTTY ? 2 : undefined)}\n`);
 	});
 }

@@ -1,5 +1,6 @@
 /** The commands around deliveries, with their options and help: `nexus subscriptions` and `nexus dead-letters`. */
 import type { Command } from "commander";
+import { systemClock } from "../core/clock.ts";
 import type { LetterFlags, ReplayFlags } from "./dead-letters.ts";
 import { examples } from "./examples.ts";
 import type { CliIo } from "./io.ts";
@@ -51,6 +52,19 @@ export function addSubscriptions(program: Command, io: CliIo, done: (code: numbe
 				done(await runSubscriptionsChange(verb, name, options, io));
 			});
 	}
+	nexusOptions(
+		subscriptions
+			.command("seek")
+			.description("deliver again from an earlier place, or go on from a later one")
+			.argument("<name>")
+			.argument("<from>", "`new`, `all`, a sequence behind which it goes on, or a time: 2026-01-02T03:04:05Z"),
+	)
+		.option("--json", AS_JSON)
+		.addHelpText("after", examples(["nexus subscriptions seek billing 2026-01-02T03:04:05Z", "all that came since then, once more"]))
+		.action(async (name: string, from: string, options: SubscriptionFlags) => {
+			const { runSubscriptionsSeek } = await import("./subscriptions.ts");
+			done(await runSubscriptionsSeek(name, from, options, io));
+		});
 	nexusOptions(subscriptions.command("delete").description("end one").argument("<name>"))
 		.option("--discard", "with its dead letters, which otherwise keep it from being deleted", false)
 		.addHelpText("after", examples(["nexus subscriptions delete billing --discard", "with all that it could not deliver"]))
@@ -60,7 +74,8 @@ export function addSubscriptions(program: Command, io: CliIo, done: (code: numbe
 		});
 }
 
-export function addDeadLetters(program: Command, io: CliIo, done: (code: number) => void): void {
+/** `stopSignal`: aborted by Ctrl-C and its kin. */
+export function addDeadLetters(program: Command, io: CliIo, done: (code: number) => void, stopSignal: () => AbortSignal): void {
 	const letters = program
 		.command("dead-letters")
 		.description("events that a subscription could not deliver: look, try again, throw away")
@@ -76,6 +91,18 @@ export function addDeadLetters(program: Command, io: CliIo, done: (code: number)
 			const { runDeadLettersList } = await import("./dead-letters.ts");
 			done(await runDeadLettersList(name, options, io));
 		});
+	nexusOptions(
+		letters
+			.command("show")
+			.description("one of them with its event, as JSON; nothing is taken")
+			.argument("<subscription>")
+			.argument("<sequence>", "of the event", wholeNumber),
+	)
+		.addHelpText("after", examples(["nexus dead-letters show billing 17", "why it is there, and what was answered"]))
+		.action(async (name: string, sequence: number, options: NexusFlags) => {
+			const { runDeadLettersShow } = await import("./dead-letters.ts");
+			done(await runDeadLettersShow(name, sequence, options, io));
+		});
 	nexusOptions(letters.command("replay").description("deliver them again; exit code 1 where one is dead again").argument("<subscription>"))
 		.option("--count <count>", "at most so many, the oldest first", wholeNumber)
 		.option(...sequences, collect, [])
@@ -84,7 +111,7 @@ export function addDeadLetters(program: Command, io: CliIo, done: (code: number)
 		.addHelpText("after", examples(["nexus dead-letters replay billing --type 'order.*' --count 10", "a few first"]))
 		.action(async (name: string, options: ReplayFlags) => {
 			const { runDeadLettersReplay } = await import("./dead-letters.ts");
-			done(await runDeadLettersReplay(name, options, io));
+			done(await runDeadLettersReplay(name, options, io, { clock: systemClock, signal: stopSignal() }));
 		});
 	nexusOptions(letters.command("discard").description("throw some away for good").argument("<subscription>"))
 		.option(...sequences, collect, [])

@@ -1,6 +1,6 @@
 /** `nexus subscriptions`: who gets which events, how far each has come, and what keeps it from going on. */
 import { readFile } from "node:fs/promises";
-import type { Subscription, SubscriptionDocument } from "../client/nexus-client.ts";
+import type { StartPoint, Subscription, SubscriptionDocument } from "../client/nexus-client.ts";
 import { messageOf } from "../core/errors.ts";
 import type { CliIo } from "./io.ts";
 import { CommandRefused, type NexusFlags, withNexus } from "./nexus-api.ts";
@@ -46,6 +46,15 @@ export function runSubscriptionsChange(verb: "pause" | "resume", name: string, f
 	});
 }
 
+/** `from`: `new`, `all`, a sequence behind which it goes on, or a time. */
+export function runSubscriptionsSeek(name: string, from: string, flags: SubscriptionFlags, io: CliIo): Promise<number> {
+	return withNexus("subscriptions seek", flags, io, async ({ client }) => {
+		const view = await client.subscriptions.seek(name, startOf(from));
+		io.stdout.write(asJson(flags, io) ? `${JSON.stringify(view)}\n` : detailsText(view));
+		return 0;
+	});
+}
+
 export function runSubscriptionsDelete(name: string, flags: NexusFlags & { readonly discard?: boolean }, io: CliIo): Promise<number> {
 	return withNexus("subscriptions delete", flags, io, async ({ client }) => {
 		await client.subscriptions.delete(name, { discardDeadLetters: flags.discard === true });
@@ -56,6 +65,11 @@ export function runSubscriptionsDelete(name: string, flags: NexusFlags & { reado
 
 export function asJson(flags: { readonly json?: boolean }, io: CliIo): boolean {
 	return flags.json === true || !io.stdout.isTTY;
+}
+
+function startOf(from: string): StartPoint {
+	if (from === "new" || from === "all") return from;
+	return /^\d{1,15}$/.test(from) ? { sequence: Number(from) } : { time: from };
 }
 
 /** What is no such document is for Nexus to say. */

@@ -1,5 +1,5 @@
 /** `nexus token create`, `list` and `delete`. */
-import type { TokenInfo, TokenRole, TokenWish } from "../client/nexus-client.ts";
+import type { NewToken, TokenInfo, TokenRole, TokenWish } from "../client/nexus-client.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
 import { writeSecretFile } from "../core/secret-file.ts";
 import type { CliIo } from "./io.ts";
@@ -13,41 +13,61 @@ export interface TokenCreateFlags extends NexusFlags {
 	/** ... or an API token of this role. */
 	readonly role?: TokenRole;
 	readonly name?: string;
+	/** With role `ingest`: what alone may be published. */
+	readonly types?: readonly string[];
+	readonly sources?: readonly string[];
 	readonly ttl?: string;
 	/** Write the token there, mode 0600, and not to standard output. */
 	readonly out?: string;
 }
 
-/** The token alone on standard output, where it is a terminal; what it is for on standard error. */
 export function runTokenCreate(flags: TokenCreateFlags, io: CliIo): Promise<number> {
 	return withNexus("token create", flags, io, async ({ client }) => {
-		const { token, ...shown } = await client.tokens.create(wishOf(flags));
-		const { out } = flags;
-		if (out !== undefined) await written(out, token);
-		if (!io.stdout.isTTY) io.stdout.write(`${JSON.stringify(out === undefined ? { ...shown, token } : { ...shown, file: out })}\n`);
-		else {
-			io.stderr.write(`${purpose(shown)}; ${out === undefined ? "it is shown this once" : `written to ${out}`}\n`);
-			if (out === undefined) io.stdout.write(`${token}\n`);
-		}
+		await handOver(await client.tokens.create(wishOf(flags)), flags.out, io);
+		return 0;
+	});
+}
+
+export interface TokenRotateFlags extends NexusFlags {
+	/** As in `24h`. */
+	readonly grace?: string;
+	readonly ttl?: string;
+	readonly out?: string;
+}
+
+/** Another secret for the same token, handed over as a new one is. */
+export function runTokenRotate(id: string, { grace, ttl, out, ...flags }: TokenRotateFlags, io: CliIo): Promise<number> {
+	return withNexus("token rotate", flags, io, async ({ client }) => {
+		await handOver(await client.tokens.rotate(id, { ...(grace !== undefined && { grace }), ...(ttl !== undefined && { ttl }) }), out, io);
+		return 0;
+	});
+}
+
+export function runTokenRetire(id: string, flags: NexusFlags, io: CliIo): Promise<number> {
+	return withNexus("token retire", flags, io, async ({ client }) => {
+		await client.tokens.retirePrevious(id);
+		io.stdout.write(io.stdout.isTTY ? `the former secret of token ${id} holds no longer\n` : `${JSON.stringify({ id, retired: true })}\n`);
 		return 0;
 	});
 }
 
 export function runTokenList(flags: NexusFlags & { readonly json?: boolean }, io: CliIo): Promise<number> {
 	return withNexus("token list", flags, io, async ({ client }) => {
-		const tokens = await client.tokens.list();
+		const tokens: TokenInfo[] = [];
+		for await (const token of client.tokens.list()) tokens.push(token);
 		if (flags.json === true || !io.stdout.isTTY) io.stdout.write(`${JSON.stringify({ tokens })}\n`);
 		else {
 			const rows = tokens.map((each) => [
 				each.id,
 				each.kind,
-				each.kind === "join" ? (each.service ?? "") : `${each.role} (${each.name})`,
+				each.kind === "join" ? (each.service ?? "") : `${each.role} (${each.name})${scopeText(each)}`,
 				each.kind === "join" ? `${each.used} of ${each.uses}` : "-",
 				each.state.replace("_", " "),
+				each.previous === undefined ? shortTime(each.lastUsedAt) : `${shortTime(each.lastUsedAt)} (former: ${shortTime(each.previous.lastUsedAt)})`,
 				shortTime(each.createdAt),
 				shortTime(each.expiresAt),
 			]);
-			io.stdout.write(tableText(["ID", "KIND", "FOR", "USED", "STATE", "CREATED (UTC)", "UNTIL (UTC)"], rows));
+			io.stdout.write(tableText(["ID", "KIND", "FOR", "USED", "STATE", "LAST USED (UTC)", "CREATED (UTC)", "UNTIL (UTC)"], rows));
 		}
 		return 0;
 	});
@@ -61,21 +81,36 @@ export function runTokenDelete(id: string, flags: NexusFlags, io: CliIo): Promis
 	});
 }
 
+/** The token alone on standard output, where it is a terminal; what it is for on standard error. */
+async function handOver({ token, ...shown }: NewToken, out: string | undefined, io: CliIo): Promise<void> {
+	if (out !== undefined) await written(out, token);
+	if (!io.stdout.isTTY) io.stdout.write(`${JSON.stringify(out === undefined ? { ...shown, token } : { ...shown, file: out })}\n`);
+	else {
+		io.stderr.write(`${purpose(shown)}; ${out === undefined ? "it is shown this once" : `written to ${out}`}\n`);
+		if (out === undefined) io.stdout.write(`${token}\n`);
+	}
+}
+
 /** Throws CommandRefused for options that do not go together. */
-function wishOf({ service, uses, role, name, ttl }: TokenCreateFlags): TokenWish {
+function wishOf({ service, uses, role, name, types, sources, ttl }: TokenCreateFlags): TokenWish {
 	const life = ttl === undefined ? {} : { ttl };
 	if (service !== undefined && role === undefined) return { service, ...life, ...(uses !== undefined && { uses }) };
 	if (service !== undefined || role === undefined) throw new CommandRefused("name one of --service (to join) and --role (to call the API)");
 	if (name === undefined) throw new CommandRefused("--role wants a --name, by which people know whose token it is");
 	if (uses !== undefined) throw new CommandRefused("--uses is for join tokens");
-	return { role, name, ...life };
+	return { role, name, ...life, ...(types && { types }), ...(sources && { sources }) };
 }
 
-function purpose({ kind, service, uses, role, name, expiresAt }: TokenInfo): string {
+function scopeText({ types = [], sources = [] }: TokenInfo): string {
+	const parts = [...types, ...sources];
+	return parts.length === 0 ? "" : ` for ${parts.join(", ")}`;
+}
+
+function purpose({ kind, service, uses, role, name, expiresAt, previous }: TokenInfo): string {
 	const until = expiresAt === null ? "until it is deleted" : `until ${shortTime(expiresAt)} UTC`;
-	return kind === "join"
-		? `join token for ${service}, ${uses === 1 ? "one use" : `${uses} uses`}, ${until}`
-		: `API token of role ${role} for ${name}, ${until}`;
+	if (kind === "join") return `join token for ${service}, ${uses === 1 ? "one use" : `${uses} uses`}, ${until}`;
+	const before = previous === undefined ? "" : `; the former secret holds until ${shortTime(previous.until)} UTC`;
+	return `API token of role ${role} for ${name}, ${until}${before}`;
 }
 
 async function written(path: string, token: string): Promise<void> {

@@ -1,10 +1,8 @@
 /** The two ways in which a consumer is connected: a WebSocket that brings events and takes answers, and long polls. */
 import type { Clock } from "../core/clock.ts";
 import type { Rng } from "../core/rng.ts";
-import { AnswerBatcher } from "./answer-batcher.ts";
 import { path, withQuery } from "./json-calls.ts";
 import { NexusError } from "./nexus-error.ts";
-import { withRetry } from "./retry.ts";
 import type { AnswerReport, Answers, TakenEvent } from "./subscription-shapes.ts";
 import type { SubscriptionsClient } from "./subscriptions-client.ts";
 import type { Transport } from "./transport.ts";
@@ -25,12 +23,12 @@ export interface LinkHost {
 	readonly credit: number;
 	/** How many may come now; resolves once that is one at least. */
 	room(): Promise<number>;
-	take(events: readonly TakenEvent[], answers: AnswerBatcher): void;
+	take(events: readonly TakenEvent[]): void;
 }
 
 export interface ConsumerLink {
-	/** For as long as the host wants, also after the link has ended. */
-	readonly answers: AnswerBatcher;
+	/** Rejects once the link has ended. Absent where answers go another way. */
+	readonly answer?: (answers: Answers) => Promise<AnswerReport>;
 	/** Resolves with the cause once no more events come. */
 	readonly ended: Promise<unknown>;
 	/** No more events, please; answers still go. */
@@ -42,11 +40,7 @@ export interface ConsumerLink {
 const HANDSHAKE_MS = 10_000;
 /** 4 MiB of events and one more, of 1 MiB at most, each with what stands around it. */
 const MESSAGE_BYTES_MAX = 8 * 1024 * 1024;
-/** Messages that wait to be written down, which takes Nexus a disk write. */
-const ANSWERS_IN_FLIGHT = 16;
 const POLL_WAIT_MS = 30_000;
-/** Before `ackWait` is over in most cases. */
-const ANSWER_PATIENCE_MS = 10_000;
 
 interface SocketMessage {
 	readonly deliveries?: readonly TakenEvent[];
@@ -63,49 +57,47 @@ export async function openSocketLink({ name, transport, clock }: ConsumerTarget,
 	const unanswered = new Map<number, { settle(report: AnswerReport): void; fail(cause: unknown): void }>();
 	let sent = 0;
 	let over: NexusError | undefined;
-	const onMessage = (text: string): void => {
-		const { deliveries, message = 0, settled = 0, unknown = [], problem } = JSON.parse(text) as SocketMessage;
-		if (deliveries !== undefined) host.take(deliveries, answers);
-		const ours = unanswered.get(message);
-		unanswered.delete(message);
-		if (problem === undefined) ours?.settle({ settled, unknown });
-		else ours?.fail(new NexusError(problem, 400, ""));
-	};
-	const onClose = (cause: NexusError): void => {
-		over = cause;
-		for (const { fail } of unanswered.values()) fail(cause);
-		unanswered.clear();
-		ended.resolve(cause);
-	};
-	const opening = openSocket(transport, withQuery(path`/v1/subscriptions/${name}/socket`, { credit: host.credit }), {
+	const socket = await openSocket(transport, withQuery(path`/v1/subscriptions/${name}/socket`, { credit: host.credit }), {
 		clock,
 		handshakeMs: HANDSHAKE_MS,
 		messageBytesMax: MESSAGE_BYTES_MAX,
-		onMessage,
-		onClose,
+		onMessage(text) {
+			const { deliveries, message = 0, settled = 0, unknown = [], problem } = JSON.parse(text) as SocketMessage;
+			if (deliveries !== undefined) host.take(deliveries);
+			const ours = unanswered.get(message);
+			unanswered.delete(message);
+			if (problem === undefined) ours?.settle({ settled, unknown });
+			else ours?.fail(new NexusError(problem, 400, ""));
+		},
+		onClose(cause) {
+			over = cause;
+			for (const { fail } of unanswered.values()) fail(cause);
+			unanswered.clear();
+			ended.resolve(cause);
+		},
 	});
-	const answers = new AnswerBatcher(async (batch: Answers) => {
-		// The first events may be there before the opening is known here.
-		const socket = await opening;
-		if (over !== undefined) throw over;
-		return new Promise<AnswerReport>((settle, fail) => {
+	const send = (message: object): Promise<AnswerReport> =>
+		new Promise((settle, fail) => {
+			if (over !== undefined) throw over;
 			unanswered.set(++sent, { settle, fail });
-			socket.send(JSON.stringify(batch));
+			socket.send(JSON.stringify(message));
 		});
-	}, ANSWERS_IN_FLIGHT);
-	const socket = await opening;
-	return { answers, ended: ended.promise, stop: () => {}, close: () => socket.close() };
+	return {
+		answer: send,
+		ended: ended.promise,
+		// Where it ends meanwhile, no more events come either.
+		stop: () => void send({ drain: true }).catch(() => {}),
+		close: () => socket.close(),
+	};
 }
 
 /** Rejects with a NexusError where it is refused. */
-export async function openPollLink({ name, subscriptions, clock, rng }: ConsumerTarget, host: LinkHost): Promise<ConsumerLink> {
+export async function openPollLink({ name, subscriptions }: ConsumerTarget, host: LinkHost): Promise<ConsumerLink> {
 	const stopped = new AbortController();
 	const { signal } = stopped;
-	// A token is as good after Nexus was away for a moment as before.
-	const answers = new AnswerBatcher((batch) => withRetry(() => subscriptions.answer(name, batch), { clock, rng, patienceMs: ANSWER_PATIENCE_MS }), 1);
 	const poll = async (waitMs: number): Promise<void> => {
 		const max = await host.room();
-		if (!signal.aborted) host.take(await subscriptions.fetch(name, { max, waitMs, signal }), answers);
+		if (!signal.aborted) host.take(await subscriptions.fetch(name, { max, waitMs, signal }));
 	};
 	const pollOn = async (): Promise<unknown> => {
 		try {
@@ -118,7 +110,7 @@ export async function openPollLink({ name, subscriptions, clock, rng }: Consumer
 	// Not a long one: it says at once whether there is something to wait for.
 	await poll(0);
 	const stop = (): void => stopped.abort(new Error("the consumer has stopped"));
-	return { answers, ended: pollOn(), stop, close: stop };
+	return { ended: pollOn(), stop, close: stop };
 }
 
 function deferred<T>(): { readonly promise: Promise<T>; resolve(value: T): void } {

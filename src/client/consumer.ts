@@ -1,29 +1,18 @@
 /** The loop of a consumer: hands the events of a subscription to a handler, answers for each, and goes on through breaks until it is told to stop. */
 import { messageOf } from "../core/errors.ts";
 import type { CloudEvent } from "../events/cloud-event.ts";
-import type { AnswerBatcher } from "./answer-batcher.ts";
+import { AnswerBatcher } from "./answer-batcher.ts";
 import { type ConsumerLink, type ConsumerTarget, type LinkHost, openPollLink, openSocketLink } from "./consumer-links.ts";
-import { durationText } from "./json-calls.ts";
+import { type Delivery, HeldDelivery } from "./held-delivery.ts";
 import { NexusError } from "./nexus-error.ts";
-import { backoffMs, wait } from "./retry.ts";
-import type { TakenEvent } from "./subscription-shapes.ts";
+import { backoffMs, retryAfterOf, wait, withRetry } from "./retry.ts";
+import type { AnswerReport, Answers, TakenEvent } from "./subscription-shapes.ts";
 
 /**
  * Done with the event when it returns or resolves, unless it has answered for it by itself. What it throws makes the event come again, after the backoff
  * of the subscription; with the last attempt it becomes a dead letter. At least once: an event may come a second time.
  */
 export type Handler = (event: CloudEvent, delivery: Delivery) => unknown;
-
-/** One try of one event, with the answers that it may have. Each resolves with whether that is written down; the first one of ack, nak and term counts. */
-export interface Delivery extends TakenEvent {
-	ack(): Promise<boolean>;
-	/** Again: after the delay, or after the backoff of the subscription. */
-	nak(how?: { readonly delayMs?: number; readonly reason?: string }): Promise<boolean>;
-	/** Never again: it becomes a dead letter. */
-	term(reason?: string): Promise<boolean>;
-	/** Still at it: `ackWait` begins anew. */
-	inProgress(): Promise<boolean>;
-}
 
 export interface ConsumeOptions {
 	/** Ends it: no further event begins, those under way are finished and answered for. */
@@ -47,11 +36,19 @@ const CONCURRENCY = 16;
 const DRAIN_MS = 10_000;
 /** A connection that has lasted for so long was a good one. */
 const STEADY_MS = 10_000;
-/** Nexus takes 1,024. */
-const REASON_CHARS_MAX = 1024;
+/** Messages that wait to be written down, which takes Nexus a disk write. */
+const ANSWERS_IN_FLIGHT = 16;
+/** For a Nexus that is away: an acknowledgement that comes late counts, over whichever connection. */
+const ANSWER_PATIENCE_MS = 30_000;
+/** The most that a window holds. */
+const CONCURRENCY_MAX = 1000;
 
 /** Resolves once it has stopped. Rejects with the NexusError of a refusal that time does not mend: no such subscription, no right to it, not one to pull from. */
 export async function consume(target: ConsumerTarget, handler: Handler, options: ConsumeOptions): Promise<void> {
+	const { concurrency = CONCURRENCY } = options;
+	if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > CONCURRENCY_MAX) {
+		throw new RangeError(`concurrency ${concurrency} is not a whole number from 1 to ${CONCURRENCY_MAX}`);
+	}
 	await new Consumer(target, handler, options).run();
 }
 
@@ -60,12 +57,17 @@ class Consumer implements LinkHost {
 	readonly #target: ConsumerTarget;
 	readonly #handler: Handler;
 	readonly #options: ConsumeOptions;
-	readonly #flying = new Set<HeldDelivery>();
+	/** By sequence. */
+	readonly #flying = new Map<number, HeldDelivery>();
 	/** Has come, and waits for a handler: those of a connection that broke may still be at work when the next one brings its first events. */
 	#waiting: HeldDelivery[] = [];
 	#link: ConsumerLink | undefined;
+	/** Over the link there is, and else over HTTP. */
+	readonly #answers = new AnswerBatcher((answers) => this.#answer(answers), ANSWERS_IN_FLIGHT);
 	#onRoom: (() => void) | undefined;
 	#isStopping = false;
+	/** No more patience with answers. */
+	readonly #enough = new AbortController();
 
 	constructor(target: ConsumerTarget, handler: Handler, options: ConsumeOptions) {
 		this.#target = target;
@@ -81,10 +83,11 @@ class Consumer implements LinkHost {
 			await this.#connectOn(stop.aborted);
 		} finally {
 			this.#isStopping = true;
-			this.#waiting = [];
 			this.#link?.stop();
+			this.#giveBack();
 			this.#onRoom?.();
 			await this.#drain();
+			this.#enough.abort(new Error("the consumer has stopped"));
 			ticking.end();
 			this.#link?.close();
 			stop.forget();
@@ -96,13 +99,30 @@ class Consumer implements LinkHost {
 		return Math.max(1, this.credit - this.#flying.size);
 	}
 
-	take(events: readonly TakenEvent[], answers: AnswerBatcher): void {
-		if (this.#isStopping) {
-			for (const { token } of events) void answers.add({ kind: "nak", token, delay: "0ms", reason: "the consumer stops" });
-			return;
+	take(events: readonly TakenEvent[]): void {
+		for (const event of events) {
+			// Of a connection that broke, and still at work: this try is the same work.
+			const same = this.#flying.get(event.sequence);
+			if (same?.isOpen === true) same.renew(event);
+			else this.#waiting.push(new HeldDelivery(event, this.#answers));
 		}
-		for (const event of events) this.#waiting.push(new HeldDelivery(event, answers));
-		this.#begin();
+		if (this.#isStopping) this.#giveBack();
+		else this.#begin();
+	}
+
+	/** Somebody else may have at once what nobody has begun here. */
+	#giveBack(): void {
+		for (const { token } of this.#waiting.splice(0)) void this.#answers.add({ kind: "nak", token, delay: "0ms", reason: "the consumer stops" });
+	}
+
+	async #answer(answers: Answers): Promise<AnswerReport> {
+		try {
+			if (this.#link?.answer !== undefined) return await this.#link.answer(answers);
+		} catch (thrown) {
+			if (isRefusal(thrown)) throw thrown;
+		}
+		const { name, subscriptions, clock, rng } = this.#target;
+		return withRetry(() => subscriptions.answer(name, answers), { clock, rng, patienceMs: ANSWER_PATIENCE_MS, signal: this.#enough.signal });
 	}
 
 	/** From one connection to the next one, until `aborted` resolves. */
@@ -121,7 +141,7 @@ class Consumer implements LinkHost {
 			this.#waiting = [];
 			if (isRefusal(cause)) throw cause;
 			if (clock.monotonicMs() - beganAtMs > STEADY_MS) tries = 0;
-			const waitMs = Math.max(cause instanceof NexusError ? cause.retryAfterMs : 0, backoffMs(tries, rng));
+			const waitMs = Math.max(retryAfterOf(cause), backoffMs(tries, rng));
 			onBreak?.(messageOf(cause), waitMs);
 			await Promise.race([wait(waitMs, clock, signal).catch(() => {}), aborted]);
 		}
@@ -141,7 +161,9 @@ class Consumer implements LinkHost {
 			}
 			this.#link = link;
 			onOpen();
-			return await Promise.race([link.ended, aborted]);
+			const cause = await Promise.race([link.ended, aborted]);
+			if (cause !== "aborted") this.#link = undefined;
+			return cause;
 		} catch (thrown) {
 			return thrown;
 		}
@@ -149,9 +171,11 @@ class Consumer implements LinkHost {
 
 	#begin(): void {
 		while (this.#flying.size < this.credit) {
-			const next = this.#waiting.shift();
+			// Another try of an event waits until the one before has ended.
+			const at = this.#waiting.findIndex(({ sequence }) => !this.#flying.has(sequence));
+			const [next] = at < 0 ? [] : this.#waiting.splice(at, 1);
 			if (next === undefined) return;
-			this.#flying.add(next);
+			this.#flying.set(next.sequence, next);
 			void this.#handle(next);
 		}
 	}
@@ -164,22 +188,22 @@ class Consumer implements LinkHost {
 			void delivery.nak({ reason: messageOf(thrown) });
 			this.#options.onError?.(thrown, delivery);
 		} finally {
-			this.#flying.delete(delivery);
-			this.#begin();
+			this.#flying.delete(delivery.sequence);
+			if (!this.#isStopping) this.#begin();
 			this.#onRoom?.();
 		}
 	}
 
 	/** Handlers first, then their answers, both within one limit. */
 	async #drain(): Promise<void> {
-		const enough = new AbortController();
-		const timeUp = wait(this.#options.drainMs ?? DRAIN_MS, this.#target.clock, enough.signal).catch(() => {});
+		const drained = new AbortController();
+		const timeUp = wait(this.#options.drainMs ?? DRAIN_MS, this.#target.clock, drained.signal).catch(() => {});
 		const done = async (): Promise<void> => {
 			while (this.#flying.size > 0) await new Promise<void>((resolve) => (this.#onRoom = resolve));
-			await this.#link?.answers.idle();
+			await this.#answers.idle();
 		};
 		await Promise.race([done(), timeUp]);
-		enough.abort();
+		drained.abort();
 	}
 
 	#tellProgress(): { end(): void } {
@@ -187,55 +211,12 @@ class Consumer implements LinkHost {
 		if (progressEveryMs === undefined) return { end() {} };
 		const { clock } = this.#target;
 		const tell = (): void => {
-			for (const delivery of this.#flying) void delivery.inProgress();
+			for (const delivery of this.#flying.values()) void delivery.inProgress();
 			timer = clock.setTimer(progressEveryMs, tell);
 		};
 		let timer = clock.setTimer(progressEveryMs, tell);
 		return { end: () => timer.cancel() };
 	}
-}
-
-class HeldDelivery implements Delivery {
-	readonly token: string;
-	readonly sequence: number;
-	readonly attempt: number;
-	readonly receivedAt: string;
-	readonly event: CloudEvent;
-	readonly #answers: AnswerBatcher;
-	#answered: Promise<boolean> | undefined;
-
-	constructor({ token, sequence, attempt, receivedAt, event }: TakenEvent, answers: AnswerBatcher) {
-		this.token = token;
-		this.sequence = sequence;
-		this.attempt = attempt;
-		this.receivedAt = receivedAt;
-		this.event = event;
-		this.#answers = answers;
-	}
-
-	ack(): Promise<boolean> {
-		this.#answered ??= this.#answers.add({ kind: "ack", token: this.token });
-		return this.#answered;
-	}
-
-	nak({ delayMs, reason }: { readonly delayMs?: number; readonly reason?: string } = {}): Promise<boolean> {
-		const delay = delayMs === undefined ? {} : { delay: durationText(delayMs) };
-		this.#answered ??= this.#answers.add({ kind: "nak", token: this.token, ...delay, ...reasonOf(reason) });
-		return this.#answered;
-	}
-
-	term(reason?: string): Promise<boolean> {
-		this.#answered ??= this.#answers.add({ kind: "term", token: this.token, ...reasonOf(reason) });
-		return this.#answered;
-	}
-
-	inProgress(): Promise<boolean> {
-		return this.#answered ?? this.#answers.add({ kind: "progress", token: this.token });
-	}
-}
-
-function reasonOf(text: string | undefined): { readonly reason?: string } {
-	return text === undefined || text === "" ? {} : { reason: text.slice(0, REASON_CHARS_MAX) };
 }
 
 /** One that time does not mend. A subscription that is paused goes on some day. */

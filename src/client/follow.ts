@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import type { CloudEvent } from "../events/cloud-event.ts";
 import { errorOf, NexusError } from "./nexus-error.ts";
-import { wait } from "./retry.ts";
+import { retryAfterOf, wait } from "./retry.ts";
 import { SseReader } from "./sse-reader.ts";
 import type { Transport } from "./transport.ts";
 
@@ -24,6 +24,8 @@ export interface FollowOptions {
 
 const RECONNECT_MS = 1_000;
 const RECONNECT_MAX_MS = 15_000;
+/** Three heartbeats of Nexus. */
+const SILENCE_MS = 45_000;
 
 /** Ends never by itself. Throws a NexusError where nobody is there from the start, or where it is refused; or as `signal` is aborted. */
 export async function* follow(transport: Transport, path: string, clock: Clock, options: FollowOptions): AsyncGenerator<StoredEvent, never, void> {
@@ -33,10 +35,12 @@ export async function* follow(transport: Transport, path: string, clock: Clock, 
 	let delayMs = 0;
 	for (;;) {
 		let cause = "it ended";
+		let askedMs = 0;
 		try {
 			reader = new SseReader(reader.lastId);
 			const resume: Record<string, string> = reader.lastId === "" ? {} : { "last-event-id": reader.lastId };
-			const response = await transport.send(path, { headers: { accept: "text/event-stream", ...resume }, ...(signal && { signal }) });
+			const headers = { accept: "text/event-stream", ...resume };
+			const response = await transport.send(path, { headers, silenceMs: SILENCE_MS, ...(signal && { signal }) });
 			if (!response.ok) throw await errorOf(response);
 			if (wasConnected) onReconnect?.();
 			wasConnected = true;
@@ -53,12 +57,14 @@ export async function* follow(transport: Transport, path: string, clock: Clock, 
 		} catch (thrown) {
 			signal?.throwIfAborted();
 			// Nobody there from the start is an answer; a stream that breaks is a reason to wait, and a Nexus that cannot serve now another.
-			const isAnswer = thrown instanceof NexusError && (thrown.status === 0 ? !wasConnected : thrown.status < 500);
+			const isAnswer = thrown instanceof NexusError && (thrown.status === 0 ? !wasConnected : !thrown.isTransient);
+			askedMs = retryAfterOf(thrown);
 			if (isAnswer || (!wasConnected && !(thrown instanceof NexusError))) throw thrown;
 			cause = messageOf(thrown instanceof Error && thrown.cause !== undefined ? thrown.cause : thrown);
 		}
 		delayMs = Math.min(Math.max(RECONNECT_MS, delayMs * 2), RECONNECT_MAX_MS);
-		onBreak?.(cause, delayMs, reader.lastId);
-		await wait(delayMs, clock, signal);
+		const waitMs = Math.max(delayMs, askedMs);
+		onBreak?.(cause, waitMs, reader.lastId);
+		await wait(waitMs, clock, signal);
 	}
 }

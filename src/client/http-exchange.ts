@@ -2,12 +2,15 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { ConnectionOptions } from "node:tls";
+import { codeOf } from "../core/errors.ts";
 
 export interface TransportRequest {
 	readonly method?: string;
 	readonly headers?: Readonly<Record<string, string>>;
 	readonly body?: string | Uint8Array;
 	readonly signal?: AbortSignal;
+	/** Nobody is there any more when nothing comes for so long. */
+	readonly silenceMs?: number;
 }
 
 /** Whom to believe, in place of the roots of the system and the name of the host. */
@@ -16,17 +19,21 @@ export type Trust = Pick<ConnectionOptions, "ca" | "checkServerIdentity">;
 /** Any answer, redirects as well. Rejects with what the connection failed with, or with the reason of the signal. */
 export type Exchange = (url: URL, request: TransportRequest) => Promise<Response>;
 
-/** Longer than any long poll of Nexus (2 min) and than ten heartbeats of a stream: nobody is there any more. */
+/** Longer than any long poll of Nexus (2 min). */
 const SILENCE_MS = 150_000;
 /** Fetch, "null body status": a Response must have none. */
 const BODILESS = new Set([101, 204, 205, 304]);
+
+/** RFC 9110 section 9.2.2: a request that may have been served already may go out again. */
+const IDEMPOTENT = new Set(["GET", "HEAD", "PUT", "DELETE"]);
 
 /** Connections are kept, and keep no process alive. */
 export function httpExchange(trust: Trust): Exchange {
 	const plain = new HttpAgent({ keepAlive: true });
 	let secure: HttpsAgent | undefined;
-	return (url, { method = "GET", headers = {}, body, signal }) =>
-		new Promise((resolve, reject) => {
+	return function exchange(url, request) {
+		const { method = "GET", headers = {}, body, signal, silenceMs = SILENCE_MS } = request;
+		return new Promise((resolve, reject) => {
 			signal?.throwIfAborted();
 			const isSecure = url.protocol === "https:";
 			if (isSecure) secure ??= new HttpsAgent({ keepAlive: true, ...trust });
@@ -35,11 +42,11 @@ export function httpExchange(trust: Trust): Exchange {
 				method,
 				agent: isSecure ? secure : plain,
 				headers: { ...headers, ...length },
-				timeout: SILENCE_MS,
+				timeout: silenceMs,
 				...(signal && { signal }),
 			};
-			const request = (isSecure ? httpsRequest : httpRequest)(url, options);
-			request.on("response", (message) => {
+			const outgoing = (isSecure ? httpsRequest : httpRequest)(url, options);
+			outgoing.on("response", (message) => {
 				try {
 					resolve(responseOf(message));
 				} catch (thrown) {
@@ -47,10 +54,15 @@ export function httpExchange(trust: Trust): Exchange {
 					reject(thrown);
 				}
 			});
-			request.on("timeout", () => request.destroy(new Error(`nothing has come for ${SILENCE_MS / 1000} s`)));
-			request.on("error", (error) => reject(signal?.aborted === true ? signal.reason : error));
-			request.end(body);
+			outgoing.on("timeout", () => outgoing.destroy(new Error(`nothing has come for ${silenceMs / 1000} s`)));
+			outgoing.on("error", (error) => {
+				// The other side had closed a connection that was kept for too long: on a new one it is as if that had not been.
+				if (outgoing.reusedSocket && codeOf(error) === "ECONNRESET" && IDEMPOTENT.has(method)) resolve(exchange(url, request));
+				else reject(signal?.aborted === true ? signal.reason : error);
+			});
+			outgoing.end(body);
 		});
+	};
 }
 
 function responseOf(message: IncomingMessage): Response {

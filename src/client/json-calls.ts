@@ -1,5 +1,6 @@
 /** Calls of the API that are answered at once with JSON: each has a time limit, and either its answer or the NexusError that says why there is none. */
 import type { Clock } from "../core/clock.ts";
+import { boundedText } from "./bounded-text.ts";
 import { errorOf, NexusError } from "./nexus-error.ts";
 import type { Transport } from "./transport.ts";
 
@@ -14,8 +15,14 @@ export interface JsonRequest extends CallOptions {
 	readonly method?: "GET" | "POST" | "PUT" | "DELETE";
 	/** Sent as JSON. */
 	readonly body?: unknown;
+	/** In the place of `body`: JSON that is written already, and its media type. */
+	readonly written?: { readonly type: string; readonly json: string };
 	readonly headers?: Readonly<Record<string, string>>;
 }
+
+/** 256 events of 1 MiB, which is the most that Nexus takes of each. */
+const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
+const JSON_TYPE = "application/json";
 
 export class JsonCalls {
 	readonly clock: Clock;
@@ -29,7 +36,8 @@ export class JsonCalls {
 	}
 
 	/** Undefined where the answer has no body. Rejects with a NexusError, or with the reason of the signal. */
-	async json<T>(path: string, { method = "GET", body, headers = {}, signal, timeoutMs = this.#timeoutMs }: JsonRequest = {}): Promise<T> {
+	async json<T>(path: string, { method = "GET", body, written, headers = {}, signal, timeoutMs = this.#timeoutMs }: JsonRequest = {}): Promise<T> {
+		const content = body === undefined ? written : { type: JSON_TYPE, json: JSON.stringify(body) };
 		const over = new AbortController();
 		const timer = this.clock.setTimer(timeoutMs, () => over.abort(new NexusError(`Nexus has not answered within ${timeoutMs / 1000} s`, 0, "")));
 		const end = (): void => over.abort(signal?.reason);
@@ -38,12 +46,12 @@ export class JsonCalls {
 		try {
 			const response = await this.#transport.send(path, {
 				method,
-				headers: body === undefined ? headers : { ...headers, "content-type": "application/json" },
-				...(body === undefined ? {} : { body: JSON.stringify(body) }),
+				headers: content === undefined ? headers : { ...headers, "content-type": content.type },
+				...(content === undefined ? {} : { body: content.json }),
 				signal: over.signal,
 			});
 			if (!response.ok) throw await errorOf(response);
-			const text = await response.text();
+			const text = await boundedText(response, ANSWER_BYTES_MAX);
 			return (text === "" ? undefined : parsed(text)) as T;
 		} catch (thrown) {
 			throw over.signal.aborted ? over.signal.reason : thrown;
@@ -79,9 +87,9 @@ export function durationText(ms: number): string {
 	return `${Math.round(ms)}ms`;
 }
 
-function parsed(text: string): unknown {
+function parsed(text: string | undefined): unknown {
 	try {
-		return JSON.parse(text);
+		return JSON.parse(text ?? "");
 	} catch (thrown) {
 		throw new NexusError("an answer that is no JSON, from something that is not Nexus", 502, "", { cause: thrown });
 	}

@@ -12,13 +12,14 @@ export interface NexusStatus {
 	readonly state: { readonly engine: string; readonly durability: Durability; readonly shared: boolean; readonly failing: boolean };
 	/** Of the data directory. */
 	readonly disk: { readonly freeBytes: number; readonly totalBytes: number } | null;
-	/** `lag`: events that the one furthest behind has before it. `dispatchedBy`: the node that does, where it is not this one. */
-	readonly subscriptions: { readonly count?: number; readonly lag?: number; readonly dispatchedBy?: string | null };
+	/** Of all nodes. `lag`: events that the one furthest behind has before it; `oldestAgeMs`: of the oldest open event. */
+	readonly subscriptions: { readonly count: number; readonly lag: number; readonly oldestAgeMs: number };
 	/** Whether other nodes may use the same log and state. */
 	readonly shared: boolean;
 	/** Who does what one node does at a time. */
 	readonly duties: Readonly<Record<string, string | null>>;
-	readonly nodes: readonly { readonly id: string; readonly url: string }[];
+	/** `slices`: parts of the subscriptions that it dispatches. */
+	readonly nodes: readonly { readonly id: string; readonly url: string; readonly slices: readonly number[] }[];
 	/** What is wrong, by part. */
 	readonly trouble?: Readonly<Record<string, string>>;
 }
@@ -48,6 +49,8 @@ export interface LogBackup {
 	readonly totalBytes: number;
 	readonly firstSequence?: number;
 	readonly lastSequence?: number;
+	/** What is not in it, and why. */
+	readonly missing?: string;
 	readonly error?: string;
 }
 
@@ -67,7 +70,7 @@ export class LogClient {
 		return (await this.#calls.json<{ backups: readonly LogBackup[] }>("/v1/log/backups", options)).backups;
 	}
 
-	/** Begins one while the log runs; `backup` says how far it is. `name`: by default the time. */
+	/** Begins one of log and state while the log runs; `backup` says how far it is. `name`: by default the time. */
 	startBackup(name?: string, options: CallOptions = {}): Promise<LogBackup> {
 		return this.#calls.json("/v1/log/backups", { ...options, method: "POST", body: { name } });
 	}

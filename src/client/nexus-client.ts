@@ -9,9 +9,8 @@ import { BatchPublisher, type BatchPublisherOptions } from "./batch-publisher.ts
 import { DeadLettersClient } from "./dead-letters-client.ts";
 import { completeEvent, type EventInput } from "./event-input.ts";
 import { type FollowOptions, follow, type StoredEvent } from "./follow.ts";
-import { JsonCalls, withQuery } from "./json-calls.ts";
+import { type CallOptions, JsonCalls, withQuery } from "./json-calls.ts";
 import { LogClient } from "./log-client.ts";
-import { errorOf } from "./nexus-error.ts";
 import { ParkedEventsClient } from "./parked-events-client.ts";
 import { PoliciesClient } from "./policies-client.ts";
 import type { PublishReport } from "./publish-report.ts";
@@ -26,10 +25,11 @@ import { type HttpTransportOptions, httpTransport, type Transport } from "./tran
 export type { CloudEvent } from "../events/cloud-event.ts";
 export type * from "./authority-client.ts";
 export { BatchPublisher, type BatchPublisherOptions } from "./batch-publisher.ts";
-export type { ConsumeOptions, Delivery, Handler } from "./consumer.ts";
+export type { ConsumeOptions, Handler } from "./consumer.ts";
 export type * from "./dead-letters-client.ts";
 export type { EventInput } from "./event-input.ts";
 export type { FollowOptions, StoredEvent } from "./follow.ts";
+export type { Delivery } from "./held-delivery.ts";
 export type { CallOptions } from "./json-calls.ts";
 export type * from "./log-client.ts";
 export { NexusError, type ProblemDocument, type ProblemFault } from "./nexus-error.ts";
@@ -80,7 +80,8 @@ export interface EventPage {
 	readonly damaged?: readonly { readonly first: number; readonly last: number }[];
 }
 
-const PAGE_MAX = 1000;
+/** Of which each may have 1 MiB. */
+const PAGE_MAX = 256;
 const PATIENCE_MS = 30_000;
 const TIMEOUT_MS = 30_000;
 
@@ -123,17 +124,17 @@ export class NexusClient {
 	}
 
 	/**
-	 * Resolves once they are durable, however often that had to be tried: they keep the ids that they got first. Rejects with a TypeError for what is no event,
-	 * with a NexusError where Nexus takes none of them, or none within the patience.
+	 * Resolves once they are durable, however often that had to be tried: they keep the ids that they got first. All in one message: 4 MiB at most. Throws a
+	 * TypeError for what is no event; rejects with a NexusError where Nexus takes none of them, or none within the patience.
 	 */
-	publish(events: EventInput | readonly EventInput[], { signal }: { readonly signal?: AbortSignal } = {}): Promise<PublishReport> {
+	publish(events: EventInput | readonly EventInput[], options: CallOptions = {}): Promise<PublishReport> {
 		const list = Array.isArray(events) ? (events as readonly EventInput[]) : [events as EventInput];
-		return this.#post(JSON.stringify(list.map(this.#complete)), signal);
+		return this.#post(JSON.stringify(list.map(this.#complete)), options);
 	}
 
 	/** For a program that has events one by one. */
 	publisher(options?: BatchPublisherOptions): BatchPublisher {
-		return new BatchPublisher((json) => this.#post(json), this.#complete as (event: never) => CloudEvent, this.#clock, options);
+		return new BatchPublisher((json, signal) => this.#post(json, { signal }), this.#complete as (event: never) => CloudEvent, this.#clock, options);
 	}
 
 	/** For one that has thousands a second. Rejects with a NexusError where there is no Nexus. */
@@ -152,14 +153,14 @@ export class NexusClient {
 	}
 
 	/** Page by page, as they are asked for. */
-	async *query(query: EventQuery = {}, signal?: AbortSignal): AsyncGenerator<StoredEvent, void, void> {
-		for await (const { events } of this.pages(query, signal)) yield* events;
+	async *query(query: EventQuery = {}, options: CallOptions = {}): AsyncGenerator<StoredEvent, void, void> {
+		for await (const { events } of this.pages(query, options)) yield* events;
 	}
 
 	/** The same with what stands beside the events: what is damaged, and how far the search has come. */
-	async *pages({ limit = Number.POSITIVE_INFINITY, ...filter }: EventQuery = {}, signal?: AbortSignal): AsyncGenerator<EventPage, void, void> {
+	async *pages({ limit = Number.POSITIVE_INFINITY, ...filter }: EventQuery = {}, options: CallOptions = {}): AsyncGenerator<EventPage, void, void> {
 		for (let left = limit, after = filter.after; left > 0; ) {
-			const page: EventPage = await this.#calls.json(withQuery("/v1/events", { ...filter, limit: Math.min(PAGE_MAX, left), after }), { signal });
+			const page: EventPage = await this.#calls.json(withQuery("/v1/events", { ...filter, limit: Math.min(PAGE_MAX, left), after }), options);
 			yield page;
 			if (page.next === null) return;
 			left -= page.events.length;
@@ -172,14 +173,10 @@ export class NexusClient {
 		return follow(this.#transport, withQuery("/v1/events/stream", filter), this.#clock, options);
 	}
 
-	#post(body: string, signal?: AbortSignal): Promise<PublishReport> {
-		const once = async (): Promise<PublishReport> => {
-			const request = { method: "POST", headers: { "content-type": BATCH_TYPE }, body, ...(signal && { signal }) };
-			const response = await this.#transport.send("/v1/events", request);
-			if (!response.ok) throw await errorOf(response);
-			return (await response.json()) as PublishReport;
-		};
-		return withRetry(once, { clock: this.#clock, rng: this.#rng, patienceMs: this.#patienceMs, signal });
+	/** Each try has a limit of its own: a Nexus that hangs is one to try again. */
+	#post(json: string, options: CallOptions = {}): Promise<PublishReport> {
+		const once = () => this.#calls.json<PublishReport>("/v1/events", { ...options, method: "POST", written: { type: BATCH_TYPE, json } });
+		return withRetry(once, { clock: this.#clock, rng: this.#rng, patienceMs: this.#patienceMs, signal: options.signal });
 	}
 }
 

@@ -1,4 +1,5 @@
 /** What Nexus, or whatever answers in its place, has refused, in words; also where nobody answers. */
+import { boundedText } from "./bounded-text.ts";
 
 /** An RFC 9457 document as Nexus writes them. */
 export interface ProblemDocument {
@@ -28,12 +29,19 @@ export interface NexusErrorDetails extends ErrorOptions {
 	readonly problem?: ProblemDocument;
 }
 
+/** A problem document with the faults of a large policy; whatever is longer is none. */
+const PROBLEM_BYTES_MAX = 1024 * 1024;
+/** Nobody who means it asks for longer. */
+const RETRY_AFTER_MS_MAX = 60_000;
+
 export class NexusError extends Error {
 	/** 0 where nobody answers. */
 	readonly status: number;
 	/** The reason of the problem document, as in `precondition_failed`; "" for none. */
 	readonly reason: string;
-	/** What the answer asks to wait, in milliseconds; 0 where it asks for nothing. */
+	/** What to do about it, in words, which the message has as well; "" for nothing known. */
+	readonly hint: string;
+	/** What the answer asks to wait, in milliseconds, a minute at most; 0 where it asks for nothing. */
 	readonly retryAfterMs: number;
 	/** All that the answer says; empty where it is not of Nexus. */
 	readonly problem: ProblemDocument;
@@ -43,6 +51,7 @@ export class NexusError extends Error {
 		this.name = "NexusError";
 		this.status = status;
 		this.reason = reason;
+		this.hint = problem.hint ?? "";
 		this.retryAfterMs = retryAfterMs;
 		this.problem = problem;
 	}
@@ -61,9 +70,10 @@ export function errorOfProblem(problem: ProblemDocument, retryAfterMs = 0): Nexu
 export async function errorOf(response: Response): Promise<NexusError> {
 	const { status } = response;
 	const seconds = Number(response.headers.get("retry-after") ?? 0);
-	const retryAfterMs = Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : 0;
+	const retryAfterMs = Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds * 1000, RETRY_AFTER_MS_MAX) : 0;
 	try {
-		return errorOfProblem({ ...(JSON.parse(await response.text()) as ProblemDocument), status }, retryAfterMs);
+		const text = await boundedText(response, PROBLEM_BYTES_MAX);
+		return errorOfProblem({ ...(JSON.parse(text ?? "") as ProblemDocument), status }, retryAfterMs);
 	} catch {
 		return new NexusError(`status ${status} from something that is not Nexus`, status, "", { retryAfterMs });
 	}

@@ -1,6 +1,7 @@
 /** Trying again what may succeed later: exponential backoff with full jitter, and what the other side asks for. */
 import type { Clock } from "../core/clock.ts";
 import type { Rng } from "../core/rng.ts";
+import { holdProcess } from "./hold-process.ts";
 import { NexusError } from "./nexus-error.ts";
 
 export interface RetryOptions {
@@ -23,7 +24,7 @@ export async function withRetry<T>(work: () => Promise<T>, { clock, rng, patienc
 			return await work();
 		} catch (thrown) {
 			if (!(thrown instanceof NexusError) || !thrown.isTransient) throw thrown;
-			const waitMs = Math.max(thrown.retryAfterMs, backoffMs(tries, rng));
+			const waitMs = Math.max(retryAfterOf(thrown), backoffMs(tries, rng));
 			if (clock.monotonicMs() + waitMs > giveUpAtMs) throw thrown;
 			await wait(waitMs, clock, signal);
 		}
@@ -35,12 +36,16 @@ export function backoffMs(tries: number, rng: Rng): number {
 	return rng() * Math.min(MAX_MS, BASE_MS * 2 ** tries);
 }
 
+/** What it asks to wait; 0 for whatever asks for nothing. */
+export function retryAfterOf(thrown: unknown): number {
+	return thrown instanceof NexusError ? thrown.retryAfterMs : 0;
+}
+
 /** Rejects with the signal's reason when it is aborted meanwhile. Keeps the process alive. */
 export async function wait(ms: number, clock: Clock, signal: AbortSignal | undefined): Promise<void> {
 	signal?.throwIfAborted();
-	// Timers of the clock do not; who waits for an acknowledgement must not be ended by the end of its program.
-	const { port1 } = new MessageChannel();
-	port1.ref();
+	// Who waits for an acknowledgement must not be ended by the end of its program.
+	const letGo = holdProcess();
 	let end = (): void => {};
 	const timer = clock.setTimer(ms, () => end());
 	try {
@@ -51,7 +56,7 @@ export async function wait(ms: number, clock: Clock, signal: AbortSignal | undef
 	} finally {
 		timer.cancel();
 		signal?.removeEventListener("abort", end);
-		port1.close();
+		letGo();
 	}
 	signal?.throwIfAborted();
 }

@@ -40,7 +40,7 @@ export class SchemasClient {
 	}
 
 	/** `version`: an earlier one. */
-	get(type: string, version?: number, options: CallOptions = {}): Promise<EventSchema> {
+	get(type: string, { version, ...options }: CallOptions & { readonly version?: number } = {}): Promise<EventSchema> {
 		return this.#calls.json(version === undefined ? path`/v1/schemas/${type}` : path`/v1/schemas/${type}/versions/${version}`, options);
 	}
 

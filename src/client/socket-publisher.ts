@@ -3,21 +3,28 @@ import type { Clock } from "../core/clock.ts";
 import type { Rng } from "../core/rng.ts";
 import { errorOfProblem, NexusError, type ProblemDocument } from "./nexus-error.ts";
 import type { PublishReport } from "./publish-report.ts";
-import { backoffMs, wait } from "./retry.ts";
+import { backoffMs, retryAfterOf, wait } from "./retry.ts";
 import type { Transport } from "./transport.ts";
 import { type ClientSocket, openSocket } from "./web-socket.ts";
 
 export interface SocketPublisherOptions {
 	/** Messages without an acknowledgement; `send` rejects beyond. Default 4,096. */
 	readonly unackedMax?: number;
+	/** The same in bytes of JSON. Default 64 MiB. */
+	readonly unackedBytesMax?: number;
 	/** How long a connection may be away before what waits for it is given up. Default 30 s. */
 	readonly patienceMs?: number;
 	/** Default 10 s. */
 	readonly handshakeMs?: number;
+	/** Ends it as it is aborted: what is not acknowledged is given up. */
+	readonly signal?: AbortSignal;
 }
+
+const UNACKED_BYTES_MAX = 64 * 1024 * 1024;
 
 interface Unacked {
 	readonly text: string;
+	readonly bytes: number;
 	readonly settle: (report: PublishReport) => void;
 	readonly fail: (cause: unknown) => void;
 }
@@ -29,15 +36,18 @@ export class SocketPublisher {
 	readonly #clock: Clock;
 	readonly #rng: Rng;
 	readonly #unackedMax: number;
+	readonly #unackedBytesMax: number;
 	readonly #patienceMs: number;
 	readonly #handshakeMs: number;
 	/** In the order of sending. */
 	#unacked = new Map<number, Unacked>();
+	#unackedBytes = 0;
 	/** Messages sent on this connection. */
 	#sent = 0;
 	#socket: ClientSocket | undefined;
-	readonly #abort = new AbortController();
-	#onIdle: (() => void) | undefined;
+	/** Aborted with why it is over. */
+	readonly #end = new AbortController();
+	#onIdle: (() => void)[] = [];
 	#isClosing = false;
 
 	private constructor(transport: Transport, clock: Clock, rng: Rng, options: SocketPublisherOptions) {
@@ -45,15 +55,27 @@ export class SocketPublisher {
 		this.#clock = clock;
 		this.#rng = rng;
 		this.#unackedMax = options.unackedMax ?? 4096;
+		this.#unackedBytesMax = options.unackedBytesMax ?? UNACKED_BYTES_MAX;
 		this.#patienceMs = options.patienceMs ?? 30_000;
 		this.#handshakeMs = options.handshakeMs ?? 10_000;
 	}
 
 	/** Rejects with a NexusError where the first connection cannot be had. */
 	static async open(transport: Transport, clock: Clock, rng: Rng, options: SocketPublisherOptions = {}): Promise<SocketPublisher> {
+		const { signal } = options;
+		signal?.throwIfAborted();
 		const publisher = new SocketPublisher(transport, clock, rng, options);
-		await publisher.#connect();
-		return publisher;
+		const end = (): void => publisher.#endWith(signal?.reason);
+		signal?.addEventListener("abort", end, { once: true });
+		publisher.#end.signal.addEventListener("abort", () => signal?.removeEventListener("abort", end), { once: true });
+		try {
+			await publisher.#connect();
+			signal?.throwIfAborted();
+			return publisher;
+		} catch (thrown) {
+			publisher.#endWith(thrown);
+			throw thrown;
+		}
 	}
 
 	get unacked(): number {
@@ -62,13 +84,16 @@ export class SocketPublisher {
 
 	/** `json`: an event, or an array of them, that have their ids already. Resolves once it is durable. */
 	send(json: string): Promise<PublishReport> {
-		if (this.#isClosing) return Promise.reject(new Error("the publisher is closed"));
-		if (this.#unacked.size >= this.#unackedMax) {
+		if (this.#end.signal.aborted) return Promise.reject(this.#end.signal.reason);
+		if (this.#isClosing) return Promise.reject(new Error(CLOSED));
+		if (this.#unacked.size >= this.#unackedMax || this.#unackedBytes >= this.#unackedBytesMax) {
 			return Promise.reject(new NexusError(`${this.#unacked.size} messages are not acknowledged`, 0, "overloaded"));
 		}
 		return new Promise((settle, fail) => {
 			const number = ++this.#sent;
-			this.#unacked.set(number, { text: json, settle, fail });
+			const bytes = Buffer.byteLength(json);
+			this.#unacked.set(number, { text: json, bytes, settle, fail });
+			this.#unackedBytes += bytes;
 			this.#socket?.send(json);
 		});
 	}
@@ -76,10 +101,16 @@ export class SocketPublisher {
 	/** Waits for what is not acknowledged, then ends the connection. */
 	async close(): Promise<void> {
 		this.#isClosing = true;
-		if (this.#unacked.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
-		this.#abort.abort(new Error("the publisher is closed"));
+		if (this.#unacked.size > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+		this.#endWith(new Error(CLOSED));
+	}
+
+	#endWith(cause: unknown): void {
+		if (this.#end.signal.aborted) return;
+		this.#end.abort(cause);
 		this.#socket?.close();
 		this.#socket = undefined;
+		this.#failAll(cause);
 	}
 
 	async #connect(): Promise<void> {
@@ -93,7 +124,8 @@ export class SocketPublisher {
 				if (this.#socket === socket) void this.#reconnect();
 			},
 		});
-		this.#opened(socket);
+		if (this.#end.signal.aborted) socket.close();
+		else this.#opened(socket);
 	}
 
 	/** Acknowledgements count messages of one connection: what is sent again gets new numbers, in the same order. */
@@ -108,16 +140,15 @@ export class SocketPublisher {
 	async #reconnect(): Promise<void> {
 		this.#socket = undefined;
 		const giveUpAtMs = this.#clock.monotonicMs() + this.#patienceMs;
-		for (let tries = 0; !this.#abort.signal.aborted; tries++) {
+		for (let tries = 0, askedMs = 0; !this.#end.signal.aborted; tries++) {
 			try {
-				await wait(backoffMs(tries, this.#rng), this.#clock, this.#abort.signal);
+				await wait(Math.max(askedMs, backoffMs(tries, this.#rng)), this.#clock, this.#end.signal);
 				await this.#connect();
 				return;
 			} catch (thrown) {
-				if (this.#abort.signal.aborted) return;
-				const isHopeless = thrown instanceof NexusError && !thrown.isTransient;
-				if (isHopeless || this.#clock.monotonicMs() > giveUpAtMs) this.#failAll(thrown);
-				if (isHopeless) return;
+				if (thrown instanceof NexusError && !thrown.isTransient) this.#endWith(thrown);
+				else if (this.#clock.monotonicMs() > giveUpAtMs) this.#failAll(thrown);
+				askedMs = retryAfterOf(thrown);
 			}
 		}
 	}
@@ -125,8 +156,9 @@ export class SocketPublisher {
 	#failAll(cause: unknown): void {
 		const failed = [...this.#unacked.values()];
 		this.#unacked.clear();
+		this.#unackedBytes = 0;
 		for (const { fail } of failed) fail(cause);
-		this.#onIdle?.();
+		this.#tellIdle();
 	}
 
 	#take(text: string): void {
@@ -134,16 +166,22 @@ export class SocketPublisher {
 		const unacked = this.#unacked.get(ack.message);
 		if (unacked === undefined) return;
 		this.#unacked.delete(ack.message);
+		this.#unackedBytes -= unacked.bytes;
 		if ("problem" in ack) {
 			unacked.fail(errorOfProblem(ack.problem));
 		} else {
 			const { message: _, ...report } = ack;
 			unacked.settle(report);
 		}
-		if (this.#unacked.size === 0) this.#onIdle?.();
+		this.#tellIdle();
+	}
+
+	#tellIdle(): void {
+		if (this.#unacked.size === 0) for (const tell of this.#onIdle.splice(0)) tell();
 	}
 }
 
 const PATH = "/v1/events/publish";
+const CLOSED = "the publisher is closed";
 // A batch of 4,096 events, each with a reason.
 const ACK_BYTES_MAX = 4 * 1024 * 1024;

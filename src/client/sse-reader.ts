@@ -7,8 +7,8 @@ export interface SseMessage {
 	readonly data: string;
 }
 
-// An event of Nexus has at most 64 KiB; whatever sends more without an end is no such stream.
-const PENDING_CHARS_MAX = 1024 * 1024;
+/** An event of Nexus has 1 MiB at most, and what stands around it; whatever sends more without an end is no such stream. */
+const PENDING_CHARS_MAX = 2 * 1024 * 1024;
 
 export class SseReader {
 	#rest = "";
@@ -17,6 +17,7 @@ export class SseReader {
 	#id: string;
 	#event = "";
 	#data: string[] = [];
+	#dataChars = 0;
 
 	/** `lastId`: where the stream before this one ended. */
 	constructor(lastId: string) {
@@ -42,6 +43,7 @@ export class SseReader {
 				this.#lastId = this.#id;
 				this.#event = "";
 				this.#data = [];
+				this.#dataChars = 0;
 			} else this.#field(line);
 		}
 		return messages;
@@ -51,8 +53,11 @@ export class SseReader {
 		const colon = line.indexOf(":");
 		const name = colon < 0 ? line : line.slice(0, colon);
 		const value = colon < 0 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
-		if (name === "data") this.#data.push(value);
-		else if (name === "event") this.#event = value;
+		if (name === "data") {
+			this.#data.push(value);
+			this.#dataChars += value.length + 1;
+			if (this.#dataChars > PENDING_CHARS_MAX) throw new Error("the stream sends an event that does not end");
+		} else if (name === "event") this.#event = value;
 		else if (name === "id") this.#id = value;
 	}
 }

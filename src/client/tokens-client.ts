@@ -1,14 +1,26 @@
 /** Tokens for services that join and for callers of the API, as a client makes and takes them back. */
-import { type CallOptions, type JsonCalls, path } from "./json-calls.ts";
+import { type CallOptions, type JsonCalls, path, withQuery } from "./json-calls.ts";
 
 export interface TokenInfo {
 	readonly id: string;
 	readonly kind: "join" | "api";
+	/** Of a join token. */
 	readonly service?: string;
 	readonly uses?: number;
 	readonly used?: number;
+	/** Of an API token. */
 	readonly role?: TokenRole;
 	readonly name?: string;
+	/** The only ones that it may publish; `*` is any run of characters. */
+	readonly types?: readonly string[];
+	readonly sources?: readonly string[];
+	/** Of the secret: 1 more with each rotation. */
+	readonly version?: number;
+	readonly rotatedAt?: string;
+	/** Null: never. After a crash up to a minute may be missing. */
+	readonly lastUsedAt?: string | null;
+	/** The secret before the last rotation, while it holds. */
+	readonly previous?: { readonly until: string; readonly lastUsedAt: string | null };
 	readonly createdAt: string;
 	readonly expiresAt: string | null;
 	readonly state: "valid" | "expired" | "used_up";
@@ -20,8 +32,21 @@ export type TokenRole = "read" | "ingest" | "operate";
 export type TokenWish =
 	/** With which a service gets its first certificate. */
 	| { readonly service: string; readonly ttl?: string; readonly uses?: number }
-	/** For a caller of this API. */
-	| { readonly role: TokenRole; readonly name: string; readonly ttl?: string };
+	/** For a caller of this API. `types`, `sources`: with role `ingest`, the only ones that it may publish; `*` is any run of characters. */
+	| {
+			readonly role: TokenRole;
+			readonly name: string;
+			readonly ttl?: string;
+			readonly types?: readonly string[];
+			readonly sources?: readonly string[];
+	  };
+
+export interface TokenRotation extends CallOptions {
+	/** How long the secret before holds, as in `24h`, which is the default; `0s`: no longer. */
+	readonly grace?: string;
+	/** How long the token holds from now on. Default: as long as before. */
+	readonly ttl?: string;
+}
 
 /** The secret is in this answer alone. */
 export interface NewToken extends TokenInfo {
@@ -36,13 +61,27 @@ export class TokensClient {
 		this.#calls = calls;
 	}
 
-	/** The newest first, without their secrets. */
-	async list(options: CallOptions = {}): Promise<readonly TokenInfo[]> {
-		return (await this.#calls.json<{ tokens: readonly TokenInfo[] }>("/v1/tokens", options)).tokens;
+	/** The newest first, without their secrets, page by page as they are asked for. */
+	async *list(options: CallOptions = {}): AsyncGenerator<TokenInfo, void, void> {
+		for (let after: string | null | undefined; after !== null; ) {
+			const page: { tokens: readonly TokenInfo[]; next: string | null } = await this.#calls.json(withQuery("/v1/tokens", { after }), options);
+			yield* page.tokens;
+			after = page.next;
+		}
 	}
 
 	create(wish: TokenWish, options: CallOptions = {}): Promise<NewToken> {
 		return this.#calls.json("/v1/tokens", { ...options, method: "POST", body: wish });
+	}
+
+	/** Another secret for an API token; the one before holds for a while more. Rejects with status 409, `not_rotated`, while two are in use. */
+	rotate(id: string, { grace, ttl, ...options }: TokenRotation = {}): Promise<NewToken> {
+		return this.#calls.json(path`/v1/tokens/${id}/rotate`, { ...options, method: "POST", body: { grace, ttl } });
+	}
+
+	/** The secret before the last rotation holds no longer. */
+	async retirePrevious(id: string, options: CallOptions = {}): Promise<void> {
+		await this.#calls.json(path`/v1/tokens/${id}/previous`, { ...options, method: "DELETE" });
 	}
 
 	async delete(id: string, options: CallOptions = {}): Promise<void> {

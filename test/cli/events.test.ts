@@ -71,7 +71,7 @@ test("since counts back from now; after and order go to Nexus as they are", asyn
 	assert.equal(await runEvents(options(url, { after: 5, order: "desc", limit: 2000 }), memoryIo(), context), 0);
 	assert.deepEqual(asked, [
 		"/v1/events?source=%2Fs&subject=x+y&since=2026-01-01T11%3A50%3A00.000Z&until=2026-01-01T11%3A00%3A00.000Z&limit=100",
-		"/v1/events?after=5&order=desc&limit=1000",
+		"/v1/events?after=5&order=desc&limit=256",
 	]);
 });
 
@@ -255,5 +255,9 @@ test("a stream that is cut at any byte gives the same events", () => {
 		assert.deepEqual([...reader.push(text.slice(0, cut)), ...reader.push(text.slice(cut))], expected, String(cut));
 		assert.equal(reader.lastId, "4");
 	}
-	assert.throws(() => new SseReader("").push("x".repeat(1024 * 1024 + 1)), /does not end/);
+	assert.throws(() => new SseReader("").push("x".repeat(2 * 1024 * 1024 + 1)), /a line that does not end/);
+	const lines = new SseReader("");
+	assert.throws(() => {
+		for (;;) lines.push(`data: ${"x".repeat(1000)}\n`);
+	}, /an event that does not end/);
 });

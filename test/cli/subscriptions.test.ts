@@ -5,14 +5,17 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { runDeadLettersDiscard, runDeadLettersList, runDeadLettersReplay } from "../../src/cli/dead-letters.ts";
+import { NexusClient } from "nexus-mesh/client";
+import { runDeadLettersDiscard, runDeadLettersList, runDeadLettersReplay, runDeadLettersShow } from "../../src/cli/dead-letters.ts";
 import {
 	runSubscriptionsChange,
 	runSubscriptionsDelete,
 	runSubscriptionsList,
 	runSubscriptionsPut,
+	runSubscriptionsSeek,
 	runSubscriptionsShow,
 } from "../../src/cli/subscriptions.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { eventJson, serveNexus, temporaryDir } from "../nexus/support.ts";
 import { eventually } from "../support/processes.ts";
 import { type CaptureIo, captureIo } from "./capture-io.ts";
@@ -51,6 +54,7 @@ test("a subscription is made, watched, paused; what it cannot deliver is seen, t
 	const { url } = await serveNexus(t, join(dir, "data"));
 	const hook = await receiver(t);
 	const flags = { url };
+	const context = { clock: systemClock, signal: new AbortController().signal };
 	const file = join(dir, "billing.json");
 	const sink = { kind: "webhook", url: hook.url, mode: "binary" };
 	writeFileSync(file, JSON.stringify({ filter: { type: "order.*" }, sink, delivery: { attempts: 1 }, from: "new" }));
@@ -75,18 +79,46 @@ test("a subscription is made, watched, paused; what it cannot deliver is seen, t
 
 	const { deadLetters } = await lettersOf();
 	const [first = 0, , last = 0] = deadLetters.map(({ sequence }) => sequence);
-	assert.match(await ran((io) => runDeadLettersReplay("billing", { ...flags, sequence: [first] }, io), true, 1), /^0 delivered, 1 dead again\n$/);
+	assert.match(await ran((io) => runDeadLettersShow("billing", first, flags, io)), /"answer": "not today",.*"id": "a"/s);
+	assert.match(await ran((io) => runDeadLettersShow("billing", 99, flags, io), true, 1), /99 is no dead letter of billing/);
+	const again = await ran((io) => runDeadLettersReplay("billing", { ...flags, sequence: [first] }, io, context), true, 1);
+	assert.match(again, /^0 delivered, 1 dead again\n$/);
 	hook.fails = false;
 	await ran((io) => runDeadLettersDiscard("billing", { ...flags, sequence: [last] }, io));
-	assert.match(await ran((io) => runDeadLettersReplay("billing", { ...flags, sequence: [] }, io)), /^2 delivered, 0 dead again\n$/);
+	const replayed = await ran((io) => runDeadLettersReplay("billing", { ...flags, sequence: [] }, io, context));
+	assert.match(replayed, /^2 delivered, 0 dead again\n\rreplaying \[#{24}\] 100 % {2}2 of 2.*\r\x1b\[K$/);
 	assert.deepEqual([hook.taken.length, (await lettersOf()).total], [2, 0]);
 	assert.match(await ran((io) => runDeadLettersList("billing", flags, io)), /has no dead letters/);
 
 	assert.match(await ran((io) => runSubscriptionsChange("pause", "billing", flags, io)), /billing is paused/);
 	assert.match(await ran((io) => runSubscriptionsShow("billing", flags, io)), /state +paused: by /);
 	assert.match(await ran((io) => runSubscriptionsChange("resume", "billing", flags, io)), /billing is running/);
+	assert.match(await ran((io) => runSubscriptionsSeek("billing", "0", flags, io)), /^name +billing\nstate +running/);
+	await eventually("all three have come once more", async () => hook.taken.length === 5);
+	assert.match(await ran((io) => runSubscriptionsSeek("billing", "yesterday", flags, io), true, 1), /not valid|is not/);
 	assert.match(await ran((io) => runSubscriptionsDelete("billing", flags, io)), /is gone/);
 	assert.match(await ran((io) => runSubscriptionsShow("billing", flags, io), true, 1), /no subscription of this name/);
+});
+
+test("a replay that is stopped leaves what it has not tried as it was", async (t) => {
+	const { url } = await serveNexus(t, temporaryDir(t));
+	const hook = await receiver(t);
+	const client = new NexusClient({ url, source: "/s" });
+	await client.subscriptions.put("billing", {
+		sink: { kind: "webhook", url: hook.url, mode: "binary" },
+		filter: { type: "t" },
+		delivery: { attempts: 1 },
+	});
+	await client.publish(Array.from({ length: 150 }, () => ({ type: "t" })));
+	await eventually("all are parked", async () => (await client.subscriptions.get("billing")).deadLetters === 150);
+	hook.fails = false;
+	const context = { clock: systemClock, signal: AbortSignal.abort() };
+	const said = await ran((io) => runDeadLettersReplay("billing", { url, sequence: [] }, io, context));
+	assert.match(said, /100 delivered, 0 dead again\n.*ended; what has not been tried is a dead letter as before/s);
+	assert.equal((await client.subscriptions.get("billing")).deadLetters, 50);
+	const some = { url, sequence: [], count: 10, type: "t" };
+	assert.match(await ran((io) => runDeadLettersReplay("billing", some, io, { ...context, signal: new AbortController().signal })), /^10 delivered/);
+	assert.equal((await client.subscriptions.get("billing")).deadLetters, 40);
 });
 
 test("what is wrong is said: a document with faults, a file that is none, nothing to discard", async (t) => {

@@ -12,7 +12,7 @@ import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { answersOf, consumersOf, TOO_MANY, takenJson } from "./consumer-routes.ts";
 import { failure, type NexusContext, problemResponse, type Routes } from "./route.ts";
 import { nameOf } from "./subscription-routes.ts";
-import { ackRequest, consumeQuery, nameParam } from "./subscription-schemas.ts";
+import { ackRequest, consumeQuery, drainRequest, nameParam } from "./subscription-schemas.ts";
 
 export interface ConsumerStreamsOptions {
 	readonly subscriptions: Subscriptions;
@@ -67,7 +67,7 @@ export function addConsumerStreams(routes: Routes, options: ConsumerStreamsOptio
 		const opened = openWebSocket(c.env.req, c.env.res, {
 			messageBytesMax: MESSAGE_BYTES_MAX,
 			protocols: [],
-			onMessage: (bytes) => void answer(found.consumers, opened.ok ? opened.socket : undefined, bytes, ++message),
+			onMessage: (bytes) => void answer(found.consumers, consumer, opened.ok ? opened.socket : undefined, bytes, ++message),
 			onDrain: () => consumer?.look(),
 			onClose() {
 				forget();
@@ -108,12 +108,23 @@ function keepOpen(
 }
 
 /** `message`: its number on this connection, from 1. */
-async function answer(consumers: Consumers, socket: TextSocket | undefined, bytes: Buffer, message: number): Promise<void> {
+async function answer(
+	consumers: Consumers,
+	consumer: ConsumerStream | undefined,
+	socket: TextSocket | undefined,
+	bytes: Buffer,
+	message: number,
+): Promise<void> {
 	let given: unknown;
 	try {
 		given = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
 	} catch (thrown) {
 		socket?.close(NOT_UNDERSTOOD, `message ${message} is no JSON: ${messageOf(thrown)}`.slice(0, 100));
+		return;
+	}
+	if (drainRequest.safeParse(given).success) {
+		consumer?.drain();
+		socket?.send(JSON.stringify({ message, settled: 0, unknown: [] }));
 		return;
 	}
 	const checked = ackRequest.safeParse(given);
@@ -149,7 +160,7 @@ const socketRoute: RouteConfig = {
 	path: "/v1/subscriptions/{name}/socket",
 	summary: "Be sent events, and answer, over a WebSocket",
 	description:
-		"Messages to the consumer: `{deliveries: [...]}` as `fetch` gives them. Messages from it: bodies as `ack` takes them; each is answered by `{message, settled, unknown}` once it is written down, where `message` is its number on this connection, from 1.",
+		"Messages to the consumer: `{deliveries: [...]}` as `fetch` gives them. Messages from it: bodies as `ack` takes them; each is answered by `{message, settled, unknown}` once it is written down, where `message` is its number on this connection, from 1. After `{drain: true}` it is given no more events, and may still answer for those that it has.",
 	request: { params: nameParam, query: consumeQuery },
 	responses: { 101: { description: "The WebSocket is open." }, ...refusals, 426: failure("This is served over a WebSocket only.") },
 };

@@ -119,6 +119,9 @@ export const ackRequest = z
 	})
 	.openapi("AckRequest");
 
+/** Over a WebSocket, in the place of answers. */
+export const drainRequest = z.strictObject({ drain: z.literal(true) });
+
 export const ackAnswer = z
 	.object({
 		settled: z.int(),

@@ -15,6 +15,7 @@ export class ConsumerStream implements Taker {
 	readonly #options: ConsumerStreamOptions;
 	readonly #flying = new Set<Entry>();
 	#isLooking = false;
+	#isDraining = false;
 	#isClosed = false;
 
 	constructor(options: ConsumerStreamOptions) {
@@ -27,7 +28,7 @@ export class ConsumerStream implements Taker {
 	}
 
 	get wanted(): number {
-		return this.#isClosed || !this.#options.isReady() ? 0 : this.#options.credit - this.#flying.size;
+		return this.#isClosed || this.#isDraining || !this.#options.isReady() ? 0 : this.#options.credit - this.#flying.size;
 	}
 
 	give(entries: readonly Entry[]): void {
@@ -51,6 +52,11 @@ export class ConsumerStream implements Taker {
 			this.#isLooking = false;
 			this.#options.consumers.serve();
 		});
+	}
+
+	/** It is given no more; what it holds it may still answer for. */
+	drain(): void {
+		this.#isDraining = true;
 	}
 
 	/** What it held is tried again, here or elsewhere. */

@@ -120,6 +120,11 @@ export function storedEventOf({ sequence, receivedAtMs, event }: DeadLetter): St
 	return { sequence, receivedAtMs, json: Buffer.from(event) };
 }
 
+/** `after` of a page that begins with this sequence, or with further letters of the one before it. */
+export function placeBefore(sequence: number): string {
+	return String(sequence - 1).padStart(SEQUENCE_DIGITS, "0");
+}
+
 function keyOf(subscription: string, sequence: number, member: string): string {
 	const key = `${subscription}/${String(sequence).padStart(SEQUENCE_DIGITS, "0")}`;
 	return member === "" ? key : `${key}/${member}`;

@@ -1,7 +1,7 @@
 /** Dead letters have another try, before live events; what arrives is a letter no more. */
 import type { Clock } from "../../core/clock.ts";
 import type { CloudEvent } from "../../events/cloud-event.ts";
-import { type DeadLetter, type DeadLetters, storedEventOf } from "./dead-letters.ts";
+import { type DeadLetter, type DeadLetters, placeBefore, storedEventOf } from "./dead-letters.ts";
 import type { ReplayOutcome } from "./delivery.ts";
 import { parseStored } from "./feed.ts";
 import { REPLAY_WINDOW } from "./limits.ts";
@@ -54,10 +54,13 @@ export async function replayLetters(letters: DeadLetters, subscription: Subscrip
 }
 
 async function* chosen(letters: DeadLetters, name: string, { matches, sequences }: ReplayWish): AsyncGenerator<DeadLetter> {
-	for (let after: string | undefined; ; ) {
+	// Whoever has a great many of them replayed names a few with each call: the others are not read again each time.
+	const [first, last] = sequences === undefined ? [0, Number.POSITIVE_INFINITY] : [Math.min(...sequences), Math.max(...sequences)];
+	for (let after = first === 0 ? undefined : placeBefore(first); ; ) {
 		const page = await letters.page(name, after, PAGE_LETTERS);
 		if ("fault" in page) throw new Error(page.fault);
 		for (const letter of page.letters) {
+			if (letter.sequence > last) return;
 			if (sequences !== undefined && !sequences.has(letter.sequence)) continue;
 			const event = matches === undefined ? undefined : parseStored(storedEventOf(letter));
 			if (matches === undefined || (event !== undefined && matches(event))) yield letter;
