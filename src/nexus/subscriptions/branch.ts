@@ -127,7 +127,7 @@ export class Branch implements CatchUpTarget {
 			// Checked when it was made; keys that came since stand behind `until`.
 			alone = { until: lastPer.until, wants: (sequence) => wanted?.has(sequence) ?? true };
 		}
-		await restore(log, dispatcher, progress?.open ?? []);
+		if (progress !== undefined) await restore(log, dispatcher, progress);
 		branch = new Branch(house, options, dispatcher, alone, mayDeliver ?? (() => true));
 		return branch;
 	}
@@ -237,7 +237,7 @@ export function subscriptionOfCursor(cursor: string): string {
 }
 
 /** Reads the events that were open, page by page as far as they stand together. */
-async function restore(log: EventLog, dispatcher: Dispatcher, open: readonly OpenEvent[]): Promise<void> {
+async function restore(log: EventLog, dispatcher: Dispatcher, { atMs, open }: Progress): Promise<void> {
 	let at = 0;
 	while (at < open.length) {
 		const first = open[at] as OpenEvent;
@@ -246,7 +246,7 @@ async function restore(log: EventLog, dispatcher: Dispatcher, open: readonly Ope
 		for (let next = open[at]; next !== undefined && next.sequence <= Math.max(scannedTo, first.sequence); next = open[++at]) {
 			const stored = bySequence.get(next.sequence);
 			const event = stored === undefined ? undefined : parseStored(stored);
-			if (stored !== undefined && event !== undefined) dispatcher.restore(stored, event, next);
+			if (stored !== undefined && event !== undefined) dispatcher.restore(stored, event, next, atMs);
 			else dispatcher.counts.missed++;
 		}
 	}

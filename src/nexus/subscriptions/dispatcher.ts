@@ -125,10 +125,11 @@ export class Dispatcher {
 		if (position > this.#position) this.#position = position;
 	}
 
-	/** An event that was open when the process before this one ended. Its last try may have ended with that, by no fault of its own. */
-	restore(event: StoredEvent, marks: EventMarks, { attempts, notBeforeMs }: OpenEvent): void {
+	/** An event that was open, as written down at `atMs`, when the process before this one ended: so may its last try have, by no fault of its own. */
+	restore(event: StoredEvent, marks: EventMarks, { attempts, waitMs: waitThenMs }: OpenEvent, atMs: number): void {
 		const { clock } = this.#options;
-		const waitMs = Math.min(DELAY_MS_MAX, notBeforeMs - clock.wallMs());
+		// The clock that wrote it may have been ahead of this one: time has not gone back since.
+		const waitMs = Math.min(DELAY_MS_MAX, waitThenMs - Math.max(0, clock.wallMs() - atMs));
 		this.#window.mustAdmit(event.json.length);
 		this.#enter(event, marks, Math.min(attempts, this.#policy.attempts - 1), waitMs > 0 ? clock.monotonicMs() + waitMs : 0, undefined);
 	}
@@ -230,13 +231,12 @@ export class Dispatcher {
 
 	progress(): ProgressText {
 		const { clock, life } = this.#options;
-		const nowMs = clock.wallMs();
 		const monotonicMs = clock.monotonicMs();
 		const open: OpenEvent[] = [];
 		for (const { sequence, attempts, state, dueMs } of this.#window.values()) {
-			open.push({ sequence, attempts, notBeforeMs: state === "flying" || dueMs <= monotonicMs ? 0 : nowMs + dueMs - monotonicMs });
+			open.push({ sequence, attempts, waitMs: state === "flying" || dueMs <= monotonicMs ? 0 : dueMs - monotonicMs });
 		}
-		return encodeProgress({ life, position: this.position, open }, nowMs);
+		return encodeProgress({ life, position: this.position, atMs: clock.wallMs(), open });
 	}
 
 	/** Events that were looked at since the progress was written down last. */

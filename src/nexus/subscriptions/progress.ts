@@ -8,6 +8,8 @@ export interface Progress {
 	/** Of the subscription: see subscription-record.ts. */
 	readonly life: number;
 	readonly position: number;
+	/** When it was so, by the wall clock of whoever wrote it. */
+	readonly atMs: number;
 	readonly open: readonly OpenEvent[];
 }
 
@@ -15,8 +17,8 @@ export interface OpenEvent {
 	readonly sequence: number;
 	/** Tries that have begun. */
 	readonly attempts: number;
-	/** Wall clock: not before that. 0: at once. */
-	readonly notBeforeMs: number;
+	/** How long it was still to wait then. A clock that was set since, or another node's, makes it no longer. */
+	readonly waitMs: number;
 }
 
 /** As it stands in the state; see `encodeProgress`. */
@@ -32,13 +34,13 @@ export interface ProgressText {
 const BASE = 36;
 const OPEN = /^[0-9a-z]+(\.[0-9a-z]+){0,2}$/;
 
-export function encodeProgress({ life, position, open }: Progress, nowMs: number): ProgressText {
-	const epoch = Math.floor(nowMs / 1000);
+export function encodeProgress({ life, position, atMs, open }: Progress): ProgressText {
+	const epoch = Math.floor(atMs / 1000);
 	let text = "";
 	let before = 0;
-	for (const { sequence, attempts, notBeforeMs } of open) {
+	for (const { sequence, attempts, waitMs } of open) {
 		// Less than a second is not worth its place.
-		const wait = Math.round(notBeforeMs / 1000) - epoch;
+		const wait = waitMs === 0 ? 0 : Math.round((atMs + waitMs) / 1000) - epoch;
 		text += `${text === "" ? "" : ","}${(sequence - before).toString(BASE)}`;
 		if (wait > 0) text += `.${attempts.toString(BASE)}.${wait.toString(BASE)}`;
 		else if (attempts > 0) text += `.${attempts.toString(BASE)}`;
@@ -58,9 +60,9 @@ export function decodeProgress(value: unknown): Progress | undefined {
 		if (!OPEN.test(part)) return undefined;
 		const [step = 0, attempts = 0, wait = 0] = part.split(".").map((digits) => Number.parseInt(digits, BASE));
 		sequence += step;
-		events.push({ sequence, attempts, notBeforeMs: wait === 0 ? 0 : (epoch + wait) * 1000 });
+		events.push({ sequence, attempts, waitMs: wait * 1000 });
 	}
-	return sequence <= position && Number.isSafeInteger(sequence) ? { life, position, open: events } : undefined;
+	return sequence <= position && Number.isSafeInteger(sequence) ? { life, position, atMs: epoch * 1000, open: events } : undefined;
 }
 
 function isCount(value: unknown): value is number {

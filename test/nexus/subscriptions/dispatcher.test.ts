@@ -4,7 +4,7 @@ import { test } from "node:test";
 import type { Entry, Failure, Verdict } from "../../../src/nexus/subscriptions/delivery.ts";
 import type { DeliveryPolicy } from "../../../src/nexus/subscriptions/delivery-policy.ts";
 import { Dispatcher } from "../../../src/nexus/subscriptions/dispatcher.ts";
-import { decodeProgress, type ProgressText } from "../../../src/nexus/subscriptions/progress.ts";
+import { decodeProgress, type OpenEvent, type ProgressText } from "../../../src/nexus/subscriptions/progress.ts";
 import { KeyedQueue, PlainQueue } from "../../../src/nexus/subscriptions/ready-queue.ts";
 import { WindowBudget } from "../../../src/nexus/subscriptions/window-budget.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
@@ -30,7 +30,7 @@ interface House {
 	/** Takes the next one, which must be there. */
 	take(): Entry;
 	/** What the last write would bring back. */
-	open(): { sequence: number; attempts: number; waitMs: number }[] | undefined;
+	open(): readonly OpenEvent[] | undefined;
 }
 
 function house(policy: Partial<DeliveryPolicy> = {}, kind: "plain" | "priority" | "keyed" = "plain", canPark: () => boolean = () => true): House {
@@ -70,17 +70,17 @@ function house(policy: Partial<DeliveryPolicy> = {}, kind: "plain" | "priority" 
 		},
 		open() {
 			const text = saved.at(-1);
-			return decodeProgress(text)?.open.map(({ sequence, attempts, notBeforeMs }) => ({
-				sequence,
-				attempts,
-				waitMs: notBeforeMs === 0 ? 0 : notBeforeMs - (text?.epoch ?? 0) * 1000,
-			}));
+			return decodeProgress(text)?.open;
 		},
 	};
 }
 
 function offer(dispatcher: Dispatcher, sequence: number, marks: { partitionkey?: string; priority?: number } = {}): boolean {
 	return dispatcher.offer({ sequence, receivedAtMs: 0, json: Buffer.from("{}") }, marks);
+}
+
+function restore(dispatcher: Dispatcher, open: OpenEvent, atMs: number): void {
+	dispatcher.restore({ sequence: open.sequence, receivedAtMs: 0, json: Buffer.from("{}") }, {}, open, atMs);
 }
 
 const settled = async (): Promise<void> => {
@@ -130,19 +130,25 @@ test("a delay that a nak asks for holds instead of the backoff, also across a re
 	assert.equal(take().attempts, 2);
 
 	const later = house();
-	later.dispatcher.restore(
-		{ sequence: 1, receivedAtMs: 0, json: Buffer.from("{}") },
-		{},
-		{ sequence: 1, attempts: 1, notBeforeMs: later.clock.wallMs() + 5000 },
-	);
+	restore(later.dispatcher, { sequence: 1, attempts: 1, waitMs: 8000 }, later.clock.wallMs() - 3000);
+	later.clock.advance(4999);
 	assert.equal(later.dispatcher.take(), undefined);
-	later.clock.advance(5000);
+	later.clock.advance(1);
 	assert.equal(later.take().attempts, 2);
+});
+
+test("a delay that was written down by a clock an hour ahead is no longer than it was", () => {
+	const { clock, dispatcher, take } = house();
+	restore(dispatcher, { sequence: 1, attempts: 1, waitMs: 5000 }, clock.wallMs() + 3_600_000);
+	clock.advance(4999);
+	assert.equal(dispatcher.take(), undefined);
+	clock.advance(1);
+	assert.equal(take().attempts, 2);
 });
 
 test("an event whose last try ended with the process has one more", () => {
 	const { dispatcher, take } = house();
-	dispatcher.restore({ sequence: 1, receivedAtMs: 0, json: Buffer.from("{}") }, {}, { sequence: 1, attempts: 3, notBeforeMs: 0 });
+	restore(dispatcher, { sequence: 1, attempts: 3, waitMs: 0 }, 0);
 	assert.equal(take().attempts, 3);
 });
 

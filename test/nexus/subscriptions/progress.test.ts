@@ -18,11 +18,11 @@ test("progress comes back as it was, to the second", () => {
 			return {
 				sequence,
 				attempts: Math.floor(random() * 12),
-				notBeforeMs: isWaiting ? NOW_MS + 1000 * (1 + Math.floor(random() * 5000)) : 0,
+				waitMs: isWaiting ? 1000 * (1 + Math.floor(random() * 5000)) : 0,
 			};
 		});
-		const progress = { life: 1 + Math.floor(random() * 2 ** 40), position: sequence + Math.floor(random() * 1000), open };
-		const text = JSON.parse(JSON.stringify(encodeProgress(progress, NOW_MS))) as unknown;
+		const progress = { life: 1 + Math.floor(random() * 2 ** 40), position: sequence + Math.floor(random() * 1000), atMs: NOW_MS, open };
+		const text = JSON.parse(JSON.stringify(encodeProgress(progress))) as unknown;
 		assert.deepEqual(decodeProgress(text), progress);
 	}
 });
@@ -31,14 +31,14 @@ test("the fullest window fits a cursor: far apart, tried often, waiting long", (
 	const open = Array.from({ length: WINDOW_MAX }, (_, i) => ({
 		sequence: (i + 1) * 1_000_000,
 		attempts: ATTEMPTS_MAX,
-		notBeforeMs: NOW_MS + DELAY_MS_MAX,
+		waitMs: DELAY_MS_MAX,
 	}));
-	const text = encodeProgress({ life: 2 ** 40, position: Number.MAX_SAFE_INTEGER, open }, NOW_MS);
+	const text = encodeProgress({ life: 2 ** 40, position: Number.MAX_SAFE_INTEGER, atMs: NOW_MS, open });
 	assert.ok(Buffer.byteLength(JSON.stringify(text)) <= CURSOR_BYTES_MAX);
 });
 
 test("what is no progress is refused, not guessed", () => {
-	const good = encodeProgress({ life: 1, position: 9, open: [{ sequence: 9, attempts: 0, notBeforeMs: 0 }] }, NOW_MS);
+	const good = encodeProgress({ life: 1, position: 9, atMs: NOW_MS, open: [{ sequence: 9, attempts: 0, waitMs: 0 }] });
 	assert.ok(decodeProgress(good) !== undefined);
 	for (const bad of [
 		undefined,
