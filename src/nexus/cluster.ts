@@ -2,6 +2,7 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
+import { untilBeatMs } from "./beat.ts";
 import type { DispatchView } from "./dispatch-view.ts";
 import { Duty, type DutyOptions } from "./duty.ts";
 import type { EventLog, RetentionLimits } from "./log/event-log.ts";
@@ -48,10 +49,10 @@ const FORGET_AFTER_MS = 24 * 3_600_000;
 /** More nodes than a cluster of brokers has clients of this kind. */
 const NODES_MAX = 1_000;
 const LOOK_MS = 250;
-/** A sign of life as often as of a lease. */
-const BEATS = 3;
 /** Of the others: a node that comes or goes is noticed a second late at most. */
 const LOOK_AT_OTHERS_MS = 1_000;
+/** In the time of a lease, where that is short. */
+const LOOKS = 3;
 
 export class Cluster {
 	readonly leases: Leases;
@@ -103,7 +104,7 @@ export class Cluster {
 		if (this.#self === undefined || this.#isClosed) return;
 		const dispatch = this.describe();
 		const view: NodeView = { ...this.#self, seenAtMs: clock.wallMs(), ...(dispatch === undefined ? {} : { dispatch }) };
-		this.#beat = clock.setTimer(leaseMs / BEATS, () => void this.tell());
+		this.#beat = clock.setTimer(untilBeatMs(clock.monotonicMs(), leaseMs), () => void this.tell());
 		await state.commit([put(NODES, view.id, view)]);
 	}
 
@@ -185,7 +186,7 @@ export class Cluster {
 			}
 			this.onLook();
 		}
-		if (!this.#isClosed) this.#look = clock.setTimer(Math.min(LOOK_AT_OTHERS_MS, leaseMs / BEATS), () => void this.#lookAtOthers());
+		if (!this.#isClosed) this.#look = clock.setTimer(Math.min(LOOK_AT_OTHERS_MS, leaseMs / LOOKS), () => void this.#lookAtOthers());
 	}
 
 	#retainIn(log: EventLog, limits: RetentionLimits): void {

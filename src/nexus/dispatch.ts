@@ -77,7 +77,7 @@ export class Dispatch {
 		return slice === undefined || isHere(slice);
 	}
 
-	/** The node that is to be asked instead; undefined where none is known. */
+	/** The node that is to be asked about it; undefined where none is known. */
 	holderOf(name: string): string | undefined {
 		return this.#sliceOf(name)?.duty.holder;
 	}

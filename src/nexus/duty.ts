@@ -2,6 +2,7 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
+import { untilBeatMs, untilTickMs } from "./beat.ts";
 import type { Lease, Leases } from "./state/leases.ts";
 
 export interface DutyOptions {
@@ -20,10 +21,12 @@ export interface DutyOptions {
 	readonly onLost: () => Promise<void>;
 }
 
-/** Renewed at a third of its time, so that two may fail. */
-const RENEWALS = 3;
-/** A node that asks once a second takes over a second late at most. */
-const ASK_MS_MAX = 1_000;
+/** Who asks once a second knows a second late whose it is now; it takes over in time, since it knows when the lease of a silent one ends. */
+const ASK_MS = 1_000;
+/** While it should be this node's, or nobody's: nobody does it then. */
+const ASK_SOON_MS = 100;
+/** After the state did not answer. */
+const RENEW_AGAIN_MS = 1_000;
 
 export class Duty {
 	readonly name: string;
@@ -66,7 +69,7 @@ export class Duty {
 	handOver(): Promise<void> {
 		return this.#serially(async () => {
 			await this.#release();
-			this.#askIn(ASK_MS_MAX);
+			this.#askEvery(ASK_SOON_MS);
 		});
 	}
 
@@ -89,11 +92,11 @@ export class Duty {
 	}
 
 	async #ask(): Promise<void> {
-		const { leases, name, owner, ttlMs, logger, onTaken, mayTake } = this.#options;
+		const { leases, name, owner, ttlMs, clock, logger, onTaken, mayTake } = this.#options;
 		const seen = mayTake === undefined ? undefined : await leases.look(name, owner);
 		if (seen === undefined && mayTake?.() === false) {
 			this.holder = undefined;
-			this.#askIn(ASK_MS_MAX);
+			this.#askEvery(ASK_SOON_MS);
 			return;
 		}
 		this.#isTaking = seen === undefined;
@@ -101,13 +104,14 @@ export class Duty {
 		this.#isTaking = false;
 		if (!asked.ok) {
 			this.holder = asked.failure === "held" ? asked.owner : undefined;
-			this.#askIn(asked.failure === "held" ? Math.min(asked.retryInMs, ASK_MS_MAX) : ASK_MS_MAX);
+			if (asked.failure === "held") this.#askEvery(mayTake?.() === true ? ASK_SOON_MS : ASK_MS, asked.retryInMs);
+			else this.#askEvery(ASK_MS);
 			return;
 		}
 		this.holder = owner;
 		this.#hold(asked.lease);
 		// What takes long to begin must not cost the lease.
-		this.#renewIn(ttlMs / RENEWALS);
+		this.#renewIn(untilBeatMs(clock.monotonicMs(), ttlMs));
 		try {
 			await onTaken(asked.lease);
 			logger.info("a duty is this node's", { duty: name });
@@ -126,10 +130,10 @@ export class Duty {
 		if (this.#lease !== lease) return;
 		if (renewed.ok) {
 			this.#hold(renewed.lease);
-			this.#renewIn(this.#options.ttlMs / RENEWALS);
+			this.#renewIn(untilBeatMs(this.#options.clock.monotonicMs(), this.#options.ttlMs));
 		} else if (renewed.failure === "lost") await this.#lost("another node has it, or it was renewed too late");
 		// The state is away: nobody else can take it either, but nobody can know that.
-		else this.#renewIn(Math.min(ASK_MS_MAX, this.#options.ttlMs / RENEWALS));
+		else this.#renewIn(Math.min(RENEW_AGAIN_MS, untilBeatMs(this.#options.clock.monotonicMs(), this.#options.ttlMs)));
 	}
 
 	#hold(lease: Lease): void {
@@ -174,6 +178,11 @@ export class Duty {
 		this.#in(delayMs, () => this.#ask());
 	}
 
+	/** Together with the other duties of this node. */
+	#askEvery(everyMs: number, latestMs = Number.POSITIVE_INFINITY): void {
+		this.#askIn(Math.min(latestMs, untilTickMs(this.#options.clock.monotonicMs(), everyMs)));
+	}
+
 	#renewIn(delayMs: number): void {
 		this.#timer?.cancel();
 		// Not behind what else is under way: the beginning of a duty may take longer than its lease.
@@ -193,6 +202,6 @@ export class Duty {
 	#failed(thrown: unknown): void {
 		this.#isTaking = false;
 		this.#options.logger.error("a duty could not be looked after", { duty: this.#options.name, error: messageOf(thrown) });
-		if (this.#lease === undefined) this.#askIn(ASK_MS_MAX);
+		if (this.#lease === undefined) this.#askEvery(ASK_MS);
 	}
 }

@@ -90,7 +90,8 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		const dispatch = await Dispatch.open({ log, state, clock, logger, rng, instance: hostname(), registered, cluster });
 		lifecycle.onClose("the subscriptions", () => dispatch.close());
 		const { subscriptions } = dispatch;
-		const overview = new Overview({ subscriptions, log, clock, shared: cluster && state });
+		const shared = cluster && { state, nodeOf: (name: string) => dispatch.holderOf(name) };
+		const overview = new Overview({ subscriptions, log, clock, shared });
 		const distribution = await openDistribution({ store: state, log, clock, rng, logger });
 		lifecycle.onClose("policies and registry", () => distribution.close());
 		const condition = new Condition({ ...options, engines, cluster, dispatch, startedAtMs: clock.wallMs() });

@@ -127,7 +127,7 @@ function etagOf({ revision }: Subscription): Readonly<Record<string, string>> {
 	return { etag: `"${revision}"` };
 }
 
-function shown({ name, revision, state, trouble, record, numbers, position, deadLetters }: SubscriptionView): unknown {
+function shown({ name, revision, state, trouble, record, numbers, position, deadLetters, node }: SubscriptionView): unknown {
 	const { open, unread, oldestAgeMs, acked, naked, timedOut, terminated, parked, missed } = numbers;
 	return {
 		name,
@@ -142,6 +142,7 @@ function shown({ name, revision, state, trouble, record, numbers, position, dead
 		lag: { open, unread, oldestAgeMs },
 		deliveries: { acked, naked, timedOut, terminated, parked, missed },
 		deadLetters,
+		...(node === undefined ? {} : { node }),
 	};
 }
 

@@ -65,6 +65,7 @@ export const shownSubscription = z
 			.object({ acked: z.int(), naked: z.int(), timedOut: z.int(), terminated: z.int(), parked: z.int(), missed: z.int() })
 			.openapi({ description: "Since this Nexus runs." }),
 		deadLetters: z.int(),
+		node: z.string().optional().openapi({ description: "That dispatches it, where several share log and state; absent while none is known to." }),
 	})
 	.openapi("ShownSubscription");
 

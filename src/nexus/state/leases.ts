@@ -56,6 +56,8 @@ interface Sighting {
 	readonly atMs: number;
 }
 
+const NONE: Found = Object.freeze({ holder: undefined, fence: 0, beat: 0 });
+
 /** A lease as the fence of a commit: `commit([...writes, fenceOf(lease)])` happens only while nobody has taken over. */
 export function fenceOf({ fence }: Lease): ReturnType<typeof check> {
 	return check(fence.table, fence.key, fence.revision);
@@ -67,6 +69,8 @@ export class Leases {
 	readonly #clock: Clock;
 	/** Bounded by the names that this node asks for: the duties of the program. */
 	readonly #sightings = new Map<string, Sighting>();
+	/** Begins at the end of this turn. */
+	#reading: Promise<Read<ReadonlyMap<string, Found>>> | undefined;
 
 	constructor(store: StateStore, clock: Clock) {
 		this.#store = store;
@@ -119,12 +123,24 @@ export class Leases {
 	}
 
 	async #find(name: string): Promise<Read<Found>> {
-		const lease = await this.#store.get(LEASES, name);
-		if (!lease.ok) return lease;
-		const beat = await this.#store.get(BEATS, name);
-		if (!beat.ok) return beat;
-		const holder = lease.value?.value as Holder | undefined;
-		return { ok: true, value: { holder, fence: lease.value?.revision ?? 0, beat: beat.value?.revision ?? 0 } };
+		this.#reading ??= this.#readAll();
+		const read = await this.#reading;
+		return read.ok ? { ok: true, value: read.value.get(name) ?? NONE } : read;
+	}
+
+	/** All of them, for all who ask in this turn: they are few, and a node that looks after many looks after them in the same moment. */
+	async #readAll(): Promise<Read<ReadonlyMap<string, Found>>> {
+		await new Promise((resolve) => setImmediate(resolve));
+		this.#reading = undefined;
+		// Not of one moment: whoever takes one checks both.
+		const [leases, beats] = await Promise.all([this.#store.list(LEASES), this.#store.list(BEATS)]);
+		if (!leases.ok) return leases;
+		if (!beats.ok) return beats;
+		const found = new Map<string, Found>();
+		for (const { key, revision } of beats.value.entries) found.set(key, { ...NONE, beat: revision });
+		for (const { key, value, revision } of leases.value.entries)
+			found.set(key, { holder: value as Holder, fence: revision, beat: found.get(key)?.beat ?? 0 });
+		return { ok: true, value: found };
 	}
 
 	#heldByOther(name: string, { holder, fence, beat }: Found, owner: string): Held | undefined {

@@ -24,6 +24,8 @@ export interface SubscriptionView {
 		"open" | "unread" | "oldestAgeMs" | "acked" | "naked" | "timedOut" | "terminated" | "parked" | "missed"
 	>;
 	readonly deadLetters: number;
+	/** That dispatches it; undefined where there is one node only, or none is known to do so. */
+	readonly node: string | undefined;
 }
 
 export type OverviewPage = { readonly ok: true; readonly views: readonly SubscriptionView[]; readonly next: string | undefined } | StateFailed;
@@ -33,7 +35,13 @@ export interface OverviewOptions {
 	readonly log: EventLog;
 	readonly clock: Clock;
 	/** Undefined: all of them are here. */
-	readonly shared: StateStore | undefined;
+	readonly shared: Shared | undefined;
+}
+
+/** Where other nodes have some. */
+interface Shared {
+	readonly state: StateStore;
+	readonly nodeOf: (subscription: string) => string | undefined;
 }
 
 export class Overview {
@@ -48,7 +56,7 @@ export class Overview {
 		const { name, revision, record, state, trouble, numbers, branches } = subscription;
 		const position = branches.length === 0 ? undefined : Math.min(...branches.map(({ dispatcher }) => dispatcher.position));
 		const deadLetters = this.#options.subscriptions.letters.count(name)?.count ?? 0;
-		return { name, revision, record, state, trouble, position, numbers, deadLetters };
+		return { name, revision, record, state, trouble, position, numbers, deadLetters, node: this.#options.shared?.nodeOf(name) };
 	}
 
 	/** By name, those behind `after`. */
@@ -59,7 +67,7 @@ export class Overview {
 			const next = found.length > limit ? found.at(-2)?.name : undefined;
 			return { ok: true, views: found.slice(0, limit).map((one) => this.viewOf(one)), next };
 		}
-		const page = await shared.list(SUBSCRIPTIONS_TABLE, { limit, ...(after === "" ? {} : { after }) });
+		const page = await shared.state.list(SUBSCRIPTIONS_TABLE, { limit, ...(after === "" ? {} : { after }) });
 		if (!page.ok) return page;
 		const views = await Promise.all(
 			page.value.entries.map((entry) => {
@@ -71,14 +79,14 @@ export class Overview {
 	}
 
 	/** Undefined where the state has something else than a subscription. */
-	async #elsewhere(state: StateStore, { key: name, value, revision }: Entry): Promise<SubscriptionView | undefined> {
+	async #elsewhere({ state, nodeOf }: Shared, { key: name, value, revision }: Entry): Promise<SubscriptionView | undefined> {
 		const record = recordOf(value);
 		if (record === undefined) return undefined;
 		const { data: document } = subscriptionDocument.safeParse(record.document);
 		const members = document === undefined ? [""] : branchMembers(document);
 		const kept = (await Promise.all(members.map((member) => keptOf(state, name, member)))).filter((one) => one !== undefined);
 		const deadLetters = Math.max(0, ...kept.map(({ figures }) => figures.deadLetters));
-		const seen = { name, revision, record, deadLetters };
+		const seen = { name, revision, record, deadLetters, node: nodeOf(name) };
 		if (record.paused !== undefined || document === undefined) {
 			const trouble = document === undefined ? "its document is not valid here" : "";
 			return { ...seen, state: record.paused === undefined ? "broken" : "paused", trouble, position: undefined, numbers: numbersOf([]) };
