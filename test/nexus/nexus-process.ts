@@ -13,9 +13,9 @@ export interface NexusProcess {
 	stop(signal: NodeJS.Signals): Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
 
-/** Resolves when it says that it is ready; rejects with its last words when it ends before that. */
-export async function spawnNexus(args: readonly string[]): Promise<NexusProcess> {
-	const child = spawn(process.execPath, [MAIN, "serve", ...args], { stdio: ["ignore", "pipe", "pipe"] });
+/** Resolves when it says that it is ready; rejects with its last words when it ends before that. `nodeOptions`: of the runtime. */
+export async function spawnNexus(args: readonly string[], nodeOptions: readonly string[] = []): Promise<NexusProcess> {
+	const child = spawn(process.execPath, [...nodeOptions, MAIN, "serve", ...args], { stdio: ["ignore", "pipe", "pipe"] });
 	const ended = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
 	let errors = "";
 	child.stderr.on("data", (chunk) => (errors += String(chunk)));

@@ -19,6 +19,7 @@ const seen = (id: string, sequence: number, digest = `digest of ${id}`): Seen =>
 const delivered = (id: string, digest = `digest of ${id}`): Moment => ({ what: "delivered", id, digest });
 const accepted = (id: string): Moment => ({ what: "accepted", id });
 const settled = (id: string): Moment => ({ what: "settled", id });
+const closed: Moment = { what: "closed" };
 
 /** A run in which everything went as it should: a poisoned event became a dead letter, another came twice. */
 function goodRun(): History & {
@@ -26,12 +27,13 @@ function goodRun(): History & {
 	stored: Seen[];
 	followed: Seen[];
 	gaps: { where: string; first: number; last: number }[];
-	subscriptions: { name: string; moments: Moment[]; dead: Seen[] }[];
+	subscriptions: { name: string; moments: Moment[]; parked: Set<string>; dead: Seen[] }[];
 } {
 	const stored = sentEvents.map(({ id }, i) => seen(id, i + 10));
 	const moments = [
 		...[delivered("a-0"), accepted("a-0"), settled("a-0"), delivered("b-0"), delivered("b-0"), accepted("b-0")],
 		...[delivered("a-1"), delivered("b-1"), accepted("b-1"), delivered("a-2"), accepted("a-2"), delivered("a-2"), settled("a-2")],
+		...[closed, delivered("a-1")],
 	];
 	return {
 		sent: new Map(sentEvents.map((sent) => [sent.id, sent])),
@@ -39,13 +41,13 @@ function goodRun(): History & {
 		stored,
 		followed: [...stored],
 		gaps: [],
-		subscriptions: [{ name: "hook", moments, dead: [seen("a-1", 12)] }],
+		subscriptions: [{ name: "hook", moments, parked: new Set(["a-1"]), dead: [seen("a-1", 12)] }],
 	};
 }
 
 type Run = ReturnType<typeof goodRun>;
 const hook = (run: Run): Run["subscriptions"][0] => run.subscriptions[0] ?? assert.fail();
-const without = (moments: readonly Moment[], id: string): Moment[] => moments.filter((moment) => moment.id !== id);
+const without = (moments: readonly Moment[], id: string): Moment[] => moments.filter((moment) => moment.what === "closed" || moment.id !== id);
 
 test("a run in which all was kept has no violations", () => {
 	assert.deepEqual(violationsOf(goodRun()), []);
@@ -97,15 +99,25 @@ const faults: readonly (readonly [title: string, spoil: (run: Run) => void, expe
 		},
 		["hook lost a-2"],
 	],
-	["a delivery of what nobody sent", (run) => hook(run).moments.push(delivered("z-0")), ["hook unexpected z-0", "hook unaccounted z-0"]],
-	["a repeated delivery with something else in it", (run) => hook(run).moments.push(delivered("b-0", "else")), ["hook altered b-0"]],
+	["a delivery of what nobody sent", (run) => hook(run).moments.unshift(delivered("z-0")), ["hook unexpected z-0", "hook unaccounted z-0"]],
+	["a repeated delivery with something else in it", (run) => hook(run).moments.unshift(delivered("b-0", "else")), ["hook altered b-0"]],
 	[
 		"a delivery ahead of an earlier one of its key",
 		(run) => {
-			hook(run).moments = [...without(hook(run).moments, "b-0"), delivered("b-0"), accepted("b-0")];
+			const moments = without(hook(run).moments, "b-0");
+			hook(run).moments = moments.toSpliced(moments.indexOf(closed), 0, delivered("b-0"), accepted("b-0"));
 		},
-		["hook reordered b-0"],
+		["hook reordered b-1"],
 	],
+	[
+		"a delivery while an earlier one of its key is not done",
+		(run) => {
+			const { moments } = hook(run);
+			hook(run).moments = moments.toSpliced(moments.indexOf(closed), 0, accepted("b-0")).toSpliced(5, 1);
+		},
+		["hook reordered b-1"],
+	],
+	["a delivery after all was done", (run) => hook(run).moments.push(delivered("b-1")), ["hook came-again b-1"]],
 	["a delivery after its acknowledgement was kept", (run) => hook(run).moments.push(delivered("a-0")), ["hook came-again a-0"]],
 	["a poisoned event that is no dead letter", (run) => hook(run).dead.pop(), ["hook unaccounted a-1"]],
 	["a delivered event that is a dead letter as well", (run) => hook(run).dead.push(seen("a-0", 10)), ["hook unaccounted a-0"]],

@@ -11,13 +11,13 @@ export type ViolationKind =
 	| "unexpected"
 	/** Not what was sent under its id. */
 	| "altered"
-	/** Ahead of an earlier one of its key, or of an earlier sequence. */
+	/** Ahead of an earlier one of its key, or while that one was not done, or ahead of an earlier sequence. */
 	| "reordered"
 	/** Twice where once is promised. */
 	| "repeated"
 	/** Neither delivered nor a dead letter, or both, or the wrong one of the two. */
 	| "unaccounted"
-	/** After its acknowledgement was said to be kept. */
+	/** After it was said to be kept that it is done. */
 	| "came-again"
 	/** Said to be unreadable. */
 	| "gap";
@@ -75,24 +75,34 @@ function checkFollower({ sent, stored, followed }: History, found: Findings): vo
 	for (const { sequence, id } of stored) if (!arrived.has(sequence)) found.add("lost", where, id);
 }
 
-function checkSubscription({ sent, acknowledged, stored }: History, { name, moments, dead }: Subscribed, found: Findings): void {
+function checkSubscription({ sent, acknowledged, stored }: History, { name, moments, parked, dead }: Subscribed, found: Findings): void {
+	const lanes = lanesOf(sent, stored);
 	const delivered = new Set<string>();
 	const accepted = new Set<string>();
 	const settled = new Set<string>();
+	// When it was parked is not known: it holds up nobody.
+	const isDone = (id: string): boolean => accepted.has(id) || parked.has(id);
+	let isClosed = false;
 	for (const moment of moments) {
-		const { id } = moment;
 		switch (moment.what) {
 			case "accepted":
-				accepted.add(id);
+				accepted.add(moment.id);
 				break;
 			case "settled":
-				settled.add(id);
+				settled.add(moment.id);
 				break;
-			case "delivered":
+			case "closed":
+				isClosed = true;
+				break;
+			case "delivered": {
+				const { id } = moment;
 				checkContent(sent, moment, name, found);
-				if (settled.has(id)) found.add("came-again", name, id);
+				if (settled.has(id) || (isClosed && !parked.has(id))) found.add("came-again", name, id);
+				const original = sent.get(id);
+				if (original !== undefined && !delivered.has(id) && lanes.get(original.key)?.isAhead(original.n, isDone)) found.add("reordered", name, id);
 				delivered.add(id);
 				break;
+			}
 		}
 	}
 	const letters = new Set<string>();
@@ -101,7 +111,6 @@ function checkSubscription({ sent, acknowledged, stored }: History, { name, mome
 		if (letters.has(letter.id)) found.add("repeated", name, letter.id);
 		letters.add(letter.id);
 	}
-	checkKeys(sent, delivered, name, found);
 	// What nobody acknowledged may be there, or not; but where it is stored it is accounted for like the others.
 	const all = new Set([...acknowledged, ...stored.map(({ id }) => id)]);
 	for (const id of all) {
@@ -120,6 +129,29 @@ function checkContent(sent: ReadonlyMap<string, Sent>, { id, digest }: Pick<Seen
 	const original = sent.get(id);
 	if (original === undefined) found.add("unexpected", where, id);
 	else if (original.digest !== digest) found.add("altered", where, id);
+}
+
+/** The events of a key as they are stored, and how far all of them are done. */
+class Lane {
+	readonly events: Sent[] = [];
+	#next = 0;
+
+	isAhead(n: number, isDone: (id: string) => boolean): boolean {
+		for (let open = this.events[this.#next]; open !== undefined && isDone(open.id); open = this.events[this.#next]) this.#next++;
+		return n > (this.events[this.#next]?.n ?? n);
+	}
+}
+
+function lanesOf(sent: ReadonlyMap<string, Sent>, stored: readonly Seen[]): ReadonlyMap<string, Lane> {
+	const lanes = new Map<string, Lane>();
+	for (const { id } of stored) {
+		const original = sent.get(id);
+		if (original === undefined) continue;
+		const lane = lanes.get(original.key) ?? new Lane();
+		lanes.set(original.key, lane);
+		lane.events.push(original);
+	}
+	return lanes;
 }
 
 /** `ids`: in the order of their first arrival. */

@@ -9,7 +9,7 @@ test("embedded: nothing acknowledged is lost, nothing comes that nobody sent, ke
 }, async (t) => {
 	await runNemesis(t, {
 		engines: "",
-		faults: ["nexus-killed", "nexus-stopped", "tail-torn", "disk-full", "consumer-killed"],
+		faults: ["nexus-killed", "nexus-stopped", "tail-torn", "disk-full", "clock-jumped", "clients-cut", "consumer-killed"],
 		durability: "disk",
 		seconds: SECONDS,
 	});

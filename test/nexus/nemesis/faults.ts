@@ -1,55 +1,104 @@
 /** Brings each fault about, and makes it good again. */
 import { seededRng } from "../../../src/core/rng.ts";
-import type { Server } from "../log/servers.ts";
 import type { NexusHost, Worker } from "./house.ts";
 import { pause } from "./record.ts";
+import type { Relay } from "./relay.ts";
 import type { Fault } from "./schedule.ts";
 import type { SmallDisk } from "./small-disk.ts";
 import { tearTail } from "./tear.ts";
 
+/** Something that Nexus stands on. */
+export interface Footing {
+	/** As a crash ends it. */
+	kill(): Promise<void>;
+	/** Resolves once it is ready. */
+	start(): Promise<void>;
+}
+
+export interface Broker extends Footing {
+	/** It keeps its connections and says nothing any more. */
+	hang(): Promise<void>;
+	goOn(): void;
+}
+
 export interface Victims {
-	readonly nexus: NexusHost;
+	readonly nodes: readonly NexusHost[];
+	/** Of the first node. */
 	readonly dataDir: string;
 	readonly disk: SmallDisk | undefined;
-	readonly broker: Server | undefined;
+	readonly broker: Broker | undefined;
+	/** Between Nexus and its broker. */
+	readonly brokerLink: Relay | undefined;
+	readonly state: Footing | undefined;
+	readonly clientLinks: readonly Relay[];
 	readonly consumers: { readonly hook: Worker; readonly pull: Worker };
 }
 
 /** Resolves once all is well again. */
-export async function bringAbout(fault: Fault, { nexus, dataDir, disk, broker, consumers }: Victims): Promise<void> {
+export async function bringAbout(fault: Fault, victims: Victims): Promise<void> {
+	const { nodes, dataDir, disk, broker, brokerLink, state, clientLinks, consumers } = victims;
+	const [first] = nodes;
+	const chosen = (share: number): NexusHost | undefined => nodes[Math.floor(share * nodes.length)];
 	switch (fault.kind) {
-		case "nexus-killed":
-			await nexus.kill();
+		case "nexus-killed": {
+			const killed = fault.all ? nodes : [chosen(fault.node)];
+			await Promise.all(killed.map((node) => node?.kill()));
 			await pause(fault.downMs);
-			return nexus.start();
+			await Promise.all(killed.map((node) => node?.start()));
+			return;
+		}
 		case "nexus-stopped":
-			nexus.signal("SIGSTOP");
+			chosen(fault.node)?.signal("SIGSTOP");
 			await pause(fault.forMs);
-			return nexus.signal("SIGCONT");
+			return chosen(fault.node)?.signal("SIGCONT");
+		case "clock-jumped":
+			return chosen(fault.node)?.shiftClock(fault.byMs);
 		case "tail-torn":
-			await nexus.kill();
+			await first?.kill();
 			tearTail(dataDir, fault.how, seededRng(fault.seed));
-			return nexus.start();
+			return first?.start();
 		case "disk-full":
 			disk?.fill();
 			await pause(fault.forMs);
-			if (fault.kill) await nexus.kill();
+			if (fault.kill) await first?.kill();
 			disk?.free();
-			return fault.kill ? nexus.start() : undefined;
+			return fault.kill ? first?.start() : undefined;
 		case "consumer-killed": {
 			const consumer = consumers[fault.which];
 			await consumer.kill();
 			await pause(fault.downMs);
 			return consumer.start();
 		}
-		case "broker-killed":
-			await Promise.all([broker?.kill(), fault.withNexus && nexus.kill()]);
+		case "broker-killed": {
+			const withIt = fault.withNexus ? nodes : [];
+			await Promise.all([broker?.kill(), brokerLink?.down(), ...withIt.map((node) => node.kill())]);
 			await pause(fault.downMs);
-			await broker?.start();
-			return fault.withNexus ? nexus.start() : undefined;
+			await Promise.all([broker?.start(), brokerLink?.up()]);
+			await Promise.all(withIt.map((node) => node.start()));
+			return;
+		}
 		case "broker-stopped":
 			await broker?.hang();
 			await pause(fault.forMs);
 			return broker?.goOn();
+		case "broker-cut":
+			return cut(brokerLink === undefined ? [] : [brokerLink], fault.heldMs);
+		case "clients-cut":
+			return cut(clientLinks, fault.heldMs);
+		case "state-killed":
+			await state?.kill();
+			await pause(fault.downMs);
+			return state?.start();
+	}
+}
+
+async function cut(links: readonly Relay[], heldMs: number): Promise<void> {
+	if (heldMs > 0) {
+		for (const link of links) link.hold();
+		await pause(heldMs);
+	}
+	for (const link of links) {
+		link.cut();
+		link.release();
 	}
 }

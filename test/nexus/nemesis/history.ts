@@ -34,13 +34,17 @@ export type Moment =
 	/** The consumer is about to say yes. */
 	| { readonly what: "accepted"; readonly id: string }
 	/** It has said yes, and was told that this is kept. */
-	| { readonly what: "settled"; readonly id: string };
+	| { readonly what: "settled"; readonly id: string }
+	/** All was done, and Nexus has written that down: from here on nothing is to come but what is tried again. */
+	| { readonly what: "closed" };
 
 export interface Subscribed {
 	readonly name: string;
 	/** In the order in which they happened. */
 	readonly moments: readonly Moment[];
-	/** After each dead letter was tried again, with consumers that are well. */
+	/** The dead letters as all was done, before any was tried again. */
+	readonly parked: ReadonlySet<string>;
+	/** After each was tried again, with consumers that are well. */
 	readonly dead: readonly Seen[];
 }
 

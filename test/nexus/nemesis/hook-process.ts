@@ -33,6 +33,7 @@ const server = createServer(async (req, res) => {
 	res.writeHead(status).end();
 });
 server.listen(port, "127.0.0.1");
+if (isMended) record({ what: "closed" });
 finishing().addEventListener("abort", () => process.exit(0));
 
 /** Undefined: none at all. */

@@ -1,6 +1,6 @@
-/** The processes of a run: one Nexus on its data, and workers that write their records. Each may be killed and started again; none may end by itself. */
+/** The processes of a run: each Nexus on its data, and workers that write their records. Each may be killed and started again; none may end by itself. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type NexusProcess, spawnNexus } from "../nexus-process.ts";
@@ -12,23 +12,34 @@ const SAID_CHARS_MAX = 6_000;
 export type Alarm = (what: string) => void;
 
 export class NexusHost {
+	readonly port: number;
 	readonly url: string;
+	readonly dataDir: string;
 	/** The end of what it has said, in all its lives. */
 	said = "";
 	readonly #config: string;
+	readonly #clock: string;
 	readonly #alarm: Alarm;
 	#node: NexusProcess | undefined;
 
-	/** `config`: its file, which says that it listens on `port`. */
-	constructor(config: string, port: number, alarm: Alarm) {
+	/** `engines`: the lines of its configuration that choose log and state. */
+	constructor(dir: string, port: number, engines: string, alarm: Alarm) {
+		this.port = port;
 		this.url = `http://127.0.0.1:${port}`;
-		this.#config = config;
+		this.dataDir = join(dir, "data");
+		mkdirSync(this.dataDir, { recursive: true });
+		this.#config = join(dir, "nexus.yaml");
+		writeFileSync(this.#config, `listen: 127.0.0.1:${port}\ndata: ./data\n${engines}`);
+		this.#clock = join(dir, "clock");
+		writeFileSync(this.#clock, "0");
 		this.#alarm = alarm;
 	}
 
 	/** Rejects with what it said where it does not become ready. */
 	async start(): Promise<void> {
-		const node = await spawnNexus(["--config", this.#config]);
+		const preload = new URL("shifted-clock.ts", import.meta.url);
+		preload.searchParams.set("file", this.#clock);
+		const node = await spawnNexus(["--config", this.#config], ["--import", preload.href]);
 		this.#node = node;
 		const hear = (chunk: Buffer): void => {
 			this.said = (this.said + chunk.toString()).slice(-SAID_CHARS_MAX);
@@ -46,15 +57,29 @@ export class NexusHost {
 		await node?.stop("SIGKILL");
 	}
 
+	/** As an operator ends it. Anything but a good end is an alarm. */
+	async stop(): Promise<void> {
+		const node = this.#node;
+		this.#node = undefined;
+		const end = await node?.stop("SIGTERM");
+		if (end?.code !== 0) this.#alarm(`Nexus was told to end, and has ended with ${end?.signal ?? end?.code}`);
+	}
+
 	signal(signal: "SIGSTOP" | "SIGCONT"): void {
 		this.#node?.child.kill(signal);
+	}
+
+	/** Its wall clock is ahead of the real one by so much, in this life and the next ones. */
+	shiftClock(byMs: number): void {
+		writeFileSync(this.#clock, String(byMs));
+		this.#node?.child.kill("SIGUSR2");
 	}
 }
 
 export class Worker {
 	readonly #script: string;
 	#parameters: object;
-	readonly #name: string;
+	readonly name: string;
 	readonly #file: string;
 	readonly #alarm: Alarm;
 	#child: ChildProcess | undefined;
@@ -63,7 +88,7 @@ export class Worker {
 
 	/** `script`: beside this file. Its record goes on in the next life. */
 	constructor(name: string, script: string, parameters: object, dir: string, alarm: Alarm) {
-		this.#name = name;
+		this.name = name;
 		this.#script = fileURLToPath(new URL(script, import.meta.url));
 		this.#parameters = parameters;
 		this.#file = join(dir, `${name}.jsonl`);
@@ -78,7 +103,7 @@ export class Worker {
 		this.#mayEnd = false;
 		child.stderr?.on("data", (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-SAID_CHARS_MAX)));
 		child.once("exit", (code, signal) => {
-			if (!this.#mayEnd) this.#alarm(`${this.#name} has ended with ${signal ?? code}: ${this.#said}`);
+			if (!this.#mayEnd) this.#alarm(`${this.name} has ended with ${signal ?? code}: ${this.#said}`);
 		});
 	}
 
@@ -104,7 +129,7 @@ export class Worker {
 		this.#mayEnd = true;
 		child.stdin?.end();
 		await ended(child);
-		if (child.exitCode !== 0) this.#alarm(`${this.#name} has finished with ${child.signalCode ?? child.exitCode}: ${this.#said}`);
+		if (child.exitCode !== 0) this.#alarm(`${this.name} has finished with ${child.signalCode ?? child.exitCode}: ${this.#said}`);
 	}
 
 	/** What it has written so far. */

@@ -13,7 +13,7 @@ test("kafka: nothing acknowledged is lost, nothing comes that nobody sent, keys 
 	await runNemesis(t, {
 		engines: `log: { kafka: { brokers: ["${address}"] } }\n`,
 		broker: server,
-		faults: ["nexus-killed", "nexus-stopped", "disk-full", "broker-killed", "broker-stopped", "consumer-killed"],
+		faults: ["nexus-killed", "nexus-stopped", "disk-full", "clock-jumped", "broker-killed", "broker-stopped", "clients-cut", "consumer-killed"],
 		// Kafka leaves syncing to the system: a power cut may take what a kill does not.
 		durability: "os",
 		seconds: SECONDS,

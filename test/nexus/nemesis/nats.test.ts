@@ -1,6 +1,7 @@
 /** Log and state on JetStream, under faults of the server, of Nexus and of consumers. */
 import { test } from "node:test";
 import { skipWithout, startNats } from "../log/servers.ts";
+import { Relay } from "./relay.ts";
 import { RUN_OVERHEAD_MS, runNemesis, secondsOf } from "./run.ts";
 
 const SECONDS = 30;
@@ -10,11 +11,13 @@ test("nats: nothing acknowledged is lost, nothing comes that nobody sent, keys s
 	timeout: secondsOf(SECONDS) * 1000 + RUN_OVERHEAD_MS,
 }, async (t) => {
 	const { server, address } = await startNats(t);
+	const link = await Relay.start(t, Number(address.split(":").at(-1)));
 	await runNemesis(t, {
-		engines: `log: { nats: { servers: ["${address}"] } }\ncluster: { lease: 2s }\n`,
+		engines: `log: { nats: { servers: ["127.0.0.1:${link.port}"] } }\ncluster: { lease: 2s }\n`,
 		broker: server,
+		brokerLink: link,
 		// Its data directory holds nothing but its identity: a full disk there is none.
-		faults: ["nexus-killed", "nexus-stopped", "broker-killed", "broker-stopped", "consumer-killed"],
+		faults: ["nexus-killed", "nexus-stopped", "clock-jumped", "broker-killed", "broker-stopped", "broker-cut", "clients-cut", "consumer-killed"],
 		// By default JetStream syncs every two minutes: a power cut may take what a kill does not.
 		durability: "os",
 		seconds: SECONDS,

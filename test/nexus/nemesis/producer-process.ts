@@ -7,7 +7,8 @@ import { sentOf, type WorkEvent, workEvent } from "./workload.ts";
 
 export interface ProducerParameters {
 	readonly way: "single" | "batch" | "socket";
-	readonly url: string;
+	/** Any of them takes events. A socket stays with the first one. */
+	readonly urls: readonly string[];
 	readonly seed: number;
 }
 
@@ -26,7 +27,7 @@ const WAYS = {
 	socket: { lanes: 8, keys: 1, perKey: 1, pauseMs: 120 },
 } as const;
 
-const { way, url, seed } = parameters<ProducerParameters>();
+const { way, urls, seed } = parameters<ProducerParameters>();
 const rng = seededRng(seed);
 const signal = finishing();
 const { lanes, keys, perKey, pauseMs } = WAYS[way];
@@ -66,7 +67,7 @@ async function httpSend(events: readonly WorkEvent[]): Promise<PublishReport> {
 	let status = 0;
 	let text: string;
 	try {
-		const response = await fetch(`${url}/v1/events`, {
+		const response = await fetch(`${oneOf(urls)}/v1/events`, {
 			method: "POST",
 			headers: { "content-type": isSingle ? "application/cloudevents+json" : BATCH_TYPE },
 			body: JSON.stringify(isSingle ? first : events),
@@ -82,6 +83,10 @@ async function httpSend(events: readonly WorkEvent[]): Promise<PublishReport> {
 }
 
 async function socketSend(): Promise<Send> {
-	const socket = await new NexusClient({ url }).openSocket({ patienceMs: PATIENCE_MS });
+	const socket = await new NexusClient({ url: urls[0] ?? "" }).openSocket({ patienceMs: PATIENCE_MS });
 	return ([event]) => socket.send(event as WorkEvent & { readonly [extension: string]: unknown });
+}
+
+function oneOf(urls: readonly string[]): string {
+	return urls[Math.floor(rng() * urls.length)] ?? "";
 }

@@ -3,8 +3,8 @@ import { finishing, parameters, pause, record } from "./record.ts";
 import { digestOf, isRefused, isRefusedOutright, type WorkEvent } from "./workload.ts";
 
 export interface PullParameters {
-	/** Of the subscription. */
-	readonly url: string;
+	/** Of the subscription, at each node. Those that do not deliver it send callers on. */
+	readonly urls: readonly string[];
 	readonly isMended: boolean;
 }
 
@@ -18,12 +18,14 @@ const FETCH = JSON.stringify({ max: 12, wait: "1s" });
 const ANSWER_MS = 8_000;
 const OUTAGE_MS = 100;
 
-const { url, isMended } = parameters<PullParameters>();
+const { urls, isMended } = parameters<PullParameters>();
 const signal = finishing();
 signal.addEventListener("abort", () => process.exit(0));
 /** Events that were refused, or left unanswered, once. */
 const known = new Set<string>();
 
+let calls = 0;
+if (isMended) record({ what: "closed" });
 while (!signal.aborted) {
 	const fetched = await call<{ deliveries: readonly Delivery[] }>("fetch", FETCH);
 	if (fetched === undefined) await pause(OUTAGE_MS);
@@ -56,7 +58,7 @@ async function answerFor(deliveries: readonly Delivery[]): Promise<void> {
 async function call<T>(what: string, body: string): Promise<T | undefined> {
 	try {
 		const headers = { "content-type": "application/json" };
-		const response = await fetch(`${url}/${what}`, { method: "POST", headers, body, signal: AbortSignal.timeout(ANSWER_MS) });
+		const response = await fetch(`${urls[calls++ % urls.length]}/${what}`, { method: "POST", headers, body, signal: AbortSignal.timeout(ANSWER_MS) });
 		const text = await response.text();
 		return response.status === 200 ? (JSON.parse(text) as T) : undefined;
 	} catch {

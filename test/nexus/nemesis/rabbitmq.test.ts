@@ -1,6 +1,7 @@
 /** The log on a stream of RabbitMQ, the state in SQLite, under faults of the server, of Nexus, of its disk and of consumers. */
 import { test } from "node:test";
 import { skipWithoutRabbitmq, startRabbitmq } from "../log/servers.ts";
+import { Relay } from "./relay.ts";
 import { RUN_OVERHEAD_MS, runNemesis, secondsOf } from "./run.ts";
 
 const SECONDS = 30;
@@ -10,12 +11,23 @@ test("rabbitmq: nothing acknowledged is lost, nothing comes that nobody sent, ke
 	timeout: secondsOf(SECONDS) * 1000 + RUN_OVERHEAD_MS,
 }, async (t) => {
 	const { server, url } = await startRabbitmq(t);
+	const link = await Relay.start(t, Number(new URL(url).port));
 	await runNemesis(t, {
-		engines: `log: { rabbitmq: { url: "${url}" } }\n`,
+		engines: `log: { rabbitmq: { url: "${url.replace(/:\d+$/, `:${link.port}`)}" } }\n`,
 		broker: server,
-		faults: ["nexus-killed", "nexus-stopped", "disk-full", "broker-killed", "broker-stopped", "consumer-killed"],
-		// A stream leaves syncing to the system: a power cut may take what a kill does not.
-		durability: "os",
+		brokerLink: link,
+		faults: [
+			"nexus-killed",
+			"nexus-stopped",
+			"disk-full",
+			"clock-jumped",
+			"broker-killed",
+			"broker-stopped",
+			"broker-cut",
+			"clients-cut",
+			"consumer-killed",
+		],
+		durability: "disk",
 		seconds: SECONDS,
 	});
 });

@@ -1,6 +1,7 @@
 /** The log on Redis, the state in SQLite, under faults of the server, of Nexus, of its disk and of consumers. */
 import { test } from "node:test";
 import { skipWithout, startRedis } from "../log/servers.ts";
+import { Relay } from "./relay.ts";
 import { RUN_OVERHEAD_MS, runNemesis, secondsOf } from "./run.ts";
 
 const SECONDS = 30;
@@ -11,10 +12,22 @@ test("redis: nothing acknowledged is lost, nothing comes that nobody sent, keys 
 }, async (t) => {
 	// The configuration that keeps what it acknowledges: synced before the answer.
 	const { server, url } = await startRedis(t, ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]);
+	const link = await Relay.start(t, Number(new URL(url).port));
 	await runNemesis(t, {
-		engines: `log: { redis: { url: "${url}" } }\n`,
+		engines: `log: { redis: { url: "${url.replace(/:\d+$/, `:${link.port}`)}" } }\n`,
 		broker: server,
-		faults: ["nexus-killed", "nexus-stopped", "disk-full", "broker-killed", "broker-stopped", "consumer-killed"],
+		brokerLink: link,
+		faults: [
+			"nexus-killed",
+			"nexus-stopped",
+			"disk-full",
+			"clock-jumped",
+			"broker-killed",
+			"broker-stopped",
+			"broker-cut",
+			"clients-cut",
+			"consumer-killed",
+		],
 		durability: "disk",
 		seconds: SECONDS,
 	});

@@ -1,28 +1,33 @@
 /**
- * One run: a Nexus, three producers and three consumers as processes, faults on a schedule for as long as is asked, and then, with everything well
+ * One run: Nexus, three producers and three consumers as processes, faults on a schedule for as long as is asked, and then, with everything well
  * again, the judgement of what came out. NEMESIS_SECONDS makes it longer, NEMESIS_SEED repeats a schedule.
  */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { seededRng } from "../../../src/core/rng.ts";
 import { freePorts } from "../../support/processes.ts";
-import type { Server } from "../log/servers.ts";
 import { violationsOf } from "./checker.ts";
-import { bringAbout } from "./faults.ts";
+import { type Broker, bringAbout, type Footing } from "./faults.ts";
 import type { History, Line, Moment, Seen, Sent } from "./history.ts";
 import { NexusHost, Worker } from "./house.ts";
+import { Operator, type StoredLog } from "./operator.ts";
 import { pause } from "./record.ts";
+import { Relay } from "./relay.ts";
 import { type FaultKind, scheduleOf } from "./schedule.ts";
 import { SmallDisk } from "./small-disk.ts";
-import { digestOf, TYPE, type WorkEvent } from "./workload.ts";
 
 export interface RunOptions {
 	/** The lines of the configuration that choose log and state. */
 	readonly engines: string;
-	readonly broker?: Server;
+	/** On the same log and state; 1 unless told otherwise. */
+	readonly nodes?: number;
+	readonly broker?: Broker;
+	readonly brokerLink?: Relay;
+	/** Where it is a server of its own. */
+	readonly state?: Footing;
 	/** In each round, each of them comes once. */
 	readonly faults: readonly FaultKind[];
 	/** What each acknowledgement is to promise. */
@@ -32,18 +37,14 @@ export interface RunOptions {
 }
 
 /** Of a test, beyond the seconds of its run. */
-export const RUN_OVERHEAD_MS = 240_000;
+export const RUN_OVERHEAD_MS = 300_000;
 
 // A run writes some 300 kB a second; the rest is for the filler.
 const DISK_MIB_MIN = 64;
 const DISK_MIB_PER_SECOND = 1;
-// Nothing is decided by it: it only turns a hang into a failure that shows what it waits for.
-const DRAIN_MS = 90_000;
-const POLL_MS = 200;
 const REPLAY_KILLED_MS_MAX = 150;
 const LOG_FULL = 507;
 const NAMES = ["hook", "pull"] as const;
-const DELIVERY = { attempts: 5, ackWait: "1s", backoff: ["50ms", "200ms", "1s"] };
 
 export function secondsOf(seconds: number): number {
 	return Number(process.env.NEMESIS_SECONDS ?? seconds);
@@ -53,84 +54,113 @@ export async function runNemesis(t: TestContext, options: RunOptions): Promise<v
 	const seed = Number(process.env.NEMESIS_SEED ?? Math.floor(Math.random() * 1_000_000));
 	const seconds = secondsOf(options.seconds);
 	t.diagnostic(`the same schedule again: NEMESIS_SEED=${seed} NEMESIS_SECONDS=${seconds}`);
-	const run = await Run.start(t, options, seed, seconds);
+	const run = await Run.prepare(t, options, seed, seconds);
 	try {
+		await run.start();
 		await run.torment(options.faults);
 		await run.drain();
 		run.judge(options.durability);
 	} catch (thrown) {
-		t.diagnostic(`Nexus said at last:\n${run.nexus.said}`);
+		run.tellLastWords();
 		throw thrown;
 	}
 }
 
 class Run {
-	readonly nexus: NexusHost;
 	readonly #t: TestContext;
 	readonly #options: RunOptions;
 	readonly #seed: number;
 	readonly #seconds: number;
-	readonly #dataDir: string;
 	readonly #disk: SmallDisk | undefined;
 	readonly #alarms: string[] = [];
+	readonly #nodes: readonly NexusHost[];
+	/** Before each node. */
+	readonly #links: readonly Relay[];
+	readonly #operator: Operator;
 	readonly #producers: readonly Worker[];
 	readonly #consumers: { readonly hook: Worker; readonly pull: Worker };
 	readonly #follower: Worker;
-	#stored: Seen[] = [];
-	readonly #gaps: { where: string; first: number; last: number }[] = [];
-	readonly #dead = new Map<string, Seen[]>();
-	readonly #recovered = new Map<string, number>();
+	readonly #hookUrl: string;
+	#stored: StoredLog = { events: [], gaps: [] };
+	readonly #parked = new Map<string, ReadonlySet<string>>();
+	readonly #dead = new Map<string, readonly Seen[]>();
 
-	private constructor(t: TestContext, options: RunOptions, seed: number, seconds: number, ports: readonly number[]) {
+	static async prepare(t: TestContext, options: RunOptions, seed: number, seconds: number): Promise<Run> {
+		const [hookPort = 0, ...ports] = await freePorts(1 + (options.nodes ?? 1));
+		const links = await Promise.all(ports.map((port) => Relay.start(t, port)));
+		return new Run(t, options, seed, seconds, hookPort, ports, links);
+	}
+
+	private constructor(
+		t: TestContext,
+		options: RunOptions,
+		seed: number,
+		seconds: number,
+		hookPort: number,
+		ports: readonly number[],
+		links: readonly Relay[],
+	) {
 		this.#t = t;
 		this.#options = options;
 		this.#seed = seed;
 		this.#seconds = seconds;
-		const [port = 0, hookPort = 0] = ports;
+		this.#links = links;
+		this.#hookUrl = `http://127.0.0.1:${hookPort}/`;
 		const base = mkdtempSync(join(tmpdir(), "nexus-nemesis-"));
-		this.#dataDir = join(base, "data");
-		mkdirSync(this.#dataDir);
-		this.#disk = options.faults.includes("disk-full") ? SmallDisk.mount(this.#dataDir, DISK_MIB_MIN + seconds * DISK_MIB_PER_SECOND) : undefined;
-		const config = join(base, "nexus.yaml");
-		writeFileSync(config, `listen: 127.0.0.1:${port}\ndata: ./data\n${options.engines}`);
+		const dirs = ports.map((_, i) => join(base, `node${i}`));
+		for (const dir of dirs) mkdirSync(dir);
 		const alarm = (what: string): void => void this.#alarms.push(what);
-		this.nexus = new NexusHost(config, port, alarm);
-		const { url } = this.nexus;
+		this.#nodes = ports.map((port, i) => new NexusHost(dirs[i] ?? "", port, options.engines, alarm));
+		const dataDir = this.#nodes[0]?.dataDir ?? "";
+		this.#disk = options.faults.includes("disk-full") ? SmallDisk.mount(dataDir, DISK_MIB_MIN + seconds * DISK_MIB_PER_SECOND) : undefined;
+		const direct = this.#nodes.map(({ url }) => url);
+		const linked = links.map(({ port }) => `http://127.0.0.1:${port}`);
+		this.#operator = new Operator(direct, () => this.#checkAlarms());
 		const worker = (name: string, script: string, parameters: object): Worker => new Worker(name, script, parameters, base, alarm);
-		this.#producers = (["single", "batch", "socket"] as const).map((way, i) => worker(way, "producer-process.ts", { way, url, seed: seed + i }));
+		const producer = (way: string, urls: readonly string[], i: number): Worker => worker(way, "producer-process.ts", { way, urls, seed: seed + i });
+		this.#producers = [producer("single", direct, 0), producer("batch", linked, 1), producer("socket", linked.toReversed(), 2)];
 		this.#consumers = {
 			hook: worker("hook", "hook-process.ts", { port: hookPort, isMended: false }),
-			pull: worker("pull", "pull-process.ts", { url: `${url}/v1/subscriptions/pull`, isMended: false }),
+			pull: worker("pull", "pull-process.ts", { urls: direct.map((url) => `${url}/v1/subscriptions/pull`), isMended: false }),
 		};
-		this.#follower = worker("follower", "follower-process.ts", { url });
+		this.#follower = worker("follower", "follower-process.ts", { url: linked[0] });
 		t.after(async () => {
-			await Promise.all([this.nexus.kill(), ...this.#workers.map((each) => each.kill())]);
+			await Promise.all([...this.#nodes, ...this.#workers].map((each) => each.kill()));
 			this.#disk?.unmount();
 			rmSync(base, { recursive: true, force: true });
 		});
-	}
-
-	static async start(t: TestContext, options: RunOptions, seed: number, seconds: number): Promise<Run> {
-		const ports = await freePorts(2);
-		const run = new Run(t, options, seed, seconds, ports);
-		await run.nexus.start();
-		await run.#subscribe("hook", { kind: "webhook", url: `http://127.0.0.1:${ports[1]}/` });
-		await run.#subscribe("pull", { kind: "pull" });
-		for (const worker of run.#workers) worker.start();
-		// What is not there from the beginning is an answer to a client, not a reason to try again.
-		await run.#poll("all are at work", async () => run.#workers.every((worker) => worker.record().length > 0));
-		return run;
 	}
 
 	get #workers(): readonly Worker[] {
 		return [...this.#producers, ...Object.values(this.#consumers), this.#follower];
 	}
 
+	/** All is well, and everybody at work. */
+	async start(): Promise<void> {
+		for (const node of this.#nodes) await node.start();
+		await this.#operator.subscribe("hook", { kind: "webhook", url: this.#hookUrl });
+		await this.#operator.subscribe("pull", { kind: "pull" });
+		for (const worker of this.#workers) worker.start();
+		// What is not there from the beginning is an answer to a client, not a reason to try again.
+		await this.#operator.until("all are at work", () => this.#workers.find((worker) => worker.record().length === 0)?.name);
+	}
+
 	/** One fault after the other, until the time is over. */
 	async torment(kinds: readonly FaultKind[]): Promise<void> {
 		const possible = kinds.filter((kind) => kind !== "disk-full" || this.#disk !== undefined);
 		if (possible.length < kinds.length) this.#t.diagnostic("without full disks: only root on Linux can mount a small one");
-		const victims = { nexus: this.nexus, dataDir: this.#dataDir, disk: this.#disk, broker: this.#options.broker, consumers: this.#consumers };
+		const { broker, brokerLink, state } = this.#options;
+		const dataDir = this.#nodes[0]?.dataDir ?? "";
+		const victims = {
+			nodes: this.#nodes,
+			dataDir,
+			disk: this.#disk,
+			broker,
+			brokerLink,
+			state,
+			clientLinks: this.#links,
+			consumers: this.#consumers,
+		};
 		const endsAtMs = performance.now() + this.#seconds * 1000;
 		const counts = new Map<FaultKind, number>();
 		let steps = 0;
@@ -146,19 +176,44 @@ class Run {
 
 	/** Nothing fails any more: what was sent is acknowledged, what is stored is delivered or parked, and what was parked is tried again. */
 	async drain(): Promise<void> {
-		await this.#until("all is acknowledged", Promise.all(this.#producers.map((producer) => producer.finish())));
-		this.#stored = await this.#readLog();
-		await Promise.all(NAMES.map((name) => this.#settled(name)));
+		const operator = this.#operator;
+		await operator.untilDone("all is acknowledged", Promise.all(this.#producers.map((producer) => producer.finish())));
+		this.#stored = await operator.readLog();
+		await Promise.all(NAMES.map((name) => operator.settled(name)));
+		for (const name of NAMES) this.#parked.set(name, new Set((await operator.deadLetters(name)).map(({ id }) => id)));
+		// A good end writes everything down, and with it ends what still was on its way to a consumer.
+		await Promise.all(this.#nodes.map((node) => node.stop()));
 		await Promise.all(Object.values(this.#consumers).map((consumer) => consumer.replace({ isMended: true })));
+		await Promise.all(this.#nodes.map((node) => node.start()));
 		await this.#replayAndKill();
-		await Promise.all(NAMES.map((name) => this.#recover(name)));
-		const last = this.#stored.at(-1)?.sequence ?? 0;
-		await this.#poll("the follower has all", async () => {
+		for (const name of NAMES) await this.#recover(name);
+		const last = this.#stored.events.at(-1)?.sequence ?? 0;
+		await operator.until("the follower has all", () => {
 			const newest = this.#follower.record().findLast((line) => line.what === "followed");
-			return newest?.what === "followed" && newest.sequence >= last;
+			return newest?.what === "followed" && newest.sequence >= last ? undefined : JSON.stringify(newest);
 		});
 		await Promise.all([...Object.values(this.#consumers), this.#follower].map((worker) => worker.finish()));
 		this.#checkAlarms();
+	}
+
+	/** The last fault: the end of Nexus in the middle of a replay. */
+	async #replayAndKill(): Promise<void> {
+		const replays = NAMES.map((name) => this.#operator.beginReplay(name));
+		await pause(seededRng(this.#seed)() * REPLAY_KILLED_MS_MAX);
+		await Promise.all(this.#nodes.map((node) => node.kill()));
+		await Promise.all(replays);
+		await Promise.all(this.#nodes.map((node) => node.start()));
+	}
+
+	/** Until only that is dead which is refused for ever. */
+	async #recover(name: string): Promise<void> {
+		await this.#operator.until(`${name} has no dead letters but the poisoned`, async () => {
+			await this.#operator.replay(name);
+			const letters = await this.#operator.deadLetters(name);
+			this.#dead.set(name, letters);
+			const { length } = letters.filter(({ fate }) => fate !== "poison");
+			return length === 0 ? undefined : `${length} others`;
+		});
 	}
 
 	judge(durability: string): void {
@@ -185,17 +240,21 @@ class Run {
 			else if (line.what === "acknowledged") acknowledged.add(line.id);
 		}
 		const followed = this.#follower.record();
-		for (const line of followed) if (line.what === "gap") this.#gaps.push({ where: "follower", first: line.first, last: line.last });
-		const subscriptions = NAMES.map((name) => {
-			const moments = this.#consumers[name].record() as Moment[];
-			return { name, moments, dead: this.#dead.get(name) ?? [] };
-		});
+		const subscriptions = NAMES.map((name) => ({
+			name,
+			moments: this.#consumers[name].record() as Moment[],
+			parked: this.#parked.get(name) ?? new Set(),
+			dead: this.#dead.get(name) ?? [],
+		}));
 		return {
 			sent,
 			acknowledged,
-			stored: this.#stored,
+			stored: this.#stored.events,
 			followed: followed.flatMap((line) => (line.what === "followed" ? [line] : [])),
-			gaps: this.#gaps,
+			gaps: [
+				...this.#stored.gaps.map((gap) => ({ where: "log", ...gap })),
+				...followed.flatMap((line) => (line.what === "gap" ? [{ where: "follower", first: line.first, last: line.last }] : [])),
+			],
 			subscriptions,
 		};
 	}
@@ -205,133 +264,18 @@ class Run {
 		this.#t.diagnostic(
 			`${sent.size} events sent, ${acknowledged.size} acknowledged, ${stored.length} stored, ${followed.length} followed; tries refused: ${answers}`,
 		);
-		for (const { name, moments, dead } of subscriptions) {
+		for (const { name, moments, parked, dead } of subscriptions) {
 			const deliveries = moments.filter(({ what }) => what === "delivered").length;
-			const accepted = new Set(moments.flatMap(({ what, id }) => (what === "accepted" ? [id] : []))).size;
-			this.#t.diagnostic(
-				`${name}: ${deliveries} deliveries, ${accepted} events accepted, ${dead.length} dead; ${this.#recovered.get(name)} dead before recovered`,
-			);
+			const accepted = new Set(moments.flatMap((moment) => (moment.what === "accepted" ? [moment.id] : []))).size;
+			this.#t.diagnostic(`${name}: ${deliveries} deliveries, ${accepted} events accepted, ${parked.size} parked, ${dead.length} for ever`);
 		}
 	}
 
-	async #subscribe(name: string, sink: object): Promise<void> {
-		const body = JSON.stringify({ filter: { type: TYPE }, from: "all", sink, strategy: "keyed", delivery: DELIVERY });
-		// A Nexus on a shared state has to get its lease first.
-		await this.#poll(`${name} is made`, async () => {
-			const response = await fetch(this.#at(name), { method: "PUT", headers: { "content-type": "application/json" }, body });
-			const text = await response.text();
-			assert.ok(response.status === 201 || response.status === 503, text);
-			return response.status === 201;
-		});
-	}
-
-	#settled(name: string): Promise<void> {
-		return this.#poll(`${name} has nothing open`, async () => {
-			const { lag } = await this.#get<{ lag: { open: number; unread: number } }>(this.#at(name));
-			return lag.open === 0 && lag.unread === 0;
-		});
-	}
-
-	/** The last fault: the end of Nexus in the middle of a replay. */
-	async #replayAndKill(): Promise<void> {
-		const replays = NAMES.map((name) => this.#replay(name).catch(() => {}));
-		await pause(seededRng(this.#seed)() * REPLAY_KILLED_MS_MAX);
-		await this.nexus.kill();
-		await Promise.all(replays);
-		await this.nexus.start();
-	}
-
-	/** Until only that is dead which is refused for ever. */
-	async #recover(name: string): Promise<void> {
-		let recovered = 0;
-		await this.#poll(`${name} has no dead letters but the poisoned`, async () => {
-			recovered += await this.#replay(name);
-			const letters = await this.#readDeadLetters(name);
-			const dead = letters.map(({ sequence, event }) => seen(sequence, event));
-			this.#dead.set(name, dead);
-			return letters.every(({ event }) => event.fate === "poison");
-		});
-		this.#recovered.set(name, recovered);
-	}
-
-	/** How many are dead letters no more. */
-	async #replay(name: string): Promise<number> {
-		const response = await fetch(`${this.#at(name)}/dead-letters/replay`, {
-			method: "POST",
-			headers: { "content-type": "application/json" },
-			body: JSON.stringify({ wait: "20s" }),
-		});
-		const text = await response.text();
-		// A Nexus on a shared state has to get its lease first.
-		assert.ok(response.status === 200 || response.status === 503, text);
-		return response.status === 200 ? (JSON.parse(text) as { recovered: number }).recovered : 0;
-	}
-
-	async #readDeadLetters(name: string): Promise<{ sequence: number; event: WorkEvent }[]> {
-		const all: { sequence: number; event: WorkEvent }[] = [];
-		for (let after: string | null = ""; after !== null; ) {
-			const query: string = after === "" ? "" : `&after=${encodeURIComponent(after)}`;
-			const page: { deadLetters: typeof all; next: string | null } = await this.#get(`${this.#at(name)}/dead-letters?limit=100${query}`);
-			all.push(...page.deadLetters);
-			after = page.next;
-		}
-		return all;
-	}
-
-	async #readLog(): Promise<Seen[]> {
-		const all: Seen[] = [];
-		interface Page {
-			readonly events: readonly { readonly sequence: number; readonly event: WorkEvent }[];
-			readonly next: number | null;
-			readonly damaged?: readonly { readonly first: number; readonly last: number }[];
-		}
-		for (let after: number | null = 0; after !== null; ) {
-			const page: Page = await this.#get(`${this.nexus.url}/v1/events?type=${TYPE}&limit=1000&after=${after}`);
-			all.push(...page.events.map(({ sequence, event }) => seen(sequence, event)));
-			this.#gaps.push(...(page.damaged ?? []).map((gap) => ({ where: "log", ...gap })));
-			after = page.next;
-		}
-		return all;
-	}
-
-	#at(name: string): string {
-		return `${this.nexus.url}/v1/subscriptions/${name}`;
-	}
-
-	async #get<T>(url: string): Promise<T> {
-		let text = "";
-		// A Nexus on a shared state that was just started has to get its lease first.
-		await this.#poll(`${url} answers`, async () => {
-			const response = await fetch(url);
-			text = await response.text();
-			assert.ok(response.status === 200 || response.status === 503, `${url}: ${text}`);
-			return response.status === 200;
-		});
-		return JSON.parse(text) as T;
-	}
-
-	async #poll(what: string, holds: () => Promise<boolean>): Promise<void> {
-		const untilMs = performance.now() + DRAIN_MS;
-		while (!(await holds())) {
-			this.#checkAlarms();
-			if (performance.now() > untilMs) assert.fail(`${what}: still not so after ${DRAIN_MS} ms`);
-			await pause(POLL_MS);
-		}
-	}
-
-	async #until(what: string, done: Promise<unknown>): Promise<void> {
-		let isDone = false;
-		void done.then(() => {
-			isDone = true;
-		});
-		await this.#poll(what, async () => isDone);
+	tellLastWords(): void {
+		for (const { url, said } of this.#nodes) this.#t.diagnostic(`Nexus at ${url} said at last:\n${said}`);
 	}
 
 	#checkAlarms(): void {
 		assert.deepEqual(this.#alarms, []);
 	}
-}
-
-function seen(sequence: number, event: WorkEvent): Seen {
-	return { sequence, id: event.id, digest: digestOf(event) };
 }

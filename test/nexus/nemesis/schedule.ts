@@ -2,9 +2,12 @@
 import { type Rng, seededRng } from "../../../src/core/rng.ts";
 
 export type Fault =
-	| { readonly kind: "nexus-killed"; readonly downMs: number }
+	/** `node`, here and below: of several, as a share of them. `all`: every one of them. */
+	| { readonly kind: "nexus-killed"; readonly node: number; readonly all: boolean; readonly downMs: number }
 	/** As a pause of its machine. */
-	| { readonly kind: "nexus-stopped"; readonly forMs: number }
+	| { readonly kind: "nexus-stopped"; readonly node: number; readonly forMs: number }
+	/** Its wall clock is wrong by so much from here on. */
+	| { readonly kind: "clock-jumped"; readonly node: number; readonly byMs: number }
 	/** Killed, and what it was writing is there by half: see tear.ts. */
 	| { readonly kind: "tail-torn"; readonly how: Tear; readonly seed: number }
 	/** `kill`: in the middle of it; it starts again once there is room. */
@@ -12,7 +15,11 @@ export type Fault =
 	| { readonly kind: "consumer-killed"; readonly which: "hook" | "pull"; readonly downMs: number }
 	/** `withNexus`: as where both stand on one machine. */
 	| { readonly kind: "broker-killed"; readonly downMs: number; readonly withNexus: boolean }
-	| { readonly kind: "broker-stopped"; readonly forMs: number };
+	| { readonly kind: "broker-stopped"; readonly forMs: number }
+	/** Of Nexus with its broker, or of its clients with it. The connections end at once, or stand still first. */
+	| { readonly kind: "broker-cut" | "clients-cut"; readonly heldMs: number }
+	/** Where the state does not stand in a file. */
+	| { readonly kind: "state-killed"; readonly downMs: number };
 
 export type FaultKind = Fault["kind"];
 
@@ -32,6 +39,8 @@ const STOPPED_MS = 5_000;
 const DOWN_MAX_MS = 1_000;
 /** Share of faults that come with a second one. */
 const TOGETHER = 0.3;
+const CLOCK_OFF_MAX_MS = 3_600_000;
+const HELD_MAX_MS = 3_000;
 const FULL_MIN_MS = 1_000;
 const FULL_MAX_MS = 2_500;
 
@@ -46,12 +55,20 @@ export function* scheduleOf(seed: number, kinds: readonly FaultKind[]): Generato
 function faultOf(kind: FaultKind, rng: Rng): Fault {
 	switch (kind) {
 		case "nexus-killed":
-			return { kind, downMs: between(0, DOWN_MAX_MS, rng) };
+			return { kind, node: rng(), all: rng() < TOGETHER, downMs: between(0, DOWN_MAX_MS, rng) };
 		case "broker-killed":
 			return { kind, downMs: between(0, DOWN_MAX_MS, rng), withNexus: rng() < TOGETHER };
 		case "nexus-stopped":
+			return { kind, node: rng(), forMs: STOPPED_MS };
+		case "clock-jumped":
+			return { kind, node: rng(), byMs: between(-CLOCK_OFF_MAX_MS, CLOCK_OFF_MAX_MS, rng) };
 		case "broker-stopped":
 			return { kind, forMs: STOPPED_MS };
+		case "broker-cut":
+		case "clients-cut":
+			return { kind, heldMs: rng() < 0.5 ? 0 : between(0, HELD_MAX_MS, rng) };
+		case "state-killed":
+			return { kind, downMs: between(0, DOWN_MAX_MS, rng) };
 		case "tail-torn":
 			return { kind, how: TEARS[between(0, TEARS.length - 1, rng)] ?? "garbage", seed: between(0, 1_000_000, rng) };
 		case "disk-full":
