@@ -11,7 +11,8 @@ export interface LaunchedNexus {
 	readonly readyMs: number;
 }
 
-const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+/** With its cache of compiled sources, which the first start of a checkout fills. */
+const PROGRAM = fileURLToPath(new URL("../../bin/nexus", import.meta.url));
 
 /** `dataDir`: one that is there already; it keeps all that is in it, however much. */
 export async function launchNexus(workspace: Workspace, core: number, dataDir?: string): Promise<LaunchedNexus> {
@@ -19,7 +20,7 @@ export async function launchNexus(workspace: Workspace, core: number, dataDir?: 
 	const config = workspace.file("nexus.yaml");
 	writeFileSync(config, `listen: 127.0.0.1:${port}\ndata: ${dataDir ?? workspace.file("nexus-data")}\nretention: { maxBytes: 100GiB }\n`);
 	const startedAt = performance.now();
-	const child = await workspace.start("nexus", core, { command: process.execPath, args: [MAIN, "serve", "--config", config] });
+	const child = await workspace.start("nexus", core, { command: process.execPath, args: [PROGRAM, "serve", "--config", config] });
 	await waitUntil(async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok, child);
 	return { child, port, readyMs: performance.now() - startedAt };
 }
