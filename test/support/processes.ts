@@ -106,10 +106,10 @@ export function isTaken(port: number): Promise<boolean> {
 }
 
 /** Resolves once `holds` does; rejects where it does not in any reasonable time. */
-export async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
-	const untilMs = performance.now() + PATIENCE_MS;
+export async function eventually(what: string, holds: () => Promise<boolean>, patienceMs = PATIENCE_MS): Promise<void> {
+	const untilMs = performance.now() + patienceMs;
 	while (!(await holds())) {
-		if (performance.now() > untilMs) assert.fail(`${what}: still not so after ${PATIENCE_MS} ms`);
+		if (performance.now() > untilMs) assert.fail(`${what}: still not so after ${patienceMs} ms`);
 		await new Promise((resolve) => setTimeout(resolve, 20));
 	}
 }

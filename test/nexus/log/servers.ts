@@ -14,6 +14,9 @@ export function skipWithout(program: string, args: readonly string[] = ["--versi
 	return !isThere && process.env.NEXUS_TEST_STRICT !== "1" ? `${program} is not installed` : false;
 }
 
+// After a kill some read back all that they have, on a machine that has more to do.
+const PATIENCE_MS = 120_000;
+
 export interface ServerOptions {
 	readonly command: readonly string[];
 	readonly env?: NodeJS.ProcessEnv;
@@ -52,10 +55,15 @@ export class Server {
 		this.#process = child;
 		for (const stream of [child.stdout, child.stderr])
 			stream.on("data", (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-10_000)));
-		await eventually(`${program} is ready`, async () => {
-			if (child.exitCode !== null) assert.fail(`${program} has ended:\n${this.#said}`);
+		const isReady = async (): Promise<boolean> => {
+			if (child.exitCode !== null) assert.fail(`${program} has ended`);
 			return this.#options.isReady();
-		});
+		};
+		try {
+			await eventually(`${program} is ready`, isReady, PATIENCE_MS);
+		} catch (thrown) {
+			throw new Error(`${program} said at last:\n${this.#said}`, { cause: thrown });
+		}
 	}
 
 	/** As a crash would end it. Resolves when it has ended. */

@@ -11,7 +11,8 @@ export function parameters<T>(): T {
 
 /** Out of the process when it returns: what happens next may be its end. */
 export function record(line: Line): void {
-	writeSync(1, `${JSON.stringify(line)}\n`);
+	// The time is for people.
+	writeSync(1, `${JSON.stringify({ ...line, at: new Date().toISOString() })}\n`);
 }
 
 /** Aborted once the run says so by closing the input, or has ended itself. */

@@ -1,6 +1,6 @@
 /**
  * One run: Nexus, three producers and three consumers as processes, faults on a schedule for as long as is asked, and then, with everything well
- * again, the judgement of what came out. NEMESIS_SECONDS makes it longer, NEMESIS_SEED repeats a schedule.
+ * again, the judgement of what came out. NEMESIS_SECONDS makes it longer, NEMESIS_SEED repeats a schedule, NEMESIS_KEEP keeps data and records.
  */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -126,6 +126,7 @@ class Run {
 		this.#follower = worker("follower", "follower-process.ts", { url: linked[0] });
 		t.after(async () => {
 			await Promise.all([...this.#nodes, ...this.#workers].map((each) => each.kill()));
+			if (process.env.NEMESIS_KEEP !== undefined) return t.diagnostic(`kept: ${base}`);
 			this.#disk?.unmount();
 			rmSync(base, { recursive: true, force: true });
 		});
