@@ -3,7 +3,8 @@
 const { spawnSync } = require("node:child_process");
 const { readdirSync } = require("node:fs");
 const { availableParallelism } = require("node:os");
-const { join } = require("node:path");
+const { join, resolve } = require("node:path");
+const { buildClientPackage } = require("./lib/client-package.js");
 const { ensureDependencies } = require("./lib/dependencies.js");
 const { runInOurPlace } = require("./lib/foreground.js");
 const { SetupError } = require("./lib/npm.js");
@@ -21,6 +22,11 @@ const TASKS = {
 	bench: (node, args) => runInOurPlace(node, [join("bench", "main.ts"), ...args], { cwd: ROOT }),
 	soak: (node, args) => runInOurPlace(node, [join("bench", "soak.ts"), ...args], { cwd: ROOT }),
 	certs: (node, args) => runInOurPlace(node, [join("certs", "dev-ca.ts"), ...args], { cwd: ROOT }),
+	"build:client": (node, [directory = join(".nexus", "client-package")]) => {
+		const status = buildClientPackage(node, ROOT, resolve(directory));
+		if (status === 0) process.stdout.write(`nexus: the package is in ${resolve(directory)}; \`npm pack\` there makes an archive of it\n`);
+		process.exit(status);
+	},
 	fuzz: (node, args) => runInOurPlace(node, [join("test", "http1", "fuzz.ts"), ...args], { cwd: ROOT }),
 };
 
