@@ -43,13 +43,13 @@ export function violationsOf(history: History): Violation[] {
 	return found.list();
 }
 
-function checkLog({ sent, acknowledged, stored }: History, found: Findings): void {
+function checkLog({ isTakenOnce, sent, acknowledged, stored }: History, found: Findings): void {
 	const where = "log";
 	const ids = new Set<string>();
 	let last = 0;
 	for (const seen of stored) {
 		checkContent(sent, seen, where, found);
-		if (ids.has(seen.id)) found.add("repeated", where, seen.id);
+		if (isTakenOnce && ids.has(seen.id)) found.add("repeated", where, seen.id);
 		if (seen.sequence <= last) found.add("reordered", where, seen.id);
 		ids.add(seen.id);
 		last = seen.sequence;
@@ -76,6 +76,7 @@ function checkFollower({ sent, stored, followed }: History, found: Findings): vo
 }
 
 function checkSubscription({ sent, acknowledged, stored }: History, { name, moments, parked, dead }: Subscribed, found: Findings): void {
+	const repeated = repeatedIn(stored);
 	const lanes = lanesOf(sent, stored);
 	const delivered = new Set<string>();
 	const accepted = new Set<string>();
@@ -97,7 +98,7 @@ function checkSubscription({ sent, acknowledged, stored }: History, { name, mome
 			case "delivered": {
 				const { id } = moment;
 				checkContent(sent, moment, name, found);
-				if (settled.has(id) || (isClosed && !parked.has(id))) found.add("came-again", name, id);
+				if ((settled.has(id) && !repeated.has(id)) || (isClosed && !parked.has(id))) found.add("came-again", name, id);
 				const original = sent.get(id);
 				if (original !== undefined && !delivered.has(id) && lanes.get(original.key)?.isAhead(original.n, isDone)) found.add("reordered", name, id);
 				delivered.add(id);
@@ -108,7 +109,7 @@ function checkSubscription({ sent, acknowledged, stored }: History, { name, mome
 	const letters = new Set<string>();
 	for (const letter of dead) {
 		checkContent(sent, letter, name, found);
-		if (letters.has(letter.id)) found.add("repeated", name, letter.id);
+		if (letters.has(letter.id) && !repeated.has(letter.id)) found.add("repeated", name, letter.id);
 		letters.add(letter.id);
 	}
 	// What nobody acknowledged may be there, or not; but where it is stored it is accounted for like the others.
@@ -129,6 +130,14 @@ function checkContent(sent: ReadonlyMap<string, Sent>, { id, digest }: Pick<Seen
 	const original = sent.get(id);
 	if (original === undefined) found.add("unexpected", where, id);
 	else if (original.digest !== digest) found.add("altered", where, id);
+}
+
+/** Each of them is an event of its own to whoever gets it. */
+function repeatedIn(stored: readonly Seen[]): ReadonlySet<string> {
+	const once = new Set<string>();
+	const repeated = new Set<string>();
+	for (const { id } of stored) (once.has(id) ? repeated : once).add(id);
+	return repeated;
 }
 
 /** The events of a key as they are stored, and how far all of them are done. */

@@ -49,6 +49,8 @@ export interface Subscribed {
 }
 
 export interface History {
+	/** The log promises to keep each event once, also where it is sent again to another node. */
+	readonly isTakenOnce: boolean;
 	/** Every attempt, acknowledged or not, by id. */
 	readonly sent: ReadonlyMap<string, Sent>;
 	readonly acknowledged: ReadonlySet<string>;

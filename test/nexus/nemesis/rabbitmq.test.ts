@@ -1,4 +1,4 @@
-/** The log on a stream of RabbitMQ, the state in SQLite, under faults of the server, of Nexus, of its disk and of consumers. */
+/** The log on a stream and quorum queues of RabbitMQ, the state in SQLite, under faults of the server, of Nexus, of its disk and of consumers. */
 import { test } from "node:test";
 import { skipWithoutRabbitmq, startRabbitmq } from "../log/servers.ts";
 import { Relay } from "./relay.ts";

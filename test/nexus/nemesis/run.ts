@@ -1,6 +1,7 @@
 /**
  * One run: Nexus, three producers and three consumers as processes, faults on a schedule for as long as is asked, and then, with everything well
- * again, the judgement of what came out. NEMESIS_SECONDS makes it longer, NEMESIS_SEED repeats a schedule, NEMESIS_KEEP keeps data and records.
+ * again, the judgement of what came out. NEMESIS_SECONDS makes it longer, NEMESIS_SEED repeats a schedule, NEMESIS_KEEP keeps data and
+ * records of one that fails.
  */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -30,6 +31,8 @@ export interface RunOptions {
 	readonly state?: Footing;
 	/** In each round, each of them comes once. */
 	readonly faults: readonly FaultKind[];
+	/** Also where it is sent again to another node; so it is unless told otherwise. */
+	readonly isTakenOnce?: boolean;
 	/** What each acknowledgement is to promise. */
 	readonly durability: string;
 	/** Unless NEMESIS_SECONDS says otherwise. One round runs in any case. */
@@ -84,6 +87,7 @@ class Run {
 	#stored: StoredLog = { events: [], gaps: [] };
 	readonly #parked = new Map<string, ReadonlySet<string>>();
 	readonly #dead = new Map<string, readonly Seen[]>();
+	#isOver = false;
 
 	static async prepare(t: TestContext, options: RunOptions, seed: number, seconds: number): Promise<Run> {
 		const [hookPort = 0, ...ports] = await freePorts(1 + (options.nodes ?? 1));
@@ -126,7 +130,7 @@ class Run {
 		this.#follower = worker("follower", "follower-process.ts", { url: linked[0] });
 		t.after(async () => {
 			await Promise.all([...this.#nodes, ...this.#workers].map((each) => each.kill()));
-			if (process.env.NEMESIS_KEEP !== undefined) return t.diagnostic(`kept: ${base}`);
+			if (process.env.NEMESIS_KEEP !== undefined && !this.#isOver) return t.diagnostic(`kept: ${base}`);
 			this.#disk?.unmount();
 			rmSync(base, { recursive: true, force: true });
 		});
@@ -231,6 +235,7 @@ class Run {
 		assert.ok(history.acknowledged.size >= this.#seconds, `only ${history.acknowledged.size} events were acknowledged`);
 		assert.ok(history.subscriptions.every(({ dead }) => dead.length > 0) || history.sent.size < 1_000, "no dead letters");
 		assert.ok(this.#disk === undefined || this.#options.broker !== undefined || refused.has(LOG_FULL), "the disk was never full");
+		this.#isOver = true;
 	}
 
 	#history(lines: readonly Line[]): History {
@@ -248,6 +253,7 @@ class Run {
 			dead: this.#dead.get(name) ?? [],
 		}));
 		return {
+			isTakenOnce: this.#options.isTakenOnce ?? true,
 			sent,
 			acknowledged,
 			stored: this.#stored.events,
