@@ -53,6 +53,12 @@ export async function openRabbitmqLog(options: RabbitmqLogOptions): Promise<Even
 	return openBrokerLog({ broker: new RabbitmqBroker(options), clock, log, dedupesHere: true, ...(retention && { retention }) });
 }
 
+const FULL: BrokerAppend = Object.freeze({
+	ok: false,
+	failure: "full",
+	detail: "the quorum queue beside the stream is full; what stands in it is let go a minute or two later",
+});
+
 interface Session {
 	readonly connection: Connection;
 	readonly publisher: Channel;
@@ -107,7 +113,7 @@ class RabbitmqBroker implements Broker {
 			const number = this.#published;
 			this.#published += events.length;
 			// Not both at once: what can be read would not be on the disk where the broker ends in between, and pass for a duplicate that is.
-			await quorum.put({ publisher: this.#name, number, after: this.#newest, receivedAtMs, events });
+			if ((await quorum.put({ publisher: this.#name, number, after: this.#newest, receivedAtMs, events })) === "full") return FULL;
 			const stored = events.map(async ({ json }, i) => {
 				const token = tokenOf(this.#name, number + i);
 				const seen = new Promise<number>((resolve) => this.#expected.set(token, resolve));

@@ -51,11 +51,20 @@ const QUEUE_BYTES_MAX = 1024 * 1024 * 1024;
 /** Each time that the queue is read for a repair counts, and RabbitMQ 4 throws away what was read 20 times. */
 const DELIVERIES_MAX = 1_000_000;
 
+// A topic exchange: one binding takes events and answers whether it is there, as a message with the key of one queue alone comes back where it is not.
+const EVENTS_KEY = "0.1";
+const QUEUE_KEYS = ["0", "1"] as const;
+
 const PUBLISHER_HEADER = "nexus-publisher";
 const NUMBER_HEADER = "nexus-number";
 const AFTER_HEADER = "nexus-after";
 const LENGTH_BYTES = 4;
 const EMPTY = Buffer.alloc(0);
+
+interface Route {
+	readonly exchange: string;
+	readonly routingKey: string;
+}
 
 export function tailQueues(queue: string): readonly [string, string] {
 	return [`${queue}.tail-0`, `${queue}.tail-1`];
@@ -71,9 +80,8 @@ export class QuorumTail {
 	/** Exclusive to the connection of the node that keeps the tail, and gone with it: so there is one, and a late one can do nothing. */
 	readonly #keeper: string;
 	#isKeeper = false;
-	/** Which queue the events go to; known to the keeper. */
-	#current: 0 | 1 = 0;
-	#wasReturned = false;
+	/** Exchanges and keys of messages that came back. */
+	readonly #returned = new Set<string>();
 	#timer: Timer | undefined;
 
 	private constructor(options: QuorumTailOptions, publisher: Channel) {
@@ -84,7 +92,7 @@ export class QuorumTail {
 		this.#queues = tailQueues(queue);
 		this.#whole = `${queue}.tail-whole`;
 		this.#keeper = `${queue}.tail-keeper`;
-		publisher.on("basic.return", () => (this.#wasReturned = true));
+		publisher.on("basic.return", ({ exchange, routingKey }) => void this.#returned.add(routeOf(exchange, routingKey)));
 	}
 
 	/** Resolves once the stream is whole. Rejects with a readable error where the broker cannot keep a tail. */
@@ -97,8 +105,8 @@ export class QuorumTail {
 		return tail;
 	}
 
-	/** Resolves when the disk has the group (of most members where there are several). One at a time. */
-	async put(group: TailGroup): Promise<void> {
+	/** `kept`: the disk has the group (of most members where there are several). `full`: refused until the turn ends. One at a time. */
+	async put(group: TailGroup): Promise<"kept" | "full"> {
 		const headers = {
 			[PUBLISHER_HEADER]: group.publisher,
 			[NUMBER_HEADER]: group.number,
@@ -106,10 +114,11 @@ export class QuorumTail {
 			[TIME_HEADER]: group.receivedAtMs,
 		};
 		try {
-			if (await this.#isRouted({ exchange: this.#exchange, durable: true, headers }, pack(group.events))) return;
+			const envelope = { exchange: this.#exchange, routingKey: EVENTS_KEY, durable: true, headers };
+			if (await this.#isRouted(envelope, pack(group.events))) return "kept";
 		} catch (thrown) {
-			if (amqpCodeOf(thrown) !== "NACK") throw thrown;
-			throw new Error("the quorum queue is full until its turn of a minute ends", { cause: thrown });
+			if (amqpCodeOf(thrown) === "NACK") return "full";
+			throw thrown;
 		}
 		// Somebody has removed it. Whoever connects makes it anew.
 		const fault = new Error(`no quorum queue is behind the exchange ${this.#exchange} any more`);
@@ -124,22 +133,18 @@ export class QuorumTail {
 	/** Waits until the stream is known to be whole, or sees to it. */
 	async #enter(): Promise<void> {
 		const { connection, clock, isStreamNew, repair } = this.#options;
-		for (const exchange of [this.#exchange, this.#whole]) await connection.exchangeDeclare({ exchange, type: "fanout", durable: true });
+		await connection.exchangeDeclare({ exchange: this.#exchange, type: "topic", durable: true });
+		await connection.exchangeDeclare({ exchange: this.#whole, type: "fanout", durable: true });
 		const until = clock.monotonicMs() + ADMISSION_TIMEOUT_MS;
 		while (!(await this.#keepIfFree()) && (isStreamNew || !(await this.#isWhole()))) {
 			if (clock.monotonicMs() > until) throw new Error("another node has not made the stream whole yet");
 			await this.#pause(ADMISSION_RETRY_MS);
 		}
-		const isNew = await this.#declareQueues();
-		if (isNew || this.#isKeeper) await this.#bindFirst();
-		if (isNew) await this.#pause(SETTLE_MS);
+		if (await this.#declareQueues()) await this.#pause(SETTLE_MS);
+		if (!(await this.#isBound(0)) && !(await this.#isBound(1))) await connection.queueBind(this.#binding(0));
 		if (this.#isKeeper && (isStreamNew || !(await this.#isWhole()))) await repair();
 		const { queue } = await connection.queueDeclare({ exclusive: true, arguments: { "x-max-length": 1 } });
 		await connection.queueBind({ exchange: this.#whole, queue });
-	}
-
-	#bindFirst(): Promise<void> {
-		return this.#options.connection.queueBind({ exchange: this.#exchange, queue: this.#queues[0] });
 	}
 
 	/** Resolves to true where one was missing. */
@@ -160,19 +165,34 @@ export class QuorumTail {
 		return isNew;
 	}
 
-	/** Whether somebody who has seen it whole is there. */
-	#isWhole(): Promise<boolean> {
-		return this.#isRouted({ exchange: this.#whole }, EMPTY);
+	#binding(queue: 0 | 1): Route & { queue: string } {
+		return { exchange: this.#exchange, queue: this.#queues[queue], routingKey: `#.${QUEUE_KEYS[queue]}.#` };
 	}
 
-	/** Resolves once all queues behind an exchange have the message; false where there are none. One at a time. */
-	async #isRouted(envelope: Envelope, body: Buffer): Promise<boolean> {
-		this.#wasReturned = false;
-		const confirm = this.#publisher.basicPublish({ routingKey: "", mandatory: true, ...envelope }, body);
+	/** Whether events go to that queue. */
+	async #isBound(queue: 0 | 1): Promise<boolean> {
+		try {
+			return await this.#isRouted({ exchange: this.#exchange, routingKey: QUEUE_KEYS[queue] }, EMPTY);
+		} catch (thrown) {
+			// It is full.
+			if (amqpCodeOf(thrown) === "NACK") return true;
+			throw thrown;
+		}
+	}
+
+	/** Whether somebody who has seen it whole is there. */
+	#isWhole(): Promise<boolean> {
+		return this.#isRouted({ exchange: this.#whole, routingKey: "" }, EMPTY);
+	}
+
+	/** Resolves once all queues that the message goes to have it; false where there are none. One at a time of each route. */
+	async #isRouted(envelope: Route & Envelope, body: Buffer): Promise<boolean> {
+		const route = routeOf(envelope.exchange, envelope.routingKey);
+		const confirm = this.#publisher.basicPublish({ ...envelope, mandatory: true }, body);
 		await within(this.#options.clock, APPEND_TIMEOUT_MS, "a confirm of the quorum queue", confirm);
 		// The client tells of a return after it has told of the confirm, though it has had it before.
 		await new Promise((resolve) => setImmediate(resolve));
-		return !this.#wasReturned;
+		return !this.#returned.delete(route);
 	}
 
 	async #keepIfFree(): Promise<boolean> {
@@ -194,28 +214,26 @@ export class QuorumTail {
 	#schedule(): void {
 		const { clock, lost } = this.#options;
 		this.#timer = clock.setTimer(this.#isKeeper ? TURN_MS : KEEPER_CHECK_MS, () => {
-			(this.#isKeeper ? this.#turn() : this.#succeed()).then(() => this.#schedule(), lost);
+			(this.#isKeeper ? this.#turn() : this.#keepIfFree()).then(() => this.#schedule(), lost);
 		});
 	}
 
-	async #succeed(): Promise<void> {
-		if (await this.#keepIfFree()) await this.#bindFirst();
-	}
-
 	/**
-	 * Always one queue is bound at least, and what is removed has stood for a turn, or stands in the other too. A new keeper need not know which
-	 * one is in use: for its first turn both may be.
+	 * Always one queue is bound at least, and what is removed has stood for a turn or stands in the other as well: both are bound where an earlier
+	 * keeper has ended between two steps, and were so for this one's whole turn.
 	 */
 	async #turn(): Promise<void> {
 		const { connection } = this.#options;
-		const exchange = this.#exchange;
-		const next = this.#current === 0 ? 1 : 0;
-		await connection.queueUnbind({ exchange, queue: this.#queues[next] });
+		const next = (await this.#isBound(0)) ? 1 : 0;
+		await connection.queueUnbind(this.#binding(next));
 		await connection.queuePurge({ queue: this.#queues[next] });
-		await connection.queueBind({ exchange, queue: this.#queues[next] });
-		await connection.queueUnbind({ exchange, queue: this.#queues[this.#current] });
-		this.#current = next;
+		await connection.queueBind(this.#binding(next));
+		await connection.queueUnbind(this.#binding(next === 0 ? 1 : 0));
 	}
+}
+
+function routeOf(exchange: string, routingKey: string): string {
+	return `${exchange} ${routingKey}`;
 }
 
 /** Undefined for what is no group of ours. */

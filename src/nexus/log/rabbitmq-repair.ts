@@ -45,9 +45,10 @@ export async function repairStream(options: RepairOptions): Promise<void> {
 	if ([...newest].every(([publisher, { number }]) => number <= (lastOf.newest.get(publisher) ?? -1))) return;
 	const stream = await surveyStream(options, Math.min(...tails.map(({ after }) => after)), end);
 	const lost = new Map<string, Lost>();
-	for (const tail of tails) await readTail(options, tail.queue, tail.messages, (group) => collectLost(group, stream, lost));
+	for (const tail of tails.sort((a, b) => a.firstAfter - b.firstAfter))
+		await readTail(options, tail.queue, tail.messages, (group) => collectLost(group, stream, lost));
 	if (lost.size === 0) return;
-	const ordered = [...lost.values()].sort(byOrder);
+	const ordered = [...lost.values()];
 	const until = Math.max(...tails.map(({ before }) => before)) + lost.size + LOST_MARKS_MAX;
 	await pad(options, end, Math.min(until - end, PADDING_MAX));
 	await publish(options, ordered.length, (i) => {
@@ -73,13 +74,16 @@ interface Tail {
 	readonly newest: Map<string, Newest>;
 	/** All of its events stand in the stream behind this sequence. */
 	after: number;
+	/** Of the first group. The queue with the lower one is older, or has all that the other has. */
+	firstAfter: number;
 	/** The highest sequence that a publisher had seen, with the events that it then added. */
 	before: number;
 }
 
 async function survey(options: RepairOptions, queue: string): Promise<Tail> {
-	const tail: Tail = { queue, messages: 0, newest: new Map(), after: Number.POSITIVE_INFINITY, before: 0 };
+	const tail: Tail = { queue, messages: 0, newest: new Map(), after: Number.POSITIVE_INFINITY, firstAfter: Number.POSITIVE_INFINITY, before: 0 };
 	tail.messages = await readTail(options, queue, 0, ({ publisher, number, after, events }) => {
+		if (tail.newest.size === 0) tail.firstAfter = after;
 		tail.after = Math.min(tail.after, after);
 		tail.before = Math.max(tail.before, after + events.length);
 		const last = number + events.length - 1;
@@ -88,13 +92,14 @@ async function survey(options: RepairOptions, queue: string): Promise<Tail> {
 	return tail;
 }
 
-/** Shows all groups, in no order, and leaves them where they are. Resolves to how many messages there are. */
+/** Shows all groups in order and leaves them where they are. Resolves to how many messages there are. */
 async function readTail({ connection, clock }: RepairOptions, queue: string, atLeast: number, visit: (group: TailGroup) => void): Promise<number> {
 	const there = await untilReturned(connection, queue, atLeast, clock);
 	const channel = await connection.acquire();
 	try {
 		let messages = 0;
 		await channel.basicQos({ prefetchCount: PREFETCH_MAX });
+		// Each takes as many as it may before the next one comes.
 		for (let room = 0; room <= there; room += PREFETCH_MAX) {
 			await channel.basicConsume({ queue }, (message: AsyncMessage) => {
 				messages++;
@@ -164,30 +169,19 @@ async function surveyStream({ connection, queue }: RepairOptions, after: number,
 interface Lost {
 	readonly publisher: string;
 	readonly number: number;
-	readonly after: number;
 	readonly receivedAtMs: number;
 	readonly json: Buffer;
 }
 
-/** What one publisher had seen it comes behind; its own events are numbered. */
-function byOrder(a: Lost, b: Lost): number {
-	if (a.after !== b.after) return a.after - b.after;
-	return a.publisher === b.publisher ? a.number - b.number : a.publisher < b.publisher ? -1 : 1;
-}
-
 /** Where its sender has sent it again, through another node or once it had been refused, the event is there under another number. */
-function collectLost(
-	{ publisher, number, after, receivedAtMs, events }: TailGroup,
-	{ newest, identities }: StreamSurvey,
-	lost: Map<string, Lost>,
-): void {
+function collectLost({ publisher, number, receivedAtMs, events }: TailGroup, { newest, identities }: StreamSurvey, lost: Map<string, Lost>): void {
 	const attributes = new RecordAttributes();
 	for (const [i, { json }] of events.entries()) {
 		if (number + i <= (newest.get(publisher) ?? -1)) continue;
 		const known = attributes.of({ sequence: 0, receivedAtMs, json });
 		const identity = known === undefined ? `${publisher}:${number + i}` : identityOf(known.source, known.id);
 		if (identities.has(identity) || lost.has(identity)) continue;
-		lost.set(identity, { publisher, number: number + i, after, receivedAtMs, json: Buffer.from(json) });
+		lost.set(identity, { publisher, number: number + i, receivedAtMs, json: Buffer.from(json) });
 	}
 }
 
