@@ -1,10 +1,10 @@
 /** Backups of log and state while Nexus runs: one at a time, each under a name in one directory. */
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import type { Companion } from "./log/backup.ts";
+import { type Companion, PARTIAL } from "./log/backup.ts";
 import { isBackup } from "./log/backup-manifest.ts";
 import type { EventLog } from "./log/event-log.ts";
 import { makeDirectory } from "./log/segment.ts";
@@ -40,8 +40,11 @@ export type BackupStart =
 	| { readonly ok: true; readonly backup: BackupView }
 	| { readonly ok: false; readonly failure: "unsupported" | "busy" | "exists"; readonly detail: string };
 
-export const BACKUP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+/** What is being made is named by PARTIAL. */
+export const BACKUP_NAME = /^(?!.*\.partial$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const SHOWN_MAX = 1_000;
+/** No file of a backup takes an hour: one that has got none for so long was left by a crash. Other nodes may have theirs beside it. */
+const LEFT_AFTER_MS = 3_600_000;
 
 export class Backups {
 	readonly #options: BackupsOptions;
@@ -66,6 +69,7 @@ export class Backups {
 		const path = join(dir, name);
 		if (existsSync(path)) return { ok: false, failure: "exists", detail: `There is a backup ${name} already.` };
 		makeDirectory(dir);
+		this.#removeLeft();
 		let view: BackupView = { name, dir: path, state: "running", bytes: 0, totalBytes: 0, startedAt };
 		const tell = (change: Partial<BackupView>): void => {
 			view = { ...view, ...change };
@@ -102,6 +106,18 @@ export class Backups {
 	async close(): Promise<void> {
 		this.#running?.abort.abort(new Error("Nexus is shutting down"));
 		await this.#running?.done;
+	}
+
+	#removeLeft(): void {
+		const { dir, clock, logger } = this.#options;
+		for (const name of readdirSync(dir)) {
+			if (!name.endsWith(PARTIAL) || !BACKUP_NAME.test(name.slice(0, -PARTIAL.length))) continue;
+			const path = join(dir, name);
+			const stat = statSync(path, { throwIfNoEntry: false });
+			if (stat?.isDirectory() !== true || clock.wallMs() - stat.mtimeMs < LEFT_AFTER_MS) continue;
+			rmSync(path, { recursive: true, force: true });
+			logger.warn("what a backup that was cut off had left is removed", { backup: path });
+		}
 	}
 
 	#found(): BackupView[] {

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { closeSync, createReadStream, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { type BesideLog, type Manifest, readManifest, writeManifest } from "./backup-manifest.ts";
 import { makeDirectory, type Segment, syncDirectory } from "./segment.ts";
@@ -38,6 +38,8 @@ export interface BackupReport {
 	readonly missing?: string;
 }
 
+/** Behind the name of a directory that is being made; one that a crash has left is made anew. */
+export const PARTIAL = ".partial";
 const PIECE_BYTES = 1024 * 1024;
 const LOG_ALONE = "it is of the log alone";
 
@@ -89,17 +91,19 @@ export async function restoreLog(backupDir: string, dataDir: string, options: Ba
 	return inPlaceOf(dataDir, async (partial) => {
 		let done = 0;
 		for (const { name, bytes, sha256 } of filesOf(manifest)) {
-			const file = await open(join(backupDir, name));
+			const source = join(backupDir, name);
+			const file = await opened(source);
 			try {
-				const readAt = async (offset: number, length: number): Promise<Buffer | undefined> => {
+				const readAt = async (offset: number, length: number): Promise<Buffer> => {
 					const { buffer, bytesRead } = await file.read(Buffer.allocUnsafeSlow(length), 0, length, offset);
-					return bytesRead === length ? buffer : undefined;
+					if (bytesRead !== length) throw new Error(`${source} is not what was backed up: it is shorter`);
+					return buffer;
 				};
 				const actual = await copyPieces(join(partial, name), bytes, readAt, (copied) => {
 					done += copied;
 					step(options, { bytes: done, totalBytes: report.bytes });
 				});
-				if (actual !== sha256) throw new Error(`${join(backupDir, name)} is not what was backed up: its digest differs`);
+				if (actual !== sha256) throw new Error(`${source} is not what was backed up: its digest differs`);
 			} finally {
 				await file.close();
 			}
@@ -115,6 +119,7 @@ export async function verifyBackup(backupDir: string, options: BackupOptions = {
 	let done = 0;
 	for (const { name, bytes, sha256 } of filesOf(manifest)) {
 		const path = join(backupDir, name);
+		await (await opened(path)).close();
 		const found = await contentOf(path, (piece) => {
 			done += piece;
 			step(options, { bytes: done, totalBytes: report.bytes });
@@ -122,6 +127,14 @@ export async function verifyBackup(backupDir: string, options: BackupOptions = {
 		if (found.bytes !== bytes || found.sha256 !== sha256) throw new Error(`${path} is not what was backed up: its digest differs`);
 	}
 	return report;
+}
+
+async function opened(path: string): Promise<FileHandle> {
+	try {
+		return await open(path);
+	} catch (cause) {
+		throw new Error(`${path} is not what was backed up: it cannot be opened`, { cause });
+	}
 }
 
 /** Members of the manifest. */
@@ -160,7 +173,7 @@ async function contentOf(path: string, onPiece: (bytes: number) => void): Promis
 
 /** Runs `make` on a directory beside `dir`, which takes its name when all is durable, or goes. */
 async function inPlaceOf<T>(dir: string, make: (partial: string) => Promise<T>): Promise<T> {
-	const partial = `${resolve(dir)}.partial`;
+	const partial = `${resolve(dir)}${PARTIAL}`;
 	rmSync(partial, { recursive: true, force: true });
 	makeDirectory(partial);
 	try {

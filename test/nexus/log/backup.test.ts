@@ -1,9 +1,9 @@
 /** Copies of a log that runs, and logs made of copies. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { restoreLog } from "../../../src/nexus/log/backup.ts";
+import { restoreLog, verifyBackup } from "../../../src/nexus/log/backup.ts";
 import type { AppendOutcome, EventLog } from "../../../src/nexus/log/event-log.ts";
 import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "./support.ts";
 
@@ -65,7 +65,10 @@ test("nothing is written over, and a backup that is not whole is not restored an
 	await assert.rejects(restoreLog(backup, target), new RegExp(`${first} is not what was backed up`));
 	writeFileSync(join(backup, first), bytes);
 	truncateSync(join(backup, second), 100);
-	await assert.rejects(restoreLog(backup, target), /shorter than it was/);
+	await assert.rejects(restoreLog(backup, target), new RegExp(`${second} is not what was backed up: it is shorter`));
+	rmSync(join(backup, second));
+	await assert.rejects(restoreLog(backup, target), new RegExp(`${second} is not what was backed up: it cannot be opened`));
+	await assert.rejects(verifyBackup(backup), new RegExp(`${second} is not what was backed up: it cannot be opened`));
 	writeFileSync(join(backup, "backup.json"), '{"format":1,"files":[{"name":"../../etc/passwd","bytes":1,"sha256":""}]}');
 	await assert.rejects(restoreLog(backup, target), /backup.json is damaged/);
 	assert.equal(existsSync(target) || existsSync(`${target}.partial`), false);
