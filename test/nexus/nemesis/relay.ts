@@ -26,7 +26,7 @@ export class Relay {
 
 	/** All of its connections end with a reset, and what was under way is gone. */
 	cut(): void {
-		for (const link of this.#links) for (const socket of link) socket.resetAndDestroy();
+		for (const link of this.#links) for (const socket of link) reset(socket);
 	}
 
 	/** Nothing comes through any more, and nothing ends. */
@@ -72,4 +72,10 @@ export class Relay {
 		if (this.#isHeld) for (const socket of link) socket.pause();
 		else near.pipe(far).pipe(near);
 	}
+}
+
+/** One that is just being ended would never close: libuv refuses the reset (EINVAL), and Node takes it as done. */
+function reset(socket: Socket): void {
+	if (socket.writableEnded) socket.destroy();
+	else socket.resetAndDestroy();
 }
