@@ -1,5 +1,6 @@
 /** Calls of the API that are answered at once with JSON: each has a time limit, and either its answer or the NexusError that says why there is none. */
 import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/errors.ts";
 import { boundedText } from "./bounded-text.ts";
 import { errorOf, NexusError } from "./nexus-error.ts";
 import type { Transport } from "./transport.ts";
@@ -51,7 +52,7 @@ export class JsonCalls {
 				signal: over.signal,
 			});
 			if (!response.ok) throw await errorOf(response);
-			const text = await boundedText(response, ANSWER_BYTES_MAX);
+			const text = await textOf(response);
 			return (text === "" ? undefined : parsed(text)) as T;
 		} catch (thrown) {
 			throw over.signal.aborted ? over.signal.reason : thrown;
@@ -87,9 +88,20 @@ export function durationText(ms: number): string {
 	return `${Math.round(ms)}ms`;
 }
 
-function parsed(text: string | undefined): unknown {
+async function textOf(response: Response): Promise<string> {
+	let text: string | undefined;
 	try {
-		return JSON.parse(text ?? "");
+		text = await boundedText(response, ANSWER_BYTES_MAX);
+	} catch (thrown) {
+		throw new NexusError(`the answer broke off: ${messageOf(thrown)}`, 0, "", { cause: thrown });
+	}
+	if (text === undefined) throw new NexusError(`an answer of more than ${ANSWER_BYTES_MAX} bytes, from something that is not Nexus`, 502, "");
+	return text;
+}
+
+function parsed(text: string): unknown {
+	try {
+		return JSON.parse(text);
 	} catch (thrown) {
 		throw new NexusError("an answer that is no JSON, from something that is not Nexus", 502, "", { cause: thrown });
 	}

@@ -71,7 +71,7 @@ export function httpTransport({ url, token, ca, checkServerIdentity }: HttpTrans
 				const location = redirectOf(response.status, response.headers.get("location"));
 				if (location === undefined || redirects === REDIRECTS_MAX) return response;
 				await response.body?.cancel();
-				target = admitted(new URL(location, target).href);
+				target = admitted(resolved(location, target));
 			}
 		},
 		socketTarget: (path) => ({ url: admitted(path).href.replace(/^http/, "ws"), headers: authorization, tls }),
@@ -81,6 +81,11 @@ export function httpTransport({ url, token, ca, checkServerIdentity }: HttpTrans
 /** Of an answer that asks to send the very same elsewhere (RFC 9110 sections 15.4.8 and 15.4.9). */
 export function redirectOf(status: number, location: string | null | undefined): string | undefined {
 	return status === 307 || status === 308 ? (location ?? undefined) : undefined;
+}
+
+/** As it is where it is no URL, for whoever judges it. */
+export function resolved(location: string, from: URL | string): string {
+	return URL.canParse(location, from) ? new URL(location, from).href : location;
 }
 
 /** Why a token must not go there; undefined where it may. */

@@ -4,7 +4,7 @@ import type { WebSocket } from "ws";
 import type { Clock, Timer } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { errorOf, NexusError } from "./nexus-error.ts";
-import { redirectOf, type SocketTarget, type Transport } from "./transport.ts";
+import { redirectOf, resolved, type SocketTarget, type Transport } from "./transport.ts";
 
 export interface ClientSocketOptions {
 	readonly clock: Clock;
@@ -40,7 +40,7 @@ export async function openSocket(transport: Transport, path: string, options: Cl
 		if (!("location" in opened)) return opened;
 		if (redirects === REDIRECTS_MAX)
 			throw new NexusError(`more than ${REDIRECTS_MAX} redirects, the last one to ${opened.location}`, 502, "bad_redirect");
-		at = new URL(opened.location, target.url.replace(/^ws/, "http")).href;
+		at = resolved(opened.location, target.url.replace(/^ws/, "http"));
 	}
 }
 
