@@ -10,6 +10,7 @@ import { measureFeatures } from "./features.ts";
 import { measureIdle } from "./idle.ts";
 import { measureLatency } from "./latency.ts";
 import { describeMachine, findCores, pinSelf } from "./machine.ts";
+import { runNexusBench } from "./nexus/main.ts";
 import { HELP, type Options, PARTS, type Part, parseOptions } from "./options.ts";
 import { startOrigin } from "./origin.ts";
 import { PEERS } from "./peers/all.ts";
@@ -30,6 +31,7 @@ const PAGE = new URL("../docs/benchmarks.md", import.meta.url);
 
 const [first, ...others] = process.argv.slice(2);
 if (first === "resilience") await runResilience(others);
+else if (first === "nexus") await runNexusBench(others);
 else await runBench(process.argv.slice(2));
 
 async function runBench(argv: readonly string[]): Promise<void> {

@@ -30,6 +30,7 @@ export interface Options {
 
 export const HELP = `npm run bench -- [options]      measures the sidecar beside its peers, in turns, in one run
 npm run bench -- resilience [options]      what clients see while endpoints fail, beside Envoy; see its --help
+npm run bench -- nexus [options]      Nexus beside Redis, NATS JetStream, RabbitMQ and Kafka; see its --help
 
   --rounds N          rounds of the full load (3); ratios are medians over them
   --seconds N         measured seconds per contestant, body and round (5)

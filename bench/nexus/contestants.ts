@@ -1,7 +1,7 @@
 /** Who takes part: Nexus, and the brokers that are installed, each with the durability that its name says. */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { findProgram } from "../machine.ts";
+import { findProgram, versionOf } from "../machine.ts";
 import { type Child, freePorts, type Workspace } from "../processes.ts";
 import { waitUntil } from "../wait.ts";
 import { KAFKA_LIBS, startKafka } from "./kafka.ts";
@@ -27,6 +27,7 @@ export interface Contestant {
 	readonly acknowledged: string;
 	/** Undefined where it is not installed. */
 	readonly program: string | undefined;
+	readonly version: () => string;
 	/** Names of its ways to consume. */
 	readonly consumers: readonly string[];
 	start(workspace: Workspace, core: number): Promise<Running>;
@@ -39,6 +40,7 @@ export const CONTESTANTS: readonly Contestant[] = [
 		name: "nexus",
 		acknowledged: "fdatasync",
 		program: process.execPath,
+		version: () => `on Node ${process.version}`,
 		consumers: ["server-sent events", "WebSocket with acks"],
 		start: startNexus,
 	},
@@ -46,11 +48,19 @@ export const CONTESTANTS: readonly Contestant[] = [
 	redis("redis everysec", "everysec", "memory, fsync within a second"),
 	nats("nats always", "sync_interval: always", "fsync"),
 	nats("nats default", "", "page cache, fsync within two minutes"),
-	{ name: "rabbitmq quorum", acknowledged: "fsync", program: installed(RABBIT), consumers: ["acks"], start: startRabbit },
+	{
+		name: "rabbitmq quorum",
+		acknowledged: "fsync",
+		program: installed(RABBIT),
+		version: () => namedVersion("/usr/lib/rabbitmq/lib", /^rabbitmq_server-(.+)$/),
+		consumers: ["acks"],
+		start: startRabbit,
+	},
 	{
 		name: "kafka",
 		acknowledged: "acks=all of one: page cache",
 		program: KAFKA_LIBS === undefined ? undefined : findProgram("java"),
+		version: () => namedVersion(KAFKA_LIBS ?? "", /^kafka_[\d.]+-(.+)\.jar$/),
 		consumers: ["group"],
 		start: startKafka,
 	},
@@ -71,6 +81,7 @@ function redis(name: string, fsync: string, acknowledged: string): Contestant {
 		name,
 		acknowledged,
 		program: findProgram("redis-server"),
+		version: () => versionOf("redis-server", ["--version"], / v=(\S+)/),
 		consumers: ["XREAD"],
 		async start(workspace, core) {
 			const [port = 0] = await freePorts(1);
@@ -90,6 +101,7 @@ function nats(name: string, setting: string, acknowledged: string): Contestant {
 		name,
 		acknowledged,
 		program: installed(program),
+		version: () => versionOf(program, ["--version"], /v(\d\S*)/),
 		consumers: ["push"],
 		async start(workspace, core) {
 			const [port = 0] = await freePorts(1);
@@ -138,6 +150,12 @@ async function startRabbit(workspace: Workspace, core: number): Promise<Running>
 	await waitUntil(() => accepts(port), child);
 	const open = overRabbit(port);
 	return { child, pid: child.pid, open: { request: open, stream: open }, receive: { acks: fromRabbit(port) } };
+}
+
+/** Of what lies in `folder`, by a name that says it. */
+function namedVersion(folder: string, pattern: RegExp): string {
+	const found = readdirSync(folder).map((name) => pattern.exec(name)?.[1]);
+	return found.find((version) => version !== undefined) ?? "unknown";
 }
 
 /** A path, or a name on PATH. */

@@ -71,7 +71,12 @@ export function overRabbit(port: number): OpenSender {
 		const once = () => publisher.send({ routingKey: RABBIT_QUEUE.queue, durable: true }, message.next());
 		return {
 			send: () => void Promise.all(Array.from({ length: eventsPerMessage }, once)).then(() => answered(eventsPerMessage), failed),
-			close: () => void publisher.close().then(() => connection.close()),
+			// The server may be gone before it has answered.
+			close: () =>
+				void publisher
+					.close()
+					.then(() => connection.close())
+					.catch(() => {}),
 		};
 	};
 }

@@ -118,6 +118,13 @@ export function fromRabbit(port: number): OpenReceiver {
 		const consumer = connection.createConsumer({ queue, queueOptions, qos: { prefetchCount: CREDIT } }, async ({ body }) => received(body));
 		consumer.on("error", failed);
 		await new Promise((resolve) => consumer.once("ready", resolve as () => void));
-		return { close: () => void consumer.close().then(() => connection.close()) };
+		// The server may be gone before it has answered.
+		return {
+			close: () =>
+				void consumer
+					.close()
+					.then(() => connection.close())
+					.catch(() => {}),
+		};
 	};
 }

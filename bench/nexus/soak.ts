@@ -16,7 +16,8 @@ import { dialWebSocket } from "./web-socket.ts";
 
 /** As bench/soak.ts has it: the collector moves resident memory by about this much. */
 export const GROWTH: Budget = { most: 10, unit: "MB" };
-const RATE = 2_000;
+/** The window of duplicates is renewed each million events, and its memory goes up and down with that: some times within the run. */
+const RATE = 5_000;
 const BEAT_MS = 5;
 const SAMPLE_EVERY_MS = 1000;
 const WARM_SHARE = 1 / 3;
