@@ -6,11 +6,15 @@ import type { Logger } from "../core/log.ts";
 import type { Rng } from "../core/rng.ts";
 import { writeSecretFile } from "../core/secret-file.ts";
 import { Access, type RolesOfIdentities } from "./access/access.ts";
+import { FileTokens } from "./access/file-tokens.ts";
+import { StateTokens } from "./access/state-tokens.ts";
+import { importTokens } from "./access/token-import.ts";
 import { Tokens } from "./access/tokens.ts";
 import type { Authority } from "./authority/authority.ts";
 import type { Role } from "./authority/identity-state.ts";
 import { StateFile } from "./authority/state-file.ts";
 import { exposureFault, type NexusConfig } from "./config.ts";
+import type { StateStore } from "./state/state-store.ts";
 
 export interface IdentityOptions extends NexusConfig {
 	readonly clock: Clock;
@@ -18,6 +22,8 @@ export interface IdentityOptions extends NexusConfig {
 	readonly logger: Logger;
 	/** False while another node is the authority: nothing is changed then. Default: true. */
 	readonly mayChange?: () => boolean;
+	/** Where other nodes have the same state: tokens are kept there. */
+	readonly shared?: { readonly state: StateStore; readonly nodeId: string };
 }
 
 export interface IdentityParts {
@@ -37,7 +43,7 @@ export async function openIdentity(options: IdentityOptions): Promise<IdentityPa
 		if (options.mayChange?.() === false) throw new Error("another node is the authority now");
 		await writeSecretFile(path, text);
 	});
-	const tokens = new Tokens(state, clock);
+	const tokens = new Tokens(await keptTokens(state, options), clock);
 	const exposure = exposureFault(options, tokens.hasApiTokens());
 	if (exposure !== undefined) throw new Error(exposure);
 	let authority: Authority | undefined;
@@ -54,6 +60,14 @@ export async function openIdentity(options: IdentityOptions): Promise<IdentityPa
 	const access = new Access({ rules: { anonymous: rules.anonymous, identities }, tokens, recheck });
 	if (authority !== undefined || (rules.isStated && !rules.anonymous.includes("operate"))) await makeFirstOperator(tokens, options);
 	return { tokens, access, authority };
+}
+
+async function keptTokens(file: StateFile, { shared, clock, logger }: IdentityOptions): Promise<FileTokens | StateTokens> {
+	if (shared === undefined) return new FileTokens(file);
+	const { state, nodeId } = shared;
+	const count = await importTokens(file, state, nodeId);
+	if (count > 0) logger.info("the tokens of this node are in the shared state now", { count });
+	return StateTokens.open(state, clock, logger);
 }
 
 /** Somebody must be able to make the other tokens. */

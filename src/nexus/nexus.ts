@@ -72,13 +72,15 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		const cluster = clusterOf(engines, options);
 		lifecycle.onClose("the duties", () => cluster?.close());
 		const mayChange = options.authority === undefined || cluster === undefined ? undefined : await claimAuthority(cluster);
-		const parts = await openIdentity({ ...options, rng, ...(mayChange === undefined ? {} : { mayChange }) });
+		const { nodeId } = engines;
+		const parts = await openIdentity({ ...options, rng, ...(mayChange && { mayChange }), ...(cluster && { shared: { state, nodeId } }) });
 		const { authority, access, tokens } = parts;
 		lifecycle.onClose("the tokens", () => tokens.close());
 		lifecycle.onClose("the authority", () => authority?.close());
 		const openStreams = new OpenStreams(clock);
 		lifecycle.onClose("the open streams", () => openStreams.close());
 		authority?.trust.onChange(() => openStreams.look());
+		tokens.onLess(() => openStreams.look());
 		const tlsFailures = new TlsFailures(clock, logger);
 		const publishing = await openPublishing({ log, state, clock, logger, openStreams, eventBytesMax: limits.eventBytesMax });
 		const { ingest, sockets } = publishing;
@@ -90,8 +92,8 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 		const dispatch = await Dispatch.open({ log, state, clock, logger, rng, instance: hostname(), registered, cluster });
 		lifecycle.onClose("the subscriptions", () => dispatch.close());
 		const { subscriptions } = dispatch;
-		const shared = cluster && { state, nodeOf: (name: string) => dispatch.holderOf(name) };
-		const overview = new Overview({ subscriptions, log, clock, shared });
+		const elsewhere = cluster && { state, nodeOf: (name: string) => dispatch.holderOf(name) };
+		const overview = new Overview({ subscriptions, log, clock, shared: elsewhere });
 		const distribution = await openDistribution({ store: state, log, clock, rng, logger });
 		lifecycle.onClose("policies and registry", () => distribution.close());
 		const condition = new Condition({ ...options, engines, cluster, dispatch, startedAtMs: clock.wallMs() });
@@ -138,7 +140,7 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 			if (req.method === "POST") return ingest.handle(req, res, admission.scope);
 			sockets.handle(req, res, () => access.admit(req, "publish").ok, admission.scope);
 		};
-		const elsewhere = (req: ServerRequest, res: ServerResponse, name: string): void | Promise<void> => {
+		const sentElsewhere = (req: ServerRequest, res: ServerResponse, name: string): void | Promise<void> => {
 			const admission = access.admit(req, "member");
 			if (admission.ok) return sendElsewhere(req, res, name, dispatch, cluster);
 			sendProblem(res, admission.problem, admission.problem.status === 401 ? AUTHENTICATE : {});
@@ -156,7 +158,7 @@ export async function startNexus(options: NexusOptions): Promise<Nexus> {
 				if (peer !== undefined && isNearEnd(peer, clock.wallMs())) res.endConnection();
 				if (isPublish(req)) return published(req, res);
 				const name = cluster === undefined ? undefined : subscriptionOf(req);
-				return name === undefined || dispatch.isHere(name) ? behind(req, res) : elsewhere(req, res, name);
+				return name === undefined || dispatch.isHere(name) ? behind(req, res) : sentElsewhere(req, res, name);
 			},
 		});
 		server = started;
@@ -193,11 +195,11 @@ function clusterOf({ isShared, state, nodeId }: Engines, { cluster, version, clo
 	return isShared ? new Cluster({ state, nodeId, host: hostname(), version, leaseMs: cluster.leaseMs, clock, logger }) : undefined;
 }
 
-/** Its keys, tokens and deny list are files of one node. Rejects where another one has them. */
+/** Its keys and deny list are files of one node. Rejects where another one has them. */
 async function claimAuthority(cluster: Cluster): Promise<() => boolean> {
 	const duty = await cluster.claim("authority");
 	if (duty === undefined) {
-		throw new Error("another node is the authority of the mesh: its keys, tokens and deny list are files of that node; configure `authority` on one");
+		throw new Error("another node is the authority of the mesh: its keys and deny list are files of that node; configure `authority` on one");
 	}
 	return () => duty.isMine;
 }

@@ -26,7 +26,9 @@ export class TokenUses {
 	}
 
 	lastMs(hash: string, storedMs: number | undefined): number | undefined {
-		return this.#unwritten.get(hash) ?? storedMs;
+		const ownMs = this.#unwritten.get(hash);
+		// Another node may have seen it later.
+		return ownMs === undefined || (storedMs !== undefined && storedMs > ownMs) ? storedMs : ownMs;
 	}
 
 	/** Writes what is known. Later uses are forgotten. */
@@ -54,15 +56,16 @@ export class TokenUses {
 	}
 }
 
-export function usedToken(token: StoredToken, uses: ReadonlyMap<string, number>): StoredToken {
+/** The same token where nothing in it is later by `stepMs`. */
+export function usedToken(token: StoredToken, uses: ReadonlyMap<string, number>, stepMs = 0): StoredToken {
 	if (token.kind !== "api") return token;
 	const { previous } = token;
+	const isLater = (usedMs: number | undefined, storedMs = Number.NEGATIVE_INFINITY): usedMs is number =>
+		usedMs !== undefined && usedMs > storedMs + stepMs;
 	const usedMs = uses.get(token.hash);
 	const previousUsedMs = previous === undefined ? undefined : uses.get(previous.hash);
-	if (usedMs === undefined && previousUsedMs === undefined) return token;
-	return {
-		...token,
-		...(usedMs === undefined ? {} : { lastUsedMs: usedMs }),
-		...(previous === undefined || previousUsedMs === undefined ? {} : { previous: { ...previous, lastUsedMs: previousUsedMs } }),
-	};
+	const used = isLater(usedMs, token.lastUsedMs) ? { ...token, lastUsedMs: usedMs } : token;
+	return previous !== undefined && isLater(previousUsedMs, previous.lastUsedMs)
+		? { ...used, previous: { ...previous, lastUsedMs: previousUsedMs } }
+		: used;
 }

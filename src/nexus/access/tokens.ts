@@ -2,20 +2,13 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
 import { createJoinToken, isSameSecretHash, type JoinToken, secretHashOf } from "../../identity/join-token.ts";
-import {
-	type IdentityState,
-	type Role,
-	type StoredApiToken,
-	type StoredJoinToken,
-	type StoredToken,
-	TOKENS_MAX,
-} from "../authority/identity-state.ts";
-import type { NotKept, StateFile } from "../authority/state-file.ts";
+import type { Role, StoredApiToken, StoredJoinToken, StoredToken } from "../authority/identity-state.ts";
 import { PublishScope, type ScopePatterns } from "./publish-scope.ts";
 import { rotatedToken } from "./rotated-token.ts";
 import { isExpired, isoTime, type ShownToken, shownToken } from "./shown-token.ts";
 import { byAge, markOf, placeOf } from "./token-place.ts";
-import { TokenUses, usedToken } from "./token-uses.ts";
+import type { NotStored, TokenStore, TooManyTokens } from "./token-store.ts";
+import { TokenUses } from "./token-uses.ts";
 
 export const API_TOKEN_PREFIX = "nxt_";
 const API_TOKEN = /^nxt_([0-9a-f]{16})([A-Za-z0-9_-]{43})$/;
@@ -23,11 +16,6 @@ const ID_BYTES = 8;
 const SECRET_BYTES = 32;
 /** Who comes with a token that is over or used up is told so for this long; then it is forgotten. */
 const DEAD_KEPT_MS = 7 * 24 * 3_600_000;
-
-export interface TooManyTokens {
-	readonly fault: "too_many";
-	readonly words: string;
-}
 
 export interface NoSuchToken {
 	readonly fault: "not_found";
@@ -53,29 +41,33 @@ export interface TokenRefused {
 	readonly words: string;
 }
 
+/** The last use of a join token was spent at another node meanwhile. */
+export interface UsedUp {
+	readonly fault: "used_up";
+	readonly words: string;
+}
+
 /** One use of a join token, held while a certificate is being issued: others find it taken. One of the two ends it. */
 export interface TokenUse {
 	readonly ok: true;
 	readonly service: string;
-	/** Resolves once the use is on disk, or with what the disk said; the use is free again then. */
-	spend(): Promise<NotKept | undefined>;
+	/** Resolves once the use is durable, or with why it is not; it is free again then, where it is not used up. */
+	spend(): Promise<NotStored | UsedUp | undefined>;
 	giveBack(): void;
 }
 
 export class Tokens {
-	readonly #state: StateFile;
+	readonly #store: TokenStore;
 	readonly #clock: Clock;
 	/** Uses that are held, by the id of the token. */
 	readonly #held = new Map<string, number>();
 	readonly #uses: TokenUses;
 	readonly #scopes = new WeakMap<StoredApiToken, PublishScope>();
-	#indexed: IdentityState["tokens"] | undefined;
-	readonly #byId = new Map<string, StoredToken>();
 
-	constructor(state: StateFile, clock: Clock) {
-		this.#state = state;
+	constructor(store: TokenStore, clock: Clock) {
+		this.#store = store;
 		this.#clock = clock;
-		this.#uses = new TokenUses(clock, (uses) => this.#keepUses(uses));
+		this.#uses = new TokenUses(clock, (uses) => store.keepUses(uses));
 	}
 
 	/** `root`: fingerprint of the root that the token shall name. */
@@ -84,7 +76,7 @@ export class Tokens {
 		readonly ttlMs: number;
 		readonly uses: number;
 		readonly root: string;
-	}): Promise<{ readonly token: JoinToken; readonly shown: ShownToken } | TooManyTokens | NotKept> {
+	}): Promise<{ readonly token: JoinToken; readonly shown: ShownToken } | TooManyTokens | NotStored> {
 		const token = createJoinToken(wanted);
 		const createdMs = this.#clock.wallMs();
 		const stored: StoredJoinToken = {
@@ -104,7 +96,7 @@ export class Tokens {
 	async createApi(
 		wanted: ScopePatterns & { readonly role: Role; readonly name: string; readonly ttlMs?: number | undefined },
 		keep?: (text: string) => Promise<void>,
-	): Promise<{ readonly text: string; readonly shown: ShownToken } | TooManyTokens | NotKept> {
+	): Promise<{ readonly text: string; readonly shown: ShownToken } | TooManyTokens | NotStored> {
 		const { role, name, types, sources } = wanted;
 		const id = randomBytes(ID_BYTES).toString("hex");
 		const { text, hash } = newSecret(id);
@@ -123,38 +115,36 @@ export class Tokens {
 	async rotate(
 		id: string,
 		wanted: { readonly graceMs: number; readonly ttlMs?: number | undefined },
-	): Promise<{ readonly text: string; readonly shown: ShownToken } | NoSuchToken | NotRotated | NotKept> {
+	): Promise<{ readonly text: string; readonly shown: ShownToken } | NoSuchToken | NotRotated | NotStored> {
 		const { text, hash } = newSecret(id);
 		const nowMs = this.#clock.wallMs();
-		const made: StoredApiToken[] = [];
-		const fault = await this.#state.change<NoSuchToken | NotRotated>((state) => {
-			const token = state.tokens.find((each) => each.id === id);
+		// As of the last time that it was asked: another node may have been faster.
+		let rotated: StoredApiToken | undefined;
+		const fault = await this.#store.change<NoSuchToken | NotRotated>(id, (token) => {
 			if (token === undefined) return NOT_FOUND;
-			const rotated = rotatedToken(token, { ...wanted, hash, nowMs, lastUse: this.#lastUse });
-			if ("fault" in rotated) return rotated;
-			made.push(rotated);
-			return { ...state, tokens: state.tokens.map((each) => (each === token ? rotated : each)) };
+			const next = rotatedToken(token, { ...wanted, hash, nowMs, lastUse: this.#lastUse });
+			rotated = "fault" in next ? undefined : next;
+			return next;
 		});
-		const [rotated] = made;
 		if (fault !== undefined || rotated === undefined) return fault ?? NOT_FOUND;
 		return { text, shown: this.#shown(rotated) };
 	}
 
 	/** The secret before the last rotation holds no longer. */
-	retirePrevious(id: string): Promise<NoSuchToken | NotKept | undefined> {
-		return this.#state.change<NoSuchToken>((state) => {
-			const token = state.tokens.find((each) => each.id === id);
-			if (token?.kind !== "api" || token.previous === undefined)
+	retirePrevious(id: string): Promise<NoSuchToken | NotStored | undefined> {
+		return this.#store.change<NoSuchToken>(id, (token) => {
+			if (token?.kind !== "api" || token.previous === undefined) {
 				return { fault: "not_found", words: "there is no token of this id that has two secrets" };
+			}
 			// It stays known for a while, so that who comes with it is told more than "unknown".
-			const retired = { ...token, previous: { ...token.previous, untilMs: Math.min(token.previous.untilMs, this.#clock.wallMs()) } };
-			return { ...state, tokens: state.tokens.map((each) => (each === token ? retired : each)) };
+			const untilMs = Math.min(token.previous.untilMs, this.#clock.wallMs());
+			return { ...token, previous: { ...token.previous, untilMs } };
 		});
 	}
 
 	/** The newest first; behind `after`, which an earlier page has given. */
 	page(after: string | undefined, limit: number): { readonly tokens: readonly ShownToken[]; readonly next: string | null } {
-		const ordered = [...this.#state.current.tokens].sort(byAge);
+		const ordered = [...this.#store.all()].sort(byAge);
 		const mark = after === undefined ? undefined : markOf(after);
 		const rest = mark === undefined ? ordered : ordered.filter((token) => byAge(token, mark) > 0);
 		const shown = rest.slice(0, limit);
@@ -163,27 +153,26 @@ export class Tokens {
 	}
 
 	/** In effect with the next request that shows it. */
-	remove(id: string): Promise<NoSuchToken | NotKept | undefined> {
-		return this.#state.change<NoSuchToken>((state) => {
-			const tokens = state.tokens.filter((token) => token.id !== id);
-			return tokens.length === state.tokens.length ? NOT_FOUND : { ...state, tokens };
-		});
+	remove(id: string): Promise<NoSuchToken | NotStored | undefined> {
+		return this.#store.change<NoSuchToken>(id, (token) => (token === undefined ? NOT_FOUND : "gone"));
 	}
 
 	/** Whether somebody could still act as an operator by token. */
 	hasOperator(): boolean {
 		const nowMs = this.#clock.wallMs();
-		return this.#state.current.tokens.some((token) => token.kind === "api" && token.role === "operate" && !isExpired(token, nowMs));
+		for (const token of this.#store.all()) if (token.kind === "api" && token.role === "operate" && !isExpired(token, nowMs)) return true;
+		return false;
 	}
 
 	hasApiTokens(): boolean {
-		return this.#state.current.tokens.some(({ kind }) => kind === "api");
+		for (const { kind } of this.#store.all()) if (kind === "api") return true;
+		return false;
 	}
 
 	/** About 1.5 us. */
 	recogniseApi(text: string): RecognisedToken | TokenRefused {
 		const [, id = "", secret = ""] = API_TOKEN.exec(text) ?? [];
-		const stored = this.#find(id);
+		const stored = this.#store.find(id);
 		// Hashed in any case: how long it takes tells nothing about which ids there are.
 		const hash = secretHashOf(Buffer.from(secret, "base64url"));
 		if (stored?.kind !== "api") return UNKNOWN;
@@ -203,7 +192,7 @@ export class Tokens {
 
 	/** Takes one use until it is spent or given back. */
 	holdJoin(token: JoinToken): TokenUse | TokenRefused {
-		const stored = this.#find(token.id);
+		const stored = this.#store.find(token.id);
 		const isKnown = isSameSecretHash(token.secretHash(), stored?.hash ?? "");
 		if (stored?.kind !== "join" || !isKnown || stored.service !== token.service) return UNKNOWN;
 		if (isExpired(stored, this.#clock.wallMs())) return { ok: false, words: `the token has expired at ${isoTime(stored.expiresMs)}` };
@@ -220,9 +209,11 @@ export class Tokens {
 			if (left === 0) this.#held.delete(stored.id);
 			else this.#held.set(stored.id, left);
 		};
-		const spend = async (): Promise<NotKept | undefined> => {
+		const spend = async (): Promise<NotStored | UsedUp | undefined> => {
 			try {
-				return await this.#state.change<never>((state) => ({ ...state, tokens: state.tokens.map((each) => spentOnce(each, stored.id)) }));
+				return await this.#store.change<UsedUp>(stored.id, (now) =>
+					now?.kind !== "join" || now.used >= now.uses ? USED_UP : { ...now, used: now.used + 1 },
+				);
 			} finally {
 				giveBack();
 			}
@@ -230,9 +221,15 @@ export class Tokens {
 		return { ok: true, service: stored.service, spend, giveBack };
 	}
 
+	/** Called when another node may have taken one back, or a secret of one. */
+	onLess(listener: () => void): void {
+		this.#store.onLess(listener);
+	}
+
 	/** When tokens were used last is written down. */
-	close(): Promise<void> {
-		return this.#uses.close();
+	async close(): Promise<void> {
+		await this.#uses.close();
+		this.#store.close();
 	}
 
 	readonly #lastUse = (hash: string, storedMs: number | undefined): number | undefined => this.#uses.lastMs(hash, storedMs);
@@ -252,45 +249,18 @@ export class Tokens {
 		return scope;
 	}
 
-	async #keepUses(uses: ReadonlyMap<string, number>): Promise<boolean> {
-		const fault = await this.#state.change<never>((state) => ({ ...state, tokens: state.tokens.map((token) => usedToken(token, uses)) }));
-		return fault === undefined;
-	}
-
-	#add(token: StoredToken): Promise<TooManyTokens | NotKept | undefined> {
-		return this.#state.change<TooManyTokens>((state) => {
-			const forgottenMs = this.#clock.wallMs() - DEAD_KEPT_MS;
-			const kept = state.tokens.filter((each) => !isOverSince(each, forgottenMs));
-			if (kept.length < TOKENS_MAX) return { ...state, tokens: [...kept, token] };
-			return { fault: "too_many", words: `there are ${TOKENS_MAX} tokens: delete some (\`nexus token list\`, \`nexus token delete ID\`)` };
-		});
-	}
-
-	#find(id: string): StoredToken | undefined {
-		const { tokens } = this.#state.current;
-		if (tokens !== this.#indexed) {
-			this.#byId.clear();
-			for (const token of tokens) this.#byId.set(token.id, token);
-			this.#indexed = tokens;
-		}
-		return this.#byId.get(id);
+	#add(token: StoredToken): Promise<TooManyTokens | NotStored | undefined> {
+		return this.#store.add(token, this.#clock.wallMs() - DEAD_KEPT_MS);
 	}
 }
 
 const UNKNOWN: TokenRefused = Object.freeze({ ok: false, words: "the token is unknown" });
+
+const USED_UP: UsedUp = Object.freeze({ fault: "used_up", words: "the token has been used already" });
 
 const NOT_FOUND: NoSuchToken = Object.freeze({ fault: "not_found", words: "there is no token of this id" });
 
 function newSecret(id: string): { readonly text: string; readonly hash: string } {
 	const secret = randomBytes(SECRET_BYTES);
 	return { text: `${API_TOKEN_PREFIX}${id}${secret.toString("base64url")}`, hash: secretHashOf(secret) };
-}
-
-function spentOnce(token: StoredToken, id: string): StoredToken {
-	return token.kind === "join" && token.id === id ? { ...token, used: token.used + 1 } : token;
-}
-
-/** A token that is used up is kept until it would have expired, too: only then nothing about it is of use. */
-function isOverSince({ expiresMs }: StoredToken, sinceMs: number): boolean {
-	return expiresMs !== null && expiresMs < sinceMs;
 }

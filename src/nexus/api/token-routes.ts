@@ -4,10 +4,10 @@ import type { Logger } from "../../core/log.ts";
 import { spiffeIdOf } from "../../identity/spiffe-id.ts";
 import type { Problem } from "../../server/problem.ts";
 import type { ShownToken } from "../access/shown-token.ts";
+import type { NotStored } from "../access/token-store.ts";
 import type { NoSuchToken, NotRotated, Tokens } from "../access/tokens.ts";
 import type { Authority } from "../authority/authority.ts";
 import { NEXUS_SERVICE } from "../authority/identity-state.ts";
-import type { NotKept } from "../authority/state-file.ts";
 import { NO_AUTHORITY } from "./authority-routes.ts";
 import { rotateTokenRequest, shownToken, tokenAnswer, tokenRequest, tokensAnswer, tokensQuery } from "./identity-schemas.ts";
 import { failure, json, type NexusContext, noQuery, problemResponse, type Routes } from "./route.ts";
@@ -69,9 +69,9 @@ function idOf(c: NexusContext): string {
 	return c.req.param("id") ?? "";
 }
 
-const STATUS = { not_found: 404, not_rotated: 409, not_kept: 500 } as const;
+const STATUS = { not_found: 404, not_rotated: 409, too_many: 409, not_kept: 500, unavailable: 503 } as const;
 
-function refused(title: string, { fault, words }: NoSuchToken | NotRotated | NotKept): Response {
+function refused(title: string, { fault, words }: NoSuchToken | NotRotated | NotStored): Response {
 	return problemResponse({ status: STATUS[fault], title, detail: words, reason: fault });
 }
 
@@ -86,9 +86,12 @@ function badService(service: string): Problem {
 	return { status: 400, title: "The body is not valid.", detail: `service ${JSON.stringify(service.slice(0, 100))} ${why}`, reason: "bad_request" };
 }
 
-function notMade(words: string, fault: "too_many" | "not_kept"): Problem {
-	return { status: fault === "too_many" ? 409 : 500, title: "No token was made.", detail: words, reason: fault };
+function notMade(words: string, fault: keyof typeof STATUS): Problem {
+	return { status: STATUS[fault], title: "No token was made.", detail: words, reason: fault };
 }
+
+const NOT_KEPT = "The disk did not take it; nothing has changed.";
+const AWAY = "The shared state cannot be had, or did not say how it went.";
 
 const createRoute: RouteConfig = {
 	method: "post",
@@ -101,7 +104,8 @@ const createRoute: RouteConfig = {
 		201: { description: "Made.", content: { "application/json": { schema: tokenAnswer } } },
 		400: failure("The body is not valid."),
 		409: failure("There are too many."),
-		503: failure("This Nexus is no certificate authority."),
+		500: failure(NOT_KEPT),
+		503: failure("This Nexus is no certificate authority, or the shared state cannot be had."),
 	},
 };
 
@@ -130,6 +134,8 @@ const rotateRoute: RouteConfig = {
 		400: failure("The body is not valid."),
 		404: failure("There is none of this id."),
 		409: failure("It is a join token, it has expired, or two secrets of it are in use."),
+		500: failure(NOT_KEPT),
+		503: failure(AWAY),
 	},
 };
 
@@ -138,7 +144,12 @@ const retireRoute: RouteConfig = {
 	path: "/v1/tokens/{id}/previous",
 	summary: "Retire the secret before the last rotation",
 	request: { params: idParam },
-	responses: { 204: { description: "It holds no longer." }, 404: failure("There is none of this id, or it has but one secret.") },
+	responses: {
+		204: { description: "It holds no longer." },
+		404: failure("There is none of this id, or it has but one secret."),
+		500: failure(NOT_KEPT),
+		503: failure(AWAY),
+	},
 };
 
 const deleteRoute: RouteConfig = {
@@ -146,5 +157,5 @@ const deleteRoute: RouteConfig = {
 	path: "/v1/tokens/{id}",
 	summary: "Delete a token",
 	request: { params: idParam },
-	responses: { 204: { description: "It holds no longer." }, 404: failure("There is none of this id.") },
+	responses: { 204: { description: "It holds no longer." }, 404: failure("There is none of this id."), 500: failure(NOT_KEPT), 503: failure(AWAY) },
 };

@@ -9,7 +9,7 @@ import { chainPem } from "../../identity/keyed-chain.ts";
 import { type SpiffeId, spiffeIdOf } from "../../identity/spiffe-id.ts";
 import type { TrustBundleDocument } from "../../identity/trust-bundle.ts";
 import type { VerifiedPeer } from "../../identity/verify-chain.ts";
-import type { Tokens } from "../access/tokens.ts";
+import type { Tokens, TokenUse } from "../access/tokens.ts";
 import { loadAuthority, loadNext, type NextAuthority, promoteNext, removeNext, trustNext } from "./authority-files.ts";
 import { type AuthorityStatus, authorityStatus } from "./authority-status.ts";
 import { BundlePolls } from "./bundle-polls.ts";
@@ -211,7 +211,7 @@ export class Authority {
 		request: Uint8Array,
 		renews: Leaf | undefined,
 		address: string,
-		spend?: () => Promise<NotKept | undefined>,
+		spend?: TokenUse["spend"],
 	): Promise<Granted | NotGranted> {
 		const { issuer, workloads, file, rotations } = this.#parts;
 		const { clock, logger } = this.#options;
@@ -226,8 +226,8 @@ export class Authority {
 			const fault = issued.fault === "identity_mismatch" ? "unauthorized" : issued.fault === "request_refused" ? "bad_request" : "no_authority";
 			return { ok: false, fault, words: issued.words };
 		}
-		const notKept = await spend?.();
-		if (notKept !== undefined) return { ok: false, ...notKept };
+		const unspent = await spend?.();
+		if (unspent !== undefined) return { ok: false, fault: UNSPENT[unspent.fault], words: unspent.words };
 		const [certificate] = issued.chain;
 		if (certificate === undefined) throw new Error("a certificate was issued without itself");
 		const { serial, notAfterMs } = certificate;
@@ -252,6 +252,8 @@ export class Authority {
 		return undefined;
 	}
 }
+
+const UNSPENT = { not_kept: "not_kept", unavailable: "overloaded", used_up: "unauthenticated" } as const;
 
 /** What comes next, of a rotation that was cut off and goes on. */
 async function recovered({ dir, state, logger }: AuthorityOptions): Promise<NextAuthority | undefined> {

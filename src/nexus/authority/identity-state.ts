@@ -70,6 +70,8 @@ const rotation = z.strictObject({
 	next: fingerprint,
 });
 
+const anyToken = z.discriminatedUnion("kind", [joinToken, apiToken]);
+
 const document = z.strictObject({
 	format: z.literal(1),
 	version: z.int().nonnegative(),
@@ -77,7 +79,7 @@ const document = z.strictObject({
 	/** `untilMs`: when the certificate ends by itself; null where that is not known. */
 	deniedSerials: z.array(z.strictObject({ serial: z.string().regex(/^[0-9a-f]{1,42}$/), untilMs: timeMs.nullable() })).max(DENIED_MAX),
 	deniedIdentities: z.array(z.string()).max(DENIED_MAX),
-	tokens: z.array(z.discriminatedUnion("kind", [joinToken, apiToken])).max(TOKENS_MAX),
+	tokens: z.array(anyToken).max(TOKENS_MAX),
 });
 
 export type StoredJoinToken = z.infer<typeof joinToken>;
@@ -106,6 +108,11 @@ export function parseIdentityState(text: string): IdentityState | string {
 	const parsed = document.safeParse(json);
 	if (parsed.success) return parsed.data;
 	return `it has not the form that this version writes, at ${parsed.error.issues[0]?.path.join(".") || "its top"}`;
+}
+
+/** Undefined: it has not the form that this version writes. */
+export function parseToken(value: unknown): StoredToken | undefined {
+	return anyToken.safeParse(value).data;
 }
 
 /**

@@ -26,7 +26,7 @@ export class TableMirror<T> {
 	#entries = new Map<string, MirrorEntry<T>>();
 	/** Of keys that are gone: what the watch tells of the time before is old. Only where others write as well. */
 	readonly #removed = new Map<string, number>();
-	readonly #listeners = new Set<(key: string) => void>();
+	readonly #listeners = new Set<(key: string, before: T | undefined) => void>();
 	readonly #stop = new AbortController();
 
 	private constructor(options: MirrorOptions<T>) {
@@ -70,9 +70,9 @@ export class TableMirror<T> {
 		return outcome;
 	}
 
-	/** Called with the key of each entry that was written or removed, here or by another node. Returns how to stop that. */
-	onChange(listener: (key: string) => void): () => void {
-		const own = (key: string): void => listener(key);
+	/** Called with the key of each entry that was written or removed, here or by another node, and what it was. Returns how to stop that. */
+	onChange(listener: (key: string, before: T | undefined) => void): () => void {
+		const own = (key: string, before: T | undefined): void => listener(key, before);
 		this.#listeners.add(own);
 		return () => void this.#listeners.delete(own);
 	}
@@ -102,7 +102,7 @@ export class TableMirror<T> {
 		const keys = new Set([...this.#entries.keys(), ...found.keys()]);
 		const before = this.#entries;
 		this.#entries = found;
-		for (const key of keys) if (before.get(key)?.revision !== found.get(key)?.revision) this.#tell(key);
+		for (const key of keys) if (before.get(key)?.revision !== found.get(key)?.revision) this.#tell(key, before.get(key)?.value);
 		return revision;
 	}
 
@@ -127,15 +127,16 @@ export class TableMirror<T> {
 
 	#apply(key: string, value: T | undefined, revision: number): void {
 		if (revision <= (this.#entries.get(key)?.revision ?? this.#removed.get(key) ?? 0)) return;
+		const before = this.#entries.get(key)?.value;
 		if (value !== undefined) this.#entries.set(key, { value, revision });
 		else {
 			this.#entries.delete(key);
 			if (this.#options.store.capabilities.isShared) this.#removed.set(key, revision);
 		}
-		this.#tell(key);
+		this.#tell(key, before);
 	}
 
-	#tell(key: string): void {
-		for (const listener of this.#listeners) listener(key);
+	#tell(key: string, before: T | undefined): void {
+		for (const listener of this.#listeners) listener(key, before);
 	}
 }

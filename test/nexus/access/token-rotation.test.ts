@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { WebSocket } from "ws";
+import { FileTokens } from "../../../src/nexus/access/file-tokens.ts";
 import { Tokens } from "../../../src/nexus/access/tokens.ts";
 import { StateFile } from "../../../src/nexus/authority/state-file.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
@@ -109,7 +110,7 @@ test("when a secret was used last is known at once, written once a minute, and s
 		writes++;
 		kept[0] = text;
 	});
-	const tokens = new Tokens(state, clock);
+	const tokens = new Tokens(new FileTokens(state), clock);
 	const made = await tokens.createApi({ role: "ingest", name: "x" });
 	assert.ok("text" in made);
 	const lastUsed = () => tokens.page(undefined, 1).tokens[0]?.lastUsedAt;
@@ -144,7 +145,7 @@ test("a rotation that cannot be written changes nothing, and of two at the same 
 	const state = await StateFile.open(join(temporaryDir(t), "identity.json"), async () => {
 		if (isFull) throw new Error("ENOSPC: no space left on device");
 	});
-	const tokens = new Tokens(state, new FakeClock());
+	const tokens = new Tokens(new FileTokens(state), new FakeClock());
 	const made = await tokens.createApi({ role: "ingest", name: "x" });
 	assert.ok("text" in made);
 	assert.ok(tokens.recogniseApi(made.text).ok);

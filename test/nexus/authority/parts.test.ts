@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { silentLogger } from "../../../src/core/log.ts";
 import { createJoinToken } from "../../../src/identity/join-token.ts";
+import { FileTokens } from "../../../src/nexus/access/file-tokens.ts";
 import { Tokens } from "../../../src/nexus/access/tokens.ts";
 import { withDenial } from "../../../src/nexus/authority/denials.ts";
 import {
@@ -58,7 +59,7 @@ test("a use of a token that the disk cannot keep is free again, and no other one
 	const state = await StateFile.open(join(temporaryDir(t), "identity.json"), async () => {
 		if (isFull) throw Object.assign(new Error("full"), { code: "ENOSPC" });
 	});
-	const tokens = new Tokens(state, clock);
+	const tokens = new Tokens(new FileTokens(state), clock);
 	const made = await tokens.createJoin({ service: "payments", ttlMs: 60_000, uses: 1, root: "ab".repeat(32) });
 	assert.ok("token" in made);
 	const first = tokens.holdJoin(made.token);
@@ -89,7 +90,7 @@ test("so many tokens are kept and no more; those that are long over make room", 
 		used: 0,
 	}));
 	await state.change<never>((before) => ({ ...before, tokens: stored }));
-	const tokens = new Tokens(state, clock);
+	const tokens = new Tokens(new FileTokens(state), clock);
 	const refused = await tokens.createApi({ role: "read", name: "x" });
 	assert.ok("fault" in refused && refused.fault === "too_many");
 	clock.advance(8 * 24 * 3_600_000);
