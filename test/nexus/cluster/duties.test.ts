@@ -68,7 +68,7 @@ test("one node is the authority; a second one is refused in words, and takes ove
 		mkdirSync(join(base, name));
 		writeFileSync(
 			file,
-			`listen: 127.0.0.1:0\ndata: ./data\nlog: { nats: { servers: ["${address}"] } }\nauthority: { dir: ../certs }\ncluster: { lease: 2s }\n`,
+			`listen: 127.0.0.1:0\ndata: ./data\nlog: { nats: { servers: ["${address}"] } }\nauthority: { dir: ../certs }\ncluster: { lease: 5s }\n`,
 		);
 		return file;
 	};
