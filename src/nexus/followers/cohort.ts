@@ -5,10 +5,9 @@
 import { setImmediate } from "node:timers/promises";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
-import type { SharedPart } from "../../server/shared-part.ts";
 import { FOLLOW_PAGE_EVENTS } from "../limits.ts";
-import type { EventFilter, EventLog, StoredEvent } from "../log/event-log.ts";
-import { framesOf, gapFrame } from "./event-frames.ts";
+import type { EventFilter, EventLog } from "../log/event-log.ts";
+import { type Gap, type Page, partsOf, type Told } from "./event-frames.ts";
 import type { Follower } from "./follower.ts";
 
 export interface CohortOptions {
@@ -17,21 +16,6 @@ export interface CohortOptions {
 	readonly filter: EventFilter;
 	/** The last follower has gone. */
 	readonly onDeserted: () => void;
-}
-
-interface Told {
-	readonly part: SharedPart;
-	/** Whoever has it has been told all up to here. */
-	readonly last: number;
-}
-
-export interface Page {
-	/** What could not be read, before the events. */
-	readonly gaps: readonly Told[];
-	readonly events: readonly StoredEvent[];
-	/** All up to here is in it. */
-	readonly end: number;
-	readonly atEnd: boolean;
 }
 
 /** A write costs some microseconds: after so many, whatever else Nexus has to do gets its turn. */
@@ -96,7 +80,7 @@ export class Cohort {
 		const bound = this.#isEmpty ? Number.POSITIVE_INFINITY : this.#position;
 		if (page.end <= bound) return page;
 		return {
-			gaps: page.gaps.filter(({ last }) => last <= bound),
+			gaps: page.gaps.filter(({ first }) => first <= bound).map(({ first, last }) => ({ first, last: Math.min(last, bound) })),
 			events: page.events.filter(({ sequence }) => sequence <= bound),
 			end: bound,
 			atEnd: false,
@@ -135,27 +119,19 @@ export class Cohort {
 
 	/** True at the end of the log. */
 	async #round(): Promise<boolean> {
-		const { gaps, events, end, atEnd } = await this.#read(this.#position);
-		const told: Told[] = [...gaps];
-		for (let next = 0; next < events.length; ) {
-			const frames = framesOf(events, next);
-			told.push(frames);
-			next = frames.next;
-		}
-		if (told.length > 0) await this.#tellAll(told);
-		this.#cursor = 0;
-		this.#position = end;
-		if (!atEnd) this.#callWaiting();
-		return atEnd;
-	}
-
-	async #tellAll(told: readonly Told[]): Promise<void> {
-		for (let count = 1; this.#cursor < this.#members.length; count++) {
+		const page = await this.#read(this.#position);
+		const told = [...partsOf(page)];
+		for (let count = 1; told.length > 0 && this.#cursor < this.#members.length; count++) {
 			const follower = this.#members[this.#cursor] as Follower;
 			if (this.#tell(follower, told)) this.#cursor++;
 			else this.#remove(follower);
 			if (count % SLICE === 0) await setImmediate();
 		}
+		// With nothing in between: who joins from here on has to stand at the new place.
+		this.#cursor = 0;
+		this.#position = page.end;
+		this.#callWaiting();
+		return page.atEnd;
 	}
 
 	/** False where it has not been told all; it goes on when its reader has caught up. */
@@ -199,11 +175,8 @@ export class Cohort {
 	async #read(after: number): Promise<Page> {
 		const { log, filter } = this.#options;
 		const oldest = log.stats().firstSequence;
-		const gaps: Told[] = [];
-		const addGap = (first: number, last: number): void => void gaps.push({ part: gapFrame(first, last), last });
-		if (after < oldest - 1) addGap(after + 1, oldest - 1);
+		const removed: readonly Gap[] = after < oldest - 1 ? [{ first: after + 1, last: oldest - 1 }] : [];
 		const page = await log.read({ ...filter, after: Math.max(after, oldest - 1), order: "asc", limit: FOLLOW_PAGE_EVENTS });
-		for (const { first, last } of page.damaged) addGap(first, last);
-		return { gaps, events: page.events, end: Math.max(after, page.scannedTo), atEnd: page.atEnd };
+		return { gaps: [...removed, ...page.damaged], events: page.events, end: Math.max(after, page.scannedTo), atEnd: page.atEnd };
 	}
 }

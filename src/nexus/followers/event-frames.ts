@@ -3,10 +3,30 @@ import { CHUNK_ROOM_AFTER, CHUNK_ROOM_BEFORE, SharedPart } from "../../server/sh
 import { sseFrame } from "../../server/sse.ts";
 import type { StoredEvent } from "../log/event-log.ts";
 
-export interface Frames {
-	readonly part: SharedPart;
-	/** Events up to this sequence are in it, or before it. */
+/** Sequences that can no longer be read, both inclusive. */
+export interface Gap {
+	readonly first: number;
 	readonly last: number;
+}
+
+/** What is read of the log in one go. */
+export interface Page {
+	/** In the order of the log, as the events are. */
+	readonly gaps: readonly Gap[];
+	readonly events: readonly StoredEvent[];
+	/** All up to here is in it. */
+	readonly end: number;
+	/** There was nothing behind it. */
+	readonly atEnd: boolean;
+}
+
+export interface Told {
+	readonly part: SharedPart;
+	/** Who has it, and all before it, has been told all up to here. */
+	readonly last: number;
+}
+
+interface Frames extends Told {
 	/** Index of the first event behind it. */
 	readonly next: number;
 }
@@ -19,8 +39,27 @@ const TAIL = "}\n\n";
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 
-/** The events from index `from` on, as many as make a part: at least one. */
-export function framesOf(events: readonly StoredEvent[], from: number): Frames {
+/** A page in the order of the log. A part is made when it is asked for: who stops has spent nothing on the rest. */
+export function* partsOf({ gaps, events }: Page): Generator<Told> {
+	let next = 0;
+	for (const gap of gaps) {
+		const behind = events.findIndex(({ sequence }) => sequence > gap.first);
+		for (const end = behind < 0 ? events.length : behind; next < end; ) {
+			const frames = framesOf(events, next, end);
+			yield frames;
+			next = frames.next;
+		}
+		yield { part: gapFrame(gap), last: gap.last };
+	}
+	while (next < events.length) {
+		const frames = framesOf(events, next, events.length);
+		yield frames;
+		next = frames.next;
+	}
+}
+
+/** The events from index `from` on, but none from `to` on, as many as make a part: at least one. */
+function framesOf(events: readonly StoredEvent[], from: number, to: number): Frames {
 	let bytes = CHUNK_ROOM_BEFORE + CHUNK_ROOM_AFTER;
 	let next = from;
 	const jsons: Buffer[] = [];
@@ -28,7 +67,7 @@ export function framesOf(events: readonly StoredEvent[], from: number): Frames {
 		const json = inLines((events[next] as StoredEvent).json);
 		jsons.push(json);
 		bytes += json.length + AROUND_BYTES_MAX;
-	} while (++next < events.length && bytes < PART_BYTES);
+	} while (++next < to && bytes < PART_BYTES);
 	const buffer = Buffer.allocUnsafeSlow(bytes);
 	let at = CHUNK_ROOM_BEFORE;
 	// Events of one commit have one time.
@@ -49,8 +88,7 @@ export function framesOf(events: readonly StoredEvent[], from: number): Frames {
 	return { part: new SharedPart(buffer, at), last: (events[next - 1] as StoredEvent).sequence, next };
 }
 
-/** Sequences that can no longer be read. */
-export function gapFrame(first: number, last: number): SharedPart {
+function gapFrame({ first, last }: Gap): SharedPart {
 	return SharedPart.of(sseFrame({ event: "gap", data: JSON.stringify({ first, last }) }));
 }
 

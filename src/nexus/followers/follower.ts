@@ -5,7 +5,7 @@
 import { setImmediate } from "node:timers/promises";
 import type { SseStream } from "../../server/sse.ts";
 import type { Cohort } from "./cohort.ts";
-import { framesOf } from "./event-frames.ts";
+import { partsOf } from "./event-frames.ts";
 
 export class Follower {
 	readonly stream: SseStream;
@@ -40,21 +40,15 @@ export class Follower {
 		const { stream } = this;
 		try {
 			while (stream.isReady && !this.#cohort.admit(this) && !this.#cohort.waits(this)) {
-				const { gaps, events, end, atEnd } = await this.#cohort.readFor(this.position);
-				for (const { part, last } of gaps) {
-					stream.sendShared(part);
-					this.position = Math.max(this.position, last);
-				}
-				for (let next = 0; next < events.length; ) {
+				const page = await this.#cohort.readFor(this.position);
+				for (const { part, last } of partsOf(page)) {
 					// The rest is read again once the reader has caught up.
 					if (!stream.isReady) return;
-					const frames = framesOf(events, next);
-					stream.sendShared(frames.part);
-					this.position = frames.last;
-					next = frames.next;
+					stream.sendShared(part);
+					this.position = last;
 				}
-				this.position = Math.max(this.position, end);
-				if (this.#cohort.admit(this, atEnd)) return;
+				this.position = Math.max(this.position, page.end);
+				if (this.#cohort.admit(this, page.atEnd)) return;
 				// A log that has it all in memory would never let go of the loop.
 				await setImmediate();
 			}
