@@ -53,6 +53,8 @@ export async function readStream(
 	const channel = await connection.acquire();
 	try {
 		const { promise, resolve, reject } = Promise.withResolvers<void>();
+		// Where consuming is refused, that is what is told.
+		promise.catch(() => {});
 		channel.once("close", () => reject(new Error("the connection to RabbitMQ was lost")));
 		await channel.basicQos({ prefetchCount: PREFETCH });
 		let shown = 0;

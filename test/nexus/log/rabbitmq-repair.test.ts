@@ -10,6 +10,7 @@ import type { EventLog } from "../../../src/nexus/log/event-log.ts";
 import { openRabbitmqLog } from "../../../src/nexus/log/rabbitmq-log.ts";
 import { QuorumTail, type QuorumTailOptions, tailQueues } from "../../../src/nexus/log/rabbitmq-quorum.ts";
 import { repairStream } from "../../../src/nexus/log/rabbitmq-repair.ts";
+import { readStream } from "../../../src/nexus/log/rabbitmq-stream.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { eventually } from "../../support/processes.ts";
 import { type RabbitmqServer, skipWithoutRabbitmq, startRabbitmq } from "./servers.ts";
@@ -275,6 +276,14 @@ test("rabbitmq: what the queue has and the stream has too is not put back, also 
 	assert.equal((await readAll(log)).at(-1)?.receivedAtMs, 5);
 	const again = await log.append(batchOf([{ id: "4" }]));
 	assert.deepEqual(again.ok && [again.accepted, again.duplicates], [0, 1]);
+});
+
+test("rabbitmq: a stream that cannot be read is one error, and not a second one that nobody waits for", { skip }, async (t) => {
+	const connection = await connect(t);
+	await assert.rejects(
+		readStream(connection, "nowhere", "first", 1, () => true),
+		/NOT_FOUND/,
+	);
 });
 
 function lengthOf(json: Buffer): Buffer {

@@ -137,22 +137,34 @@ export const skipWithoutKafka: string | false =
 export interface KafkaServer {
 	readonly server: Server;
 	readonly address: string;
+	/** Its configuration, as it is read with each start. */
+	readonly file: string;
+}
+
+/** What a test adds to a Kafka. */
+export interface KafkaDress {
+	/** Beside the one in plain text, which only the broker itself uses then. */
+	readonly listener: { readonly name: string; readonly protocol: string; readonly port: number };
+	readonly settings: Readonly<Record<string, string>>;
+	/** Of the tool that formats its storage. */
+	readonly format: readonly string[];
 }
 
 /** One node that is broker and controller. */
-export async function startKafka(t: TestContext): Promise<KafkaServer> {
+export async function startKafka(t: TestContext, dress?: KafkaDress): Promise<KafkaServer> {
 	const folder = makeFolder("kafka");
 	const [port, controller] = await freePorts(2);
 	const file = join(folder, "server.properties");
+	const more = (host: string): string => (dress === undefined ? "" : `,${dress.listener.name}://${host}:${dress.listener.port}`);
 	const settings = {
 		"process.roles": "broker,controller",
 		"node.id": 1,
 		"controller.quorum.voters": `1@127.0.0.1:${controller}`,
-		listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}`,
-		"advertised.listeners": `PLAINTEXT://127.0.0.1:${port}`,
+		listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}${more("127.0.0.1")}`,
+		"advertised.listeners": `PLAINTEXT://127.0.0.1:${port}${more("localhost")}`,
 		"controller.listener.names": "CONTROLLER",
 		"inter.broker.listener.name": "PLAINTEXT",
-		"listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+		"listener.security.protocol.map": `CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT${dress === undefined ? "" : `,${dress.listener.name}:${dress.listener.protocol}`}`,
 		"log.dirs": `${folder}/data`,
 		"offsets.topic.num.partitions": 1,
 		"offsets.topic.replication.factor": 1,
@@ -163,6 +175,7 @@ export async function startKafka(t: TestContext): Promise<KafkaServer> {
 		"share.coordinator.state.topic.replication.factor": 1,
 		"share.coordinator.state.topic.min.isr": 1,
 		"auto.create.topics.enable": false,
+		...dress?.settings,
 	};
 	writeFileSync(
 		file,
@@ -180,10 +193,23 @@ export async function startKafka(t: TestContext): Promise<KafkaServer> {
 		`${KAFKA_LIBS}/*`,
 	];
 	const [program = "", ...options] = java;
-	const formatted = spawnSync(program, [...options, "kafka.tools.StorageTool", "format", "-t", randomBytes(16).toString("base64url"), "-c", file]);
+	const formatted = spawnSync(program, [
+		...options,
+		"kafka.tools.StorageTool",
+		"format",
+		"-t",
+		randomBytes(16).toString("base64url"),
+		"-c",
+		file,
+		...(dress?.format ?? []),
+	]);
 	assert.equal(formatted.status, 0, formatted.stderr?.toString());
-	const server = await Server.start(t, { command: [...java, "kafka.Kafka", file], folder, isReady: () => isTaken(port ?? 0) });
-	return { server, address: `127.0.0.1:${port}` };
+	const server = await Server.start(t, {
+		command: [...java, "kafka.Kafka", file],
+		folder,
+		isReady: () => isTaken(dress?.listener.port ?? port ?? 0),
+	});
+	return { server, address: `127.0.0.1:${port}`, file };
 }
 
 // As Debian's package lays it out; the program in the path would change to another user first.
@@ -198,20 +224,61 @@ export interface RabbitmqServer {
 	readonly data: string;
 }
 
-export async function startRabbitmq(t: TestContext): Promise<RabbitmqServer> {
+/** `more`: lines of its configuration. */
+export async function startRabbitmq(t: TestContext, more: readonly string[] = []): Promise<RabbitmqServer> {
+	const [port = 0, distribution = 0, epmd = 0] = await freePorts(3);
 	const folder = makeFolder("rabbitmq");
-	const [port, distribution, epmd] = await freePorts(3);
+	const place = { folder, home: folder, port, distribution, epmd };
+	return startRabbitmqNode(t, { ...place, name: "test", settings: more, afterEnd: () => epmdEnded(epmd) });
+}
+
+/** Members of one cluster, each with a copy of every stream and quorum queue. */
+export async function startRabbitmqCluster(t: TestContext, count: number): Promise<RabbitmqServer[]> {
+	const [epmd = 0, ...ports] = await freePorts(1 + 2 * count);
+	const home = makeFolder("rabbitmq-cluster");
+	// By this they know each other.
+	writeFileSync(join(home, ".erlang.cookie"), randomBytes(16).toString("hex"), { mode: 0o400 });
+	const names = Array.from({ length: count }, (_, i) => `member-${i}`);
+	const settings = names.map((name, i) => `cluster_formation.classic_config.nodes.${i + 1} = ${name}@localhost`);
+	const members: RabbitmqServer[] = [];
+	for (const [i, name] of names.entries()) {
+		const place = { folder: makeFolder(name), home, port: ports[2 * i] ?? 0, distribution: ports[2 * i + 1] ?? 0, epmd };
+		members.push(
+			await startRabbitmqNode(t, { ...place, name, settings: ["cluster_formation.peer_discovery_backend = classic_config", ...settings] }),
+		);
+	}
+	t.after(async () => {
+		await epmdEnded(epmd);
+		rmSync(home, { recursive: true, force: true });
+	});
+	return members;
+}
+
+interface RabbitmqNode {
+	readonly folder: string;
+	readonly home: string;
+	readonly name: string;
+	readonly port: number;
+	readonly distribution: number;
+	readonly epmd: number;
+	readonly settings?: readonly string[];
+	afterEnd?(): Promise<void>;
+}
+
+async function startRabbitmqNode(t: TestContext, node: RabbitmqNode): Promise<RabbitmqServer> {
+	const { folder, home, name, port, distribution, epmd, afterEnd } = node;
 	const settings = [
 		`listeners.tcp.1 = 127.0.0.1:${port}`,
 		"loopback_users = none",
 		"vm_memory_high_watermark.absolute = 512MB",
 		"disk_free_limit.absolute = 100MB",
+		...(node.settings ?? []),
 	];
 	writeFileSync(join(folder, "rabbitmq.conf"), settings.map((line) => `${line}\n`).join(""));
-	for (const name of ["advanced.config", "enabled_plugins"]) writeFileSync(join(folder, name), "[].\n");
+	for (const file of ["advanced.config", "enabled_plugins"]) writeFileSync(join(folder, file), "[].\n");
 	const env = {
-		HOME: folder,
-		RABBITMQ_NODENAME: "test@localhost",
+		HOME: home,
+		RABBITMQ_NODENAME: `${name}@localhost`,
 		RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
 		RABBITMQ_NODE_PORT: String(port),
 		RABBITMQ_DIST_PORT: String(distribution),
@@ -227,23 +294,25 @@ export async function startRabbitmq(t: TestContext): Promise<RabbitmqServer> {
 		ERL_CRASH_DUMP: join(folder, "crash"),
 		RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
 	};
-	// The daemon of names that Erlang starts outlives its node, and does not go before it has noticed that the node is gone.
-	const endDaemon = async (): Promise<boolean> => {
-		spawnSync("epmd", ["-port", String(epmd), "-kill"]);
-		return !(await isTaken(epmd ?? 0));
-	};
-	const afterEnd = (): Promise<void> => eventually("epmd has ended", endDaemon);
-	const logFile = join(folder, "log", "test@localhost.log");
+	const logFile = join(folder, "log", `${name}@localhost.log`);
 	// The log goes on over a restart.
 	const started = (): number => (existsSync(logFile) ? readFileSync(logFile, "utf8").split("Server startup complete").length - 1 : 0);
 	let starts = 0;
 	const isReady = async (): Promise<boolean> => {
-		if (started() <= starts || !(await isTaken(port ?? 0))) return false;
+		if (started() <= starts || !(await isTaken(port))) return false;
 		starts = started();
 		return true;
 	};
-	const server = await Server.start(t, { command: [RABBITMQ], env, folder, isReady, afterEnd });
-	return { server, url: `amqp://guest:guest@127.0.0.1:${port}`, data: join(folder, "mnesia", "test@localhost") };
+	const server = await Server.start(t, { command: [RABBITMQ], env, folder, isReady, ...(afterEnd && { afterEnd }) });
+	return { server, url: `amqp://guest:guest@127.0.0.1:${port}`, data: join(folder, "mnesia", `${name}@localhost`) };
+}
+
+/** The daemon of names that Erlang starts outlives its nodes, and does not go before it has noticed that they are gone. */
+function epmdEnded(port: number): Promise<void> {
+	return eventually("epmd has ended", async () => {
+		spawnSync("epmd", ["-port", String(port), "-kill"]);
+		return !(await isTaken(port));
+	});
 }
 
 /** Of all processes of that group, as Linux shows them; one that has just ended is none. */
