@@ -27,6 +27,8 @@ export interface Victims {
 	readonly dataDir: string;
 	readonly disk: SmallDisk | undefined;
 	readonly broker: Broker | undefined;
+	/** That of the broker. */
+	readonly brokerDisk: SmallDisk | undefined;
 	/** Between Nexus and its broker. */
 	readonly brokerLink: Relay | undefined;
 	readonly state: Footing | undefined;
@@ -36,7 +38,7 @@ export interface Victims {
 
 /** Resolves once all is well again. */
 export async function bringAbout(fault: Fault, victims: Victims): Promise<void> {
-	const { nodes, dataDir, disk, broker, brokerLink, state, clientLinks, consumers } = victims;
+	const { nodes, dataDir, disk, broker, brokerDisk, brokerLink, state, clientLinks, consumers } = victims;
 	const [first] = nodes;
 	const chosen = (share: number): NexusHost | undefined => nodes[Math.floor(share * nodes.length)];
 	switch (fault.kind) {
@@ -81,6 +83,13 @@ export async function bringAbout(fault: Fault, victims: Victims): Promise<void> 
 			await broker?.hang();
 			await pause(fault.forMs);
 			return broker?.goOn();
+		case "broker-full":
+			brokerDisk?.fill();
+			await pause(fault.forMs);
+			await Promise.all([broker?.kill(), brokerLink?.down()]);
+			brokerDisk?.free();
+			await Promise.all([broker?.start(), brokerLink?.up()]);
+			return;
 		case "broker-cut":
 			return cut(brokerLink === undefined ? [] : [brokerLink], fault.heldMs);
 		case "clients-cut":

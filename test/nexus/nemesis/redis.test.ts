@@ -2,7 +2,8 @@
 import { test } from "node:test";
 import { skipWithout, startRedis } from "../log/servers.ts";
 import { Relay } from "./relay.ts";
-import { RUN_OVERHEAD_MS, runNemesis, secondsOf } from "./run.ts";
+import { diskOf, RUN_OVERHEAD_MS, runNemesis, secondsOf } from "./run.ts";
+import { SmallDisk } from "./small-disk.ts";
 
 const SECONDS = 30;
 
@@ -10,12 +11,16 @@ test("redis: nothing acknowledged is lost, nothing comes that nobody sent, keys 
 	skip: skipWithout("redis-server"),
 	timeout: secondsOf(SECONDS) * 1000 + RUN_OVERHEAD_MS,
 }, async (t) => {
-	// The configuration that keeps what it acknowledges: synced before the answer.
-	const { server, url } = await startRedis(t, ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]);
+	const brokerDisk = diskOf(t, SECONDS);
+	const { server, url } = await SmallDisk.holding(brokerDisk, () =>
+		// What keeps what it acknowledges: synced before the answer.
+		startRedis(t, ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]),
+	);
 	const link = await Relay.start(t, Number(new URL(url).port));
 	await runNemesis(t, {
 		engines: `log: { redis: { url: "${url.replace(/:\d+$/, `:${link.port}`)}" } }\n`,
 		broker: server,
+		brokerDisk,
 		brokerLink: link,
 		faults: [
 			"nexus-killed",
@@ -23,6 +28,7 @@ test("redis: nothing acknowledged is lost, nothing comes that nobody sent, keys 
 			"disk-full",
 			"clock-jumped",
 			"broker-killed",
+			"broker-full",
 			"broker-stopped",
 			"broker-cut",
 			"clients-cut",

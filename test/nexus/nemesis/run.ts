@@ -26,6 +26,8 @@ export interface RunOptions {
 	/** On the same log and state; 1 unless told otherwise. */
 	readonly nodes?: number;
 	readonly broker?: Broker;
+	/** With its data on it; undefined where it cannot be had. */
+	readonly brokerDisk?: SmallDisk | undefined;
 	readonly brokerLink?: Relay;
 	/** Where it is a server of its own. */
 	readonly state?: Footing;
@@ -45,12 +47,19 @@ export const RUN_OVERHEAD_MS = 300_000;
 // A run writes some 300 kB a second; the rest is for the filler.
 const DISK_MIB_MIN = 64;
 const DISK_MIB_PER_SECOND = 1;
+// Some write files of a fixed size first.
+const BROKER_DISK_MIB_MIN = 384;
 const REPLAY_KILLED_MS_MAX = 150;
 const LOG_FULL = 507;
 const NAMES = ["hook", "pull"] as const;
 
 export function secondsOf(seconds: number): number {
 	return Number(process.env.NEMESIS_SECONDS ?? seconds);
+}
+
+/** For the data of a broker. Undefined where it cannot be had. */
+export function diskOf(t: TestContext, seconds: number): SmallDisk | undefined {
+	return SmallDisk.temporary(t, BROKER_DISK_MIB_MIN + secondsOf(seconds) * DISK_MIB_PER_SECOND);
 }
 
 export async function runNemesis(t: TestContext, options: RunOptions): Promise<void> {
@@ -152,15 +161,20 @@ class Run {
 
 	/** One fault after the other, until the time is over. */
 	async torment(kinds: readonly FaultKind[]): Promise<void> {
-		const possible = kinds.filter((kind) => kind !== "disk-full" || this.#disk !== undefined);
-		if (possible.length < kinds.length) this.#t.diagnostic("without full disks: only root on Linux can mount a small one");
-		const { broker, brokerLink, state } = this.#options;
+		const { broker, brokerDisk, brokerLink, state } = this.#options;
+		const disks = new Map<FaultKind, SmallDisk | undefined>([
+			["disk-full", this.#disk],
+			["broker-full", brokerDisk],
+		]);
+		const possible = kinds.filter((kind) => !disks.has(kind) || disks.get(kind) !== undefined);
+		if (possible.length < kinds.length) this.#t.diagnostic("without a full disk: only root on Linux can mount a small one");
 		const dataDir = this.#nodes[0]?.dataDir ?? "";
 		const victims = {
 			nodes: this.#nodes,
 			dataDir,
 			disk: this.#disk,
 			broker,
+			brokerDisk,
 			brokerLink,
 			state,
 			clientLinks: this.#links,

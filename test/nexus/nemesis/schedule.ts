@@ -16,6 +16,8 @@ export type Fault =
 	/** `withNexus`: as where both stand on one machine. */
 	| { readonly kind: "broker-killed"; readonly downMs: number; readonly withNexus: boolean }
 	| { readonly kind: "broker-stopped"; readonly forMs: number }
+	/** It has no room, and what becomes of it then is its own affair; once there is room it is started again. */
+	| { readonly kind: "broker-full"; readonly forMs: number }
 	/** Of Nexus with its broker, or of its clients with it. The connections end at once, or stand still first. */
 	| { readonly kind: "broker-cut" | "clients-cut"; readonly heldMs: number }
 	/** Where the state does not stand in a file. */
@@ -64,6 +66,8 @@ function faultOf(kind: FaultKind, rng: Rng): Fault {
 			return { kind, node: rng(), byMs: between(-CLOCK_OFF_MAX_MS, CLOCK_OFF_MAX_MS, rng) };
 		case "broker-stopped":
 			return { kind, forMs: STOPPED_MS };
+		case "broker-full":
+			return { kind, forMs: between(FULL_MIN_MS, FULL_MAX_MS, rng) };
 		case "broker-cut":
 		case "clients-cut":
 			return { kind, heldMs: rng() < 0.5 ? 0 : between(0, HELD_MAX_MS, rng) };
