@@ -67,15 +67,14 @@ export class StateTokens implements TokenStore {
 	}
 
 	async keepUses(uses: ReadonlyMap<string, number>): Promise<boolean> {
-		const wanted: [token: StoredToken, revision: number][] = [];
-		for (const [, { value, revision }] of this.#mirror.entries()) {
-			const used = usedToken(value, uses, USE_STEP_MS);
-			if (used !== value) wanted.push([used, revision]);
-		}
+		const ids: string[] = [];
+		for (const [id, { value }] of this.#mirror.entries()) if (usedToken(value, uses, USE_STEP_MS) !== value) ids.push(id);
 		let isKept = true;
-		for (let from = 0; from < wanted.length; from += WRITTEN_AT_ONCE) {
-			const written = wanted.slice(from, from + WRITTEN_AT_ONCE).map(([token, revision]) => this.#mirror.put(token.id, token, revision));
-			isKept = (await Promise.all(written)).every(({ ok }) => ok) && isKept;
+		for (let from = 0; from < ids.length; from += WRITTEN_AT_ONCE) {
+			const written = ids.slice(from, from + WRITTEN_AT_ONCE).map((id) => {
+				return this.change<typeof GONE>(id, (now) => (now === undefined ? GONE : usedToken(now, uses, USE_STEP_MS)));
+			});
+			isKept = (await Promise.all(written)).every((fault) => fault === undefined || fault === GONE) && isKept;
 		}
 		return isKept;
 	}
@@ -97,6 +96,8 @@ function rightsOf(token: StoredToken | undefined): string {
 	const { hash, expiresMs, previous } = token;
 	return `${hash} ${expiresMs} ${previous?.hash} ${previous?.untilMs}`;
 }
+
+const GONE = Object.freeze({ fault: "gone" });
 
 const BUSY: StateAway = Object.freeze({ fault: "unavailable", words: "other nodes change this token all the time" });
 
