@@ -42,9 +42,9 @@ export function parseCpuList(list: string): number[] {
 	return cores;
 }
 
-/** Moves this process and all its threads off the proxy's core. */
-export function pinSelf(core: number): void {
-	execFileSync("taskset", ["-a", "-c", "-p", String(core), String(process.pid)], { stdio: "ignore" });
+/** Moves this process and all its threads to these cores: off the proxy's, mostly. What it starts begins there as well. */
+export function pinSelf(...cores: readonly number[]): void {
+	execFileSync("taskset", ["-a", "-c", "-p", cores.join(","), String(process.pid)], { stdio: "ignore" });
 }
 
 export function describeMachine(): Machine {

@@ -1,7 +1,7 @@
 /** Who takes part: Nexus, and the brokers that are installed, each with the durability that its name says. */
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { findProgram, versionOf } from "../machine.ts";
+import { findProgram } from "../machine.ts";
 import { type Child, freePorts, type Workspace } from "../processes.ts";
 import { waitUntil } from "../wait.ts";
 import { KAFKA_LIBS, startKafka } from "./kafka.ts";
@@ -11,6 +11,7 @@ import { createNatsStream, overNats, overRabbit, overRedis } from "./publish-sen
 import type { OpenSender } from "./publish-turn.ts";
 import { fromConsumerSocket, fromFollower, fromNats, fromRabbit, fromRedis, type OpenReceiver } from "./receivers.ts";
 import { accepts, directory } from "./server-support.ts";
+import { kafkaVersion, natsVersion, RABBITMQ_FOLDER, rabbitmqVersion, redisVersion } from "./versions.ts";
 
 export interface Running {
 	readonly child: Child;
@@ -33,7 +34,7 @@ export interface Contestant {
 	start(workspace: Workspace, core: number): Promise<Running>;
 }
 
-const RABBIT = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const RABBIT = `${RABBITMQ_FOLDER}/bin/rabbitmq-server`;
 
 export const CONTESTANTS: readonly Contestant[] = [
 	{
@@ -52,7 +53,7 @@ export const CONTESTANTS: readonly Contestant[] = [
 		name: "rabbitmq quorum",
 		acknowledged: "fsync",
 		program: installed(RABBIT),
-		version: () => namedVersion("/usr/lib/rabbitmq/lib", /^rabbitmq_server-(.+)$/),
+		version: rabbitmqVersion,
 		consumers: ["acks"],
 		start: startRabbit,
 	},
@@ -60,7 +61,7 @@ export const CONTESTANTS: readonly Contestant[] = [
 		name: "kafka",
 		acknowledged: "acks=all of one: page cache",
 		program: KAFKA_LIBS === undefined ? undefined : findProgram("java"),
-		version: () => namedVersion(KAFKA_LIBS ?? "", /^kafka_[\d.]+-(.+)\.jar$/),
+		version: kafkaVersion,
 		consumers: ["group"],
 		start: startKafka,
 	},
@@ -81,7 +82,7 @@ function redis(name: string, fsync: string, acknowledged: string): Contestant {
 		name,
 		acknowledged,
 		program: findProgram("redis-server"),
-		version: () => versionOf("redis-server", ["--version"], / v=(\S+)/),
+		version: redisVersion,
 		consumers: ["XREAD"],
 		async start(workspace, core) {
 			const [port = 0] = await freePorts(1);
@@ -101,7 +102,7 @@ function nats(name: string, setting: string, acknowledged: string): Contestant {
 		name,
 		acknowledged,
 		program: installed(program),
-		version: () => versionOf(program, ["--version"], /v(\d\S*)/),
+		version: () => natsVersion(program),
 		consumers: ["push"],
 		async start(workspace, core) {
 			const [port = 0] = await freePorts(1);
@@ -150,12 +151,6 @@ async function startRabbit(workspace: Workspace, core: number): Promise<Running>
 	await waitUntil(() => accepts(port), child);
 	const open = overRabbit(port);
 	return { child, pid: child.pid, open: { request: open, stream: open }, receive: { acks: fromRabbit(port) } };
-}
-
-/** Of what lies in `folder`, by a name that says it. */
-function namedVersion(folder: string, pattern: RegExp): string {
-	const found = readdirSync(folder).map((name) => pattern.exec(name)?.[1]);
-	return found.find((version) => version !== undefined) ?? "unknown";
 }
 
 /** A path, or a name on PATH. */

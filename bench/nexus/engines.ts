@@ -1,11 +1,9 @@
-/**
- * What each engine makes of Nexus, briefly and on this machine: `node bench/nexus/engines.ts`. A real `nexus serve` on a real server for each;
- * what is not installed is left out. For docs/engines.md, not for comparing with other products (see publish.ts for that).
- */
+/** What each engine makes of Nexus: a real `nexus serve` on a real server for each. Not for comparing brokers with Nexus (publish.ts does). */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { messageOf } from "../../src/core/errors.ts";
 import {
 	skipWithout,
 	skipWithoutKafka,
@@ -17,12 +15,18 @@ import {
 } from "../../test/nexus/log/servers.ts";
 import { spawnNexus } from "../../test/nexus/nexus-process.ts";
 import { PostgresServer, skipWithoutPostgres } from "../../test/nexus/state/postgres-server.ts";
+import { pinSelf } from "../machine.ts";
+import { median, percentile } from "../stats.ts";
+import { figure, thousands } from "../table.ts";
+import type { PartReport, Stage } from "./part.ts";
 import { Message } from "./publish-events.ts";
+import { kafkaVersion, natsVersion, postgresVersion, rabbitmqVersion, redisVersion } from "./versions.ts";
 
 interface Figures {
-	readonly engines: string;
+	/** What an acknowledgement means, in its own word. */
 	readonly durability: string;
-	readonly batchesPerSecond: number;
+	/** In batches. */
+	readonly eventsPerSecond: number;
 	readonly singlesPerSecond: number;
 	readonly p50Ms: number;
 	readonly p99Ms: number;
@@ -30,38 +34,38 @@ interface Figures {
 }
 
 interface Contestant {
-	readonly name: string;
+	/** Log and state, with their versions; asked only where they are installed. */
+	readonly name: () => string;
 	readonly skip: string | false;
 	/** Lines of the configuration. */
 	readonly start: (t: TestContext) => Promise<string>;
 }
 
-const MEASURE_MS = 4_000;
 const WARM_UP_MS = 1_000;
-const CONNECTIONS = 8;
+const IN_FLIGHT = 8;
 const BATCH = 64;
 const SUBSCRIPTIONS = 200;
 
 const CONTESTANTS: readonly Contestant[] = [
-	{ name: "embedded + sqlite", skip: false, start: async () => "" },
-	{ name: "memory + memory", skip: false, start: async () => "log: memory\n" },
+	{ name: () => "embedded + sqlite", skip: false, start: async () => "" },
+	{ name: () => "memory + memory", skip: false, start: async () => "log: memory\n" },
 	{
-		name: "nats + nats",
+		name: () => `nats ${natsVersion("nats-server")} + nats`,
 		skip: skipWithout("nats-server"),
 		start: async (t) => `log: { nats: { servers: ['${(await startNats(t)).address}'] } }\n`,
 	},
 	{
-		name: "redis (appendfsync always) + sqlite",
+		name: () => `redis ${redisVersion()}, appendfsync always, + sqlite`,
 		skip: skipWithout("redis-server"),
 		start: async (t) => `log: { redis: { url: '${(await startRedis(t, ["--appendonly", "yes", "--appendfsync", "always"])).url}' } }\n`,
 	},
 	{
-		name: "redis (appendfsync everysec) + sqlite",
+		name: () => `redis ${redisVersion()}, appendfsync everysec, + sqlite`,
 		skip: skipWithout("redis-server"),
 		start: async (t) => `log: { redis: { url: '${(await startRedis(t, ["--appendonly", "yes", "--appendfsync", "everysec"])).url}' } }\n`,
 	},
 	{
-		name: "kafka + postgres",
+		name: () => `kafka ${kafkaVersion()} + postgres ${postgresVersion()}`,
 		skip: skipWithoutKafka || skipWithoutPostgres,
 		async start(t) {
 			const postgres = await PostgresServer.start();
@@ -70,24 +74,70 @@ const CONTESTANTS: readonly Contestant[] = [
 		},
 	},
 	{
-		name: "rabbitmq + sqlite",
+		name: () => `rabbitmq ${rabbitmqVersion()} + sqlite`,
 		skip: skipWithoutRabbitmq,
 		start: async (t) => `log: { rabbitmq: { url: '${(await startRabbitmq(t)).url}' } }\n`,
 	},
 ];
 
-for (const contestant of CONTESTANTS) {
-	if (contestant.skip !== false) {
-		process.stdout.write(`${contestant.name}: left out, ${contestant.skip}\n`);
-		continue;
-	}
-	const { batchesPerSecond, singlesPerSecond, p50Ms, p99Ms, subscribePerSecond, durability } = await measure(contestant);
-	process.stdout.write(
-		`| ${contestant.name} | ${durability} | ${round(batchesPerSecond * BATCH)} | ${round(singlesPerSecond)} | ${p50Ms.toFixed(1)} / ${p99Ms.toFixed(1)} ms | ${round(subscribePerSecond)} |\n`,
-	);
+interface Row {
+	readonly name: string;
+	readonly turns: Figures[];
+	fault: string;
 }
 
-async function measure({ name, start }: Contestant): Promise<Figures> {
+export async function measureEngines({ cores, progress, options }: Stage): Promise<PartReport> {
+	const notes = CONTESTANTS.flatMap(({ skip }) => (skip === false ? [] : [`left out: ${skip}`]));
+	const present = CONTESTANTS.filter(({ skip }) => skip === false);
+	const rows = present.map((contestant): Row & { contestant: Contestant } => ({ contestant, name: contestant.name(), turns: [], fault: "" }));
+	// Nexus, the engine and the client share both cores.
+	pinSelf(cores.proxy, cores.rest);
+	try {
+		for (let round = 1; round <= options.rounds; round++) {
+			for (const row of rows.filter(({ fault }) => fault === "")) {
+				progress.step(`engines, round ${round}/${options.rounds}: ${row.name}`);
+				try {
+					row.turns.push(await measure(row.contestant, options.seconds * 1000));
+				} catch (thrown) {
+					row.fault = messageOf(thrown);
+				}
+			}
+		}
+	} finally {
+		pinSelf(cores.rest);
+	}
+	const of = ({ turns }: Row, pick: (figures: Figures) => number): number => median(turns.map(pick));
+	return {
+		tables: [
+			{
+				title: "Nexus on each engine",
+				columns: [
+					"log + state",
+					"acknowledged means",
+					`events/s in batches of ${BATCH}`,
+					"one by one/s",
+					"p50 ms",
+					"p99 ms",
+					"subscriptions changed/s",
+				],
+				rows: rows.map((row) => [
+					row.name,
+					row.turns[0]?.durability ?? "",
+					thousands(of(row, ({ eventsPerSecond }) => eventsPerSecond)),
+					thousands(of(row, ({ singlesPerSecond }) => singlesPerSecond)),
+					...[of(row, ({ p50Ms }) => p50Ms), of(row, ({ p99Ms }) => p99Ms)].map((ms) => figure(ms, 1)),
+					thousands(of(row, ({ subscribePerSecond }) => subscribePerSecond)),
+				]),
+				notes: [...notes, ...rows.filter(({ fault }) => fault !== "").map(({ name, fault }) => `${name}: ${fault}`)],
+			},
+		],
+		verdicts: [],
+		figures: rows.map(({ name, turns, fault }) => ({ name, turns, fault })),
+	};
+}
+
+/** Rejects where something is refused. */
+async function measure({ start }: Contestant, measureMs: number): Promise<Figures> {
 	const ends: (() => unknown)[] = [];
 	const t = { after: (end: () => unknown) => void ends.push(end) } as unknown as TestContext;
 	const dir = mkdtempSync(join(tmpdir(), "nexus-bench-"));
@@ -108,28 +158,28 @@ async function measure({ name, start }: Contestant): Promise<Figures> {
 				body: new Uint8Array(message.next()),
 			});
 			const body = (await answer.json()) as { durability: string };
-			if (answer.status !== 200) throw new Error(`${name}: ${answer.status} ${JSON.stringify(body)}`);
+			if (answer.status !== 200) throw new Error(`${answer.status} ${JSON.stringify(body)}`);
 			durability = body.durability;
 		};
 		await repeat(1, WARM_UP_MS, () => post(batches));
-		const many = await repeat(CONNECTIONS, MEASURE_MS, () => post(batches));
-		const one = await repeat(1, MEASURE_MS, () => post(single));
+		const many = await repeat(IN_FLIGHT, measureMs, () => post(batches));
+		const one = await repeat(1, measureMs, () => post(single));
 		let n = 0;
 		const document = JSON.stringify({ filter: { type: "none" }, sink: { kind: "pull" } });
 		const put = async (): Promise<void> => {
 			const headers = { "content-type": "application/json" };
 			const answer = await fetch(`${nexus.url}/v1/subscriptions/s${n++ % SUBSCRIPTIONS}`, { method: "PUT", headers, body: document });
-			await answer.arrayBuffer();
+			const text = await answer.text();
+			if (!answer.ok) throw new Error(`${answer.status} ${text}`);
 		};
-		const subscribed = await repeat(1, MEASURE_MS / 2, put);
-		const sorted = one.tookMs.sort((a, b) => a - b);
+		const subscribed = await repeat(1, measureMs / 2, put);
+		const sorted = Float64Array.from(one.tookMs).sort();
 		return {
-			engines: name,
 			durability,
-			batchesPerSecond: many.perSecond,
+			eventsPerSecond: many.perSecond * BATCH,
 			singlesPerSecond: one.perSecond,
-			p50Ms: sorted[Math.floor(sorted.length * 0.5)] ?? 0,
-			p99Ms: sorted[Math.floor(sorted.length * 0.99)] ?? 0,
+			p50Ms: percentile(sorted, 0.5),
+			p99Ms: percentile(sorted, 0.99),
 			subscribePerSecond: subscribed.perSecond,
 		};
 	} finally {
@@ -150,9 +200,4 @@ async function repeat(inFlight: number, forMs: number, act: () => Promise<void>)
 	};
 	await Promise.all(Array.from({ length: inFlight }, loop));
 	return { perSecond: (tookMs.length / (performance.now() - startedMs)) * 1000, tookMs };
-}
-
-function round(value: number): string {
-	const digits = 10 ** Math.max(0, Math.floor(Math.log10(value)) - 1);
-	return (Math.round(value / digits) * digits).toLocaleString("en");
 }

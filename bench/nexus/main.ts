@@ -31,10 +31,13 @@ const MEASURE: Readonly<Record<PartName, MeasurePart>> = {
 	followers: measureFollowers,
 	start: measureStart,
 	index: measureFilters,
+	// What its servers need of the tests is not loaded for the others.
+	engines: async (stage) => (await import("./engines.ts")).measureEngines(stage),
 	soak: measureSoak,
 };
 /** Parts in which others than Nexus take part. */
 const BESIDE_OTHERS: readonly PartName[] = ["publish", "end-to-end"];
+const IN_TURNS: readonly PartName[] = [...BESIDE_OTHERS, "engines"];
 
 /** Sets the exit status; rejects never. */
 export async function runNexusBench(argv: readonly string[]): Promise<void> {
@@ -67,7 +70,8 @@ async function run(options: Options): Promise<void> {
 			if (options.docs) await publish({ [name]: part });
 		}
 		const results = withParts("", parts);
-		say(plainTable(budgetsOf(results)));
+		const budgets = budgetsOf(results);
+		if (budgets.rows.length > 0) say(plainTable(budgets));
 		if (options.docs) say(`written to ${fileURLToPath(PAGE)} and bench/results/nexus.json`);
 		if (options.json) process.stdout.write(serialize(results));
 	} catch (thrown) {
@@ -90,7 +94,7 @@ async function measure(name: PartName, workspace: Workspace, cores: Cores, progr
 }
 
 function turnsOf(name: PartName, { rounds, seconds }: Options): string {
-	if (BESIDE_OTHERS.includes(name)) return `${rounds} x ${seconds} s each in turns`;
+	if (IN_TURNS.includes(name)) return `${rounds} x ${seconds} s each in turns`;
 	return name === "followers" ? `${seconds} s` : "once";
 }
 
@@ -99,6 +103,10 @@ async function publish(parts: Partial<Record<PartName, MeasuredPart>>): Promise<
 	await mkdir(new URL(".", RESULTS), { recursive: true });
 	await writeFile(RESULTS, serialize(results));
 	await writeFile(PAGE, withSection(await readFile(PAGE, "utf8"), markdownSection(results)));
+	if (parts.engines !== undefined) {
+		const [{ pageUrl }, { enginesPage }] = await Promise.all([import("../../docs/generate.ts"), import("../../docs/pages/engines.ts")]);
+		await writeFile(pageUrl(enginesPage), enginesPage.render());
+	}
 }
 
 function fail(message: string, status: number): void {

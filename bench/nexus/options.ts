@@ -5,7 +5,7 @@ import { list, whole } from "../options.ts";
 import { CONTESTANTS } from "./contestants.ts";
 import { EVENT_BYTES } from "./publish-events.ts";
 
-export const PARTS = ["publish", "end-to-end", "replay", "followers", "start", "index", "soak"] as const;
+export const PARTS = ["publish", "end-to-end", "replay", "followers", "start", "index", "engines", "soak"] as const;
 export type PartName = (typeof PARTS)[number];
 
 export interface Options {
@@ -33,17 +33,18 @@ const USUAL: readonly PartName[] = PARTS.filter((part) => part !== "soak");
 
 export const NEXUS_HELP = `npm run bench -- nexus [options]      Nexus on one core, the load on another, events of ${EVENT_BYTES} bytes with random UUIDs
 
-  --parts A,B         of: ${PARTS.join(", ")} (all but soak: about 16 minutes)
+  --parts A,B         of: ${PARTS.join(", ")} (all but soak: about 18 minutes)
     publish           acknowledged events/s, beside the brokers that are installed
     end-to-end        from the moment at which an event was to be sent to its arrival at a consumer, beside the same brokers
     replay            a log from its start over the API
     followers         many followers of one type: memory and delay
     start             the start on a log with many events
     index             what one event costs among 10, 1,000 and 100,000 subscriptions
+    engines           Nexus itself on each log and state that it can stand on (docs/engines.md)
     soak              memory while one consumer of each kind stands still
-  --seconds N         measured for each row of publish, end-to-end and followers (4)
+  --seconds N         measured for each row of publish, end-to-end, followers and engines (4)
   --warm N            seconds before that (2)
-  --rounds N          turns of each row of publish and end-to-end (2); the medians are shown
+  --rounds N          turns of each row of publish, end-to-end and engines (2); the medians are shown
   --only A,B          of: ${CONTESTANTS.map(({ name }) => name).join(", ")}
   --rows A,B          beginnings of the names of rows of publish
   --rate N            events/s, end to end (10000)

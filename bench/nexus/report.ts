@@ -55,7 +55,7 @@ export function markdownSection(results: NexusResults): string {
 		const contestants = new Set(found.flatMap((part) => part.contestants));
 		lines.push(`- ${cpu}, ${cores} cores, Linux ${kernel}, Node ${node}`, `- contestants: ${[...contestants].join(", ")}`, "");
 	}
-	lines.push(markdownTable(budgetsOf(results)));
+	if (found.some(({ verdicts }) => verdicts.length > 0)) lines.push(markdownTable(budgetsOf(results)));
 	for (const part of found) lines.push(...part.tables.map(markdownTable), `*${circumstances(part)}*`, "");
 	return lines.join("\n");
 }

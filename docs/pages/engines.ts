@@ -1,21 +1,16 @@
 /** docs/engines.md: what each engine of Nexus can do, made from the table that its start obeys, and which one to take. */
+
+import { readFileSync } from "node:fs";
+import { circumstances, withParts } from "../../bench/nexus/report.ts";
+import { markdownTable } from "../../bench/table.ts";
 import { capabilityTable } from "../../src/nexus/log/capability-table.ts";
 import type { Page } from "../generate.ts";
 
-/** By `node bench/nexus/engines.ts`; the order of magnitude is what they are for. */
-const FIGURES = `Measured by \`node bench/nexus/engines.ts\`, two or three times on one machine of two cores that was busy with other work (load 3 to 8), so from the
-lowest to the highest: Nexus, the engine and the client on the same two cores, events of 500 bytes. They are of this machine and that hour, and good
-for telling the rows apart; a broker on machines of its own, and with copies, has other ones.
+const RESULTS = new URL("../../bench/results/nexus.json", import.meta.url);
 
-| log + state | acknowledged means | events/s in batches of 64, 8 in flight | one by one, events/s | one by one, p50 / p99 | subscriptions changed/s |
-|---|---|---|---|---|---|
-| embedded + sqlite | disk | 44,000-110,000 | 1,100-1,300 | 0.6 / 4-6 ms | 200-350 |
-| memory + memory | memory | 27,000-96,000 | 1,500-2,600 | 0.3 / 1-5 ms | 520-1,600 |
-| nats 2.9 + nats | os | 5,200-7,300 | 700-860 | 0.6-0.7 / 9-15 ms | 130-250 |
-| redis 7.0 (appendfsync always) + sqlite | disk | 15,000-29,000 | 250-840 | 0.9-2.8 / 6-18 ms | 250-350 |
-| redis 7.0 (appendfsync everysec) + sqlite | os | 16,000-33,000 | 820-1,400 | 0.5-0.7 / 4-7 ms | 180-380 |
-| kafka 4.3 + postgres 15 | os | 16,000-24,000 | 200-650 | 1.2-4.0 / 8-20 ms | 99-120 |
-| rabbitmq 3.10 + sqlite | os | 6,400-6,700 | 510-650 | 1.0-1.1 / 9-25 ms | 220-320 |
+const FIGURES_HEAD = `By \`npm run bench -- nexus --parts engines --docs\`: Nexus, the engine and the client on the same two cores, events of 500 bytes over HTTP, in batches of 64
+with 8 in flight, and one by one. Good for telling the rows apart: a broker on machines of its own, and with copies, has other figures. Where log and
+state are \`embedded\` and \`sqlite\`, more is possible with other ways to send: [benchmarks-nexus.md](benchmarks-nexus.md).
 `;
 
 const HEAD = `# Engines of Nexus
@@ -51,7 +46,9 @@ Secrets (URLs with passwords, tokens) come from the environment (\`\${REDIS_URL}
 A log is one order, so one stream or partition: what a single one of your broker's can take is what Nexus can. For more, run several Nexus for
 several domains of events.
 
-${FIGURES}
+`;
+
+const CAPABILITIES = `
 ## What each log can do
 
 The same table decides at the start.
@@ -96,5 +93,16 @@ opened with first: \`nexus serve\` refuses the other one, and asks for a state o
 
 export const enginesPage: Page = {
 	file: "docs/engines.md",
-	render: () => HEAD + capabilityTable() + TAIL,
+	render: () => HEAD + figures() + CAPABILITIES + capabilityTable() + TAIL,
 };
+
+/** Of the last run that was published. */
+function figures(): string {
+	const { engines } = withParts(readFileSync(RESULTS, "utf8"), {}).parts;
+	const [table] = engines?.tables ?? [];
+	if (engines === undefined || table === undefined) throw new Error("`npm run bench -- nexus --parts engines --docs` has not been run");
+	return `${FIGURES_HEAD}
+${markdownTable({ ...table, title: "Measured" })}
+*${circumstances(engines)}*
+`;
+}

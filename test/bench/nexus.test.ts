@@ -17,7 +17,7 @@ function optionsOf(...argv: string[]) {
 
 test("without options everything but the soak runs, at the size of the budgets", () => {
 	const options = optionsOf();
-	assert.deepEqual(options.parts, ["publish", "end-to-end", "replay", "followers", "start", "index"]);
+	assert.deepEqual(options.parts, ["publish", "end-to-end", "replay", "followers", "start", "index", "engines"]);
 	assert.deepEqual([options.rate, options.followers, options.startEvents, options.minutes], [10_000, 10_000, 10_000_000, 10]);
 	assert.ok(options.only.includes("kafka"));
 });
