@@ -1,10 +1,10 @@
 /** `nexus ca status`, `rotate` and `revoke`: the authority of a running Nexus. */
 import { type AuthorityState, type Denial, NexusError } from "../client/nexus-client.ts";
+import { wait } from "../client/retry.ts";
 import type { Clock } from "../core/clock.ts";
 import { statusText, stepText, waitsText } from "./authority-text.ts";
 import type { CliIo } from "./io.ts";
 import { CommandRefused, type NexusFlags, type OpenNexus, withNexus } from "./nexus-api.ts";
-import { pause } from "./pause.ts";
 
 export interface CaContext {
 	readonly clock: Clock;
@@ -96,7 +96,7 @@ async function next(nexus: OpenNexus, before: AuthorityState, io: CliIo, { clock
 	for (;;) {
 		// Nexus will show a certificate under the new root: believed, as it says so under the old one.
 		if (before.rotation?.what === "root") await learnRoots(nexus, before.trustDomain);
-		await pause(LOOK_MS, clock, signal);
+		await wait(LOOK_MS, clock, signal);
 		try {
 			return await nexus.client.authority.state();
 		} catch (thrown) {

@@ -1,11 +1,11 @@
 /** `nexus events`: what Nexus has, and with --follow what comes. */
 import { type EventQuery, type NexusClient, NexusError, type StoredEvent } from "../client/nexus-client.ts";
+import { wait } from "../client/retry.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { eventLine, readShownEvent, safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
 import { type NexusFlags, openNexus } from "./nexus-api.ts";
-import { pause } from "./pause.ts";
 
 export interface EventsOptions extends NexusFlags {
 	readonly follow: boolean;
@@ -122,7 +122,7 @@ async function replay(
 	for await (const event of client.query({ ...filter, limit: printer.limit }, { signal })) {
 		const receivedMs = Date.parse(event.receivedAt);
 		const waitMs = Math.min((receivedMs - (lastMs ?? receivedMs)) / speed, REPLAY_PAUSE_MS_MAX);
-		if (waitMs >= 1) await pause(waitMs, clock, signal);
+		if (waitMs >= 1) await wait(waitMs, clock, signal);
 		lastMs = receivedMs;
 		after = event.sequence;
 		printer.print(event);

@@ -1,10 +1,10 @@
 /** `nexus log`: look at logs, back them up, restore, copy and verify them. What knows logs is handed in; this asks, shows and waits. */
 import { type NexusClient, NexusError } from "../client/nexus-client.ts";
+import { wait } from "../client/retry.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import type { CliIo } from "./io.ts";
 import { CommandRefused, type NexusFlags, withNexus } from "./nexus-api.ts";
-import { pause } from "./pause.ts";
 import { bytesText, ProgressBar } from "./progress-bar.ts";
 import { tableText } from "./table.ts";
 
@@ -124,7 +124,7 @@ export function runLogBackup(name: string | undefined, flags: LogBackupFlags, io
 		await withBar("backing up", "bytes", io, context, async (bar) => {
 			while (view.state === "running") {
 				bar.tell(view.bytes, view.totalBytes);
-				await pause(POLL_MS, context.clock, context.signal);
+				await wait(POLL_MS, context.clock, context.signal).catch(() => {});
 				if (context.signal.aborted) throw new CommandRefused(`the backup ${view.name} goes on without us; \`nexus log list\` shows it`);
 				view = await client.log.backup(view.name);
 			}

@@ -2,7 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import { NexusClient, NexusError } from "../client/nexus-client.ts";
-import { type HttpTransportOptions, httpTransport, type Transport, tokenFault } from "../client/transport.ts";
+import { tokenFault } from "../client/nodes.ts";
+import { type HttpTransportOptions, httpTransport, type Transport } from "../client/transport.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
 import { readRoots, trustDomainOf } from "../identity/authority-dir.ts";

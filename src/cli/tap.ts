@@ -1,10 +1,11 @@
 /** `nexus tap`: live decision traces of one sidecar, until Ctrl-C. */
+
+import { wait } from "../client/retry.ts";
 import { SseReader } from "../client/sse-reader.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
-import { pause } from "./pause.ts";
 import { readTrace, traceText } from "./trace-text.ts";
 
 export interface TapCommandOptions {
@@ -114,7 +115,7 @@ async function follow(url: URL, printer: Printer, io: CliIo, clock: Clock, signa
 		if (printer.isDone) return;
 		delayMs = Math.min(Math.max(RECONNECT_MS, delayMs * 2), RECONNECT_MAX_MS);
 		io.stderr.write(`the stream broke (${cause}); connecting again in ${delayMs / 1000} s\n`);
-		await pause(delayMs, clock, signal);
+		await wait(delayMs, clock, signal);
 	}
 }
 

@@ -1,7 +1,8 @@
 /** How a client reaches Nexus. Where it is, who calls and whom to believe is decided here, and nowhere else in the client. */
-import { messageOf } from "../core/errors.ts";
+import { codeOf, messageOf } from "../core/errors.ts";
 import { httpExchange, type TransportRequest, type Trust } from "./http-exchange.ts";
 import { NexusError } from "./nexus-error.ts";
+import { Nodes, tokenFault } from "./nodes.ts";
 
 export type { TransportRequest } from "./http-exchange.ts";
 
@@ -18,11 +19,13 @@ export interface Transport {
 	send(path: string, request?: TransportRequest): Promise<Response>;
 	/** `path` may be the URL that a redirect names. Throws a NexusError where the token may not go there. */
 	socketTarget(path: string): SocketTarget;
+	/** Nobody answers at this URL of a WebSocket: where there are other nodes, the next one is asked from now on. */
+	failed?(url: string): void;
 }
 
 export interface HttpTransportOptions {
-	/** As in `http://127.0.0.1:7400`. */
-	readonly url: string;
+	/** As in `http://127.0.0.1:7400`. Of several nodes, the first one is asked until it does not answer, then the next one, and so on. */
+	readonly url: string | readonly string[];
 	/** Of `nexus token create`; role `ingest` to publish, `read` to read, `operate` for all. */
 	readonly token?: string;
 	/** Roots to believe, PEM; those of the system otherwise. */
@@ -34,22 +37,22 @@ export interface HttpTransportOptions {
 /** One node sends on to the one that does the work; a second time where that has just changed. */
 const REDIRECTS_MAX = 3;
 
+/** Nothing was sent: whoever it was for, another node may have it at once. */
+const UNSENT = new Set(["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN"]);
+
 /** Throws a TypeError for what is no URL, and for a token that would go over a network in the clear. */
 export function httpTransport({ url, token, ca, checkServerIdentity }: HttpTransportOptions): Transport {
-	const base = URL.canParse(url) ? new URL(url) : undefined;
-	if (base === undefined || !/^https?:$/.test(base.protocol)) throw new TypeError(`${url} is not an http URL, as in http://127.0.0.1:7400`);
-	const fault = tokenFault(base, token);
-	if (fault !== undefined) throw new TypeError(`${fault}: use https://`);
+	const nodes = new Nodes(typeof url === "string" ? [url] : url, token);
 	const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
 	const tls: Trust = { ...(ca !== undefined && { ca }), ...(checkServerIdentity && { checkServerIdentity }) };
 	const exchange = httpExchange(tls);
 
 	/** Where a redirect leads, the token goes as well: it comes from Nexus, and the node there shows the same proof as this one. */
-	const admitted = (path: string): URL => {
-		const target = URL.canParse(path, base) ? new URL(path, base) : undefined;
-		const why = target === undefined ? "that is no URL" : target.protocol !== base.protocol ? "another protocol" : tokenFault(target, token);
+	const admitted = (path: string, node: URL): URL => {
+		const target = URL.canParse(path, node) ? new URL(path, node) : undefined;
+		const why = target === undefined ? "that is no URL" : target.protocol !== node.protocol ? "another protocol" : tokenFault(target, token);
 		if (target !== undefined && why === undefined) return target;
-		throw new NexusError(`${base.origin} sends on to ${path.slice(0, 200)}: ${why}`, 502, "bad_redirect");
+		throw new NexusError(`${node.origin} sends on to ${path.slice(0, 200)}: ${why}`, 502, "bad_redirect");
 	};
 
 	const sendOnce = async (target: URL, request: TransportRequest): Promise<Response> => {
@@ -57,24 +60,37 @@ export function httpTransport({ url, token, ca, checkServerIdentity }: HttpTrans
 			return await exchange(target, request);
 		} catch (thrown) {
 			if (request.signal?.aborted === true) throw thrown;
+			nodes.failed(target);
 			const cause = thrown instanceof Error && thrown.cause !== undefined ? thrown.cause : thrown;
 			throw new NexusError(`Nexus does not answer at ${target.origin}: ${messageOf(cause)}`, 0, "", { cause: thrown });
+		}
+	};
+
+	const sendTo = async (node: URL, path: string, request: TransportRequest): Promise<Response> => {
+		let target = admitted(path, node);
+		for (let redirects = 0; ; redirects++) {
+			const response = await sendOnce(target, request);
+			const location = redirectOf(response.status, response.headers.get("location"));
+			if (location === undefined || redirects === REDIRECTS_MAX) return response;
+			await response.body?.cancel();
+			target = admitted(resolved(location, target), node);
 		}
 	};
 
 	return {
 		async send(path, { headers = {}, ...rest } = {}) {
 			const request = { ...rest, headers: { ...headers, ...authorization } };
-			let target = admitted(path);
-			for (let redirects = 0; ; redirects++) {
-				const response = await sendOnce(target, request);
-				const location = redirectOf(response.status, response.headers.get("location"));
-				if (location === undefined || redirects === REDIRECTS_MAX) return response;
-				await response.body?.cancel();
-				target = admitted(resolved(location, target));
+			for (let tries = 1; ; tries++) {
+				try {
+					return await sendTo(nodes.current, path, request);
+				} catch (thrown) {
+					const isUnsent = thrown instanceof NexusError && UNSENT.has(codeOf(thrown.cause) ?? "");
+					if (!isUnsent || tries === nodes.count) throw thrown;
+				}
 			}
 		},
-		socketTarget: (path) => ({ url: admitted(path).href.replace(/^http/, "ws"), headers: authorization, tls }),
+		socketTarget: (path) => ({ url: admitted(path, nodes.current).href.replace(/^http/, "ws"), headers: authorization, tls }),
+		failed: (target) => nodes.failed(new URL(target)),
 	};
 }
 
@@ -86,15 +102,4 @@ export function redirectOf(status: number, location: string | null | undefined):
 /** As it is where it is no URL, for whoever judges it. */
 export function resolved(location: string, from: URL | string): string {
 	return URL.canParse(location, from) ? new URL(location, from).href : location;
-}
-
-/** Why a token must not go there; undefined where it may. */
-export function tokenFault({ protocol, host, hostname }: URL, token: string | undefined): string | undefined {
-	if (token === undefined || protocol === "https:" || isLocal(hostname)) return undefined;
-	return `a token in plain text to ${host} could be read on its way`;
-}
-
-function isLocal(hostname: string): boolean {
-	const name = hostname.replace(/^\[|\]$/g, "");
-	return name === "localhost" || name === "::1" || /^127\.\d+\.\d+\.\d+$/.test(name);
 }

@@ -36,7 +36,10 @@ export async function openSocket(transport: Transport, path: string, options: Cl
 	const { WebSocket } = await import("ws");
 	for (let at = path, redirects = 0; ; redirects++) {
 		const target = transport.socketTarget(at);
-		const opened = await connect(WebSocket, target, options);
+		const opened = await connect(WebSocket, target, options).catch((thrown: unknown) => {
+			if (thrown instanceof NexusError && thrown.status === 0) transport.failed?.(target.url);
+			throw thrown;
+		});
 		if (!("location" in opened)) return opened;
 		if (redirects === REDIRECTS_MAX)
 			throw new NexusError(`more than ${REDIRECTS_MAX} redirects, the last one to ${opened.location}`, 502, "bad_redirect");

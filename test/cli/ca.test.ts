@@ -11,7 +11,7 @@ import { runCaInit } from "../../src/cli/ca-init.ts";
 import { runEvents } from "../../src/cli/events.ts";
 import { type NexusFlags, openNexus } from "../../src/cli/nexus-api.ts";
 import { shown, tableText } from "../../src/cli/table.ts";
-import { runTokenCreate, runTokenDelete, runTokenList, type TokenCreateFlags } from "../../src/cli/token.ts";
+import { runTokenCreate, runTokenDelete, runTokenList, runTokenRetire, runTokenRotate, type TokenCreateFlags } from "../../src/cli/token.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { readAuthorityDir } from "../../src/identity/authority-dir.ts";
 import { readJoinToken } from "../../src/identity/join-token.ts";
@@ -134,7 +134,8 @@ test("tokens are made, shown once, written to files of their owner's alone, list
 	const made = await ran((io) => runTokenCreate({ ...flags, service: "payments", ttl: "5m" }, io));
 	assert.ok(readJoinToken(made.out()).ok);
 	assert.match(made.err(), /^join token for payments, one use, until 20.* UTC; it is shown this once\n$/);
-	const out = join(folderOf(t), "read.token");
+	const folder = folderOf(t);
+	const out = join(folder, "read.token");
 	const written = await ran((io) => runTokenCreate({ ...flags, role: "read", name: "grafana", out }, io));
 	assert.deepEqual([written.out(), statSync(out).mode & 0o777], ["", 0o600]);
 	assert.match(written.err(), /API token of role read for grafana, until it is deleted; written to/);
@@ -152,6 +153,17 @@ test("tokens are made, shown once, written to files of their owner's alone, list
 		(await ran((io) => runEvents({ ...flags, tokenFile: out, follow: false }, io), 1)).err(),
 		/^nexus events: Who calls is not known\. The token is unknown\./,
 	);
+	const scoped = await ran((io) =>
+		runTokenCreate({ ...flags, role: "ingest", name: "shop", types: ["shop.*"], out: join(folder, "shop.token") }, io),
+	);
+	assert.match(scoped.err(), /API token of role ingest for shop, until it is deleted/);
+	const shop = /^([0-9a-f]{16}) +api +ingest \(shop\) for shop\.\*/m.exec((await ran((io) => runTokenList(flags, io))).out())?.[1] ?? "";
+	assert.match((await ran((io) => runTokenRetire(shop, flags, io), 1)).err(), /^nexus token retire: /);
+	const rotated = await ran((io) => runTokenRotate(shop, { ...flags, grace: "1h", out: join(folder, "next.token") }, io));
+	assert.match(rotated.err(), /for shop, until it is deleted; the former secret holds until .* UTC; written to /);
+	assert.notEqual(readFileSync(join(folder, "next.token"), "utf8"), readFileSync(join(folder, "shop.token"), "utf8"));
+	assert.match((await ran((io) => runTokenList(flags, io))).out(), /valid +- \(former: -\)/);
+	assert.match((await ran((io) => runTokenRetire(shop, flags, io))).out(), /^the former secret of token [0-9a-f]{16} holds no longer\n$/);
 	const wrongs: Partial<TokenCreateFlags>[] = [{}, { service: "a", role: "read" }, { role: "read" }, { role: "read", name: "x", uses: 2 }];
 	for (const wrong of wrongs) {
 		await ran((io) => runTokenCreate({ ...flags, ...wrong }, io), 1);

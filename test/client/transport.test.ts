@@ -106,6 +106,36 @@ test("a redirect is followed with body and token, a few times, and never to wher
 	}
 });
 
+test("of several nodes one is asked until it does not answer; what was not sent goes to the next one at once", async (t) => {
+	const asked: string[] = [];
+	const node = async (name: string) => {
+		const { url, server } = await serve(t, (req, res) => {
+			asked.push(`${name} ${req.method}`);
+			json(res, { policies: [], name: "b", state: "done" });
+		});
+		const stop = (): Promise<void> =>
+			new Promise((resolve) => {
+				server.closeAllConnections();
+				server.close(() => resolve());
+			});
+		return { url, stop };
+	};
+	const [a, b] = [await node("a"), await node("b")];
+	const client = new NexusClient({ url: [a.url, b.url] });
+	await client.policies.list();
+	await client.policies.list();
+	await a.stop();
+	await client.policies.list();
+	await client.policies.list();
+	await new NexusClient({ url: [a.url, b.url] }).log.startBackup();
+	assert.deepEqual(asked, ["a GET", "a GET", "b GET", "b GET", "b POST"]);
+	await b.stop();
+	await assert.rejects(client.policies.list(), isError(0, /does not answer/));
+	assert.throws(() => new NexusClient({ url: [] }), /there is no URL/);
+	assert.throws(() => new NexusClient({ url: [a.url, "nexus:7400"] }), /nexus:7400 is not an http URL/);
+	assert.throws(() => new NexusClient({ url: [a.url, "http://192.0.2.1"], token: "nxt_secret" }), /plain text to 192\.0\.2\.1/);
+});
+
 test("a WebSocket goes where a redirect leads", async (t) => {
 	const { url: real, nexus } = await serveNexus(t, temporaryDir(t));
 	const { url, server } = await serve(t, (_req, res) => res.end());
