@@ -115,9 +115,17 @@ const VERDICTS: ReadonlyMap<string, Meaning> = new Map([
 	["CERT_CHAIN_TOO_LONG", meaning("tls_chain_invalid", "the chain has too many certificates")],
 ]);
 
+/** As Node names what OpenSSL has found; undefined: the error is none of TLS. A failed write has it only in its text. */
+export function sslCodeOf(error: unknown): string | undefined {
+	const code = codeOf(error);
+	if (code?.startsWith("ERR_SSL_") === true) return code;
+	const reason = code === "EPROTO" ? /:SSL routines:[^:]*:([^:]+):/.exec(messageOf(error))?.[1] : undefined;
+	return reason === undefined ? undefined : `ERR_SSL_${reason.toUpperCase().replaceAll(" ", "_")}`;
+}
+
 /** Of a socket's error, before or after the handshake. */
 export function failureOf(error: unknown, role: TlsRole): TlsFailure {
-	const code = codeOf(error) ?? "";
+	const code = sslCodeOf(error) ?? codeOf(error) ?? "";
 	const message = messageOf(error);
 	const alert = alertOf(code, message);
 	if (alert !== undefined) {

@@ -6,10 +6,9 @@ import { isIP, type LookupFunction } from "node:net";
 import { checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from "node:tls";
 import type { buildConnector } from "undici";
 import type { Clock } from "../core/clock.ts";
-import { codeOf } from "../core/errors.ts";
 import type { Address } from "../policy/snapshot.ts";
 import type { SecureContexts } from "./secure-contexts.ts";
-import { failureOf, type TlsFailure, tlsFailure } from "./tls-cause.ts";
+import { failureOf, sslCodeOf, type TlsFailure, tlsFailure } from "./tls-cause.ts";
 import { alpnList, closeOnTlsErrors, type Refused, type ShownPeer, shownBy, type Verified } from "./tls-peer.ts";
 
 /** What undici speaks here. */
@@ -54,7 +53,7 @@ export class TlsConnectError extends Error {
  */
 export function tlsFailureIn(thrown: unknown): TlsFailure | Refused | undefined {
 	if (thrown instanceof TlsConnectError) return thrown.failure;
-	return codeOf(thrown)?.startsWith("ERR_SSL_") === true ? failureOf(thrown, "client") : undefined;
+	return sslCodeOf(thrown) === undefined ? undefined : failureOf(thrown, "client");
 }
 
 /** Sessions are not resumed: these connections are few, and last. What fails before TLS begins is told as the system tells it. */

@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 import { checkServerIdentity, type PeerCertificate, type SecureContext } from "node:tls";
 import { codeOf, messageOf } from "../core/errors.ts";
-import { failureOf, failureOfVerdict, type TlsFailure } from "../net/tls-cause.ts";
+import { failureOf, failureOfVerdict, sslCodeOf, type TlsFailure } from "../net/tls-cause.ts";
 import { PemMaterial, type PemPaths } from "./pem-files.ts";
 import { type SecretSource, secretOf } from "./secret-source.ts";
 
@@ -71,9 +71,17 @@ export function hostOf(server: string): string {
 	return server.replace(/:\d*$/, "").replace(/^\[(.*)\]$/, "$1");
 }
 
-/** Why no connection was made: what is wrong with TLS or with the login, else what the library says. Quotes no secret. */
-export function connectFault(thrown: unknown): string {
-	return accessFault(thrown) ?? messageOf(thrown);
+/** Why no connection was made: what is wrong with TLS or with the login, else what the library says. Quotes no secret. `isTls`: it was to be secure. */
+export function connectFault(thrown: unknown, isTls: boolean): string {
+	return accessFault(thrown) ?? messageOf(thrown) + hintOf(thrown, isTls);
+}
+
+/** A server of TLS 1.3 looks at our certificate after its own side of the handshake, and what it says as it closes may be lost on the way. */
+export function hintOf(thrown: unknown, isTls: boolean): string {
+	if (accessFault(thrown) !== undefined) return "";
+	const isCut = causesOf(thrown).some((each) => CUT_CODES.has(codeOf(each) ?? "") || /\b(closed|ended|terminated)\b/i.test(messageOf(each)));
+	if (!isCut) return "";
+	return `; it was closed by the server, which may ${isTls ? "not accept our certificate, want one, or speak plain text" : "want TLS"}`;
 }
 
 /** As `connectFault`; undefined where it is about something else. */
@@ -83,7 +91,8 @@ export function accessFault(thrown: unknown): string | undefined {
 		const failure = tlsFailureOf(each);
 		if (failure !== undefined) return `TLS failed (${failure.reason}): ${failure.words}`;
 	}
-	const refused = chain.find(isLoginRefused);
+	// The library for Kafka takes a connection that is lost meanwhile for a login that is refused.
+	const refused = chain.find((each, i) => isLoginRefused(each) && !chain.slice(i + 1).some((cause) => codeOf(cause) === "PLT_KFK_NETWORK"));
 	return refused === undefined ? undefined : `the login was refused: ${messageOf(refused)}`;
 }
 
@@ -91,7 +100,7 @@ function tlsFailureOf(thrown: unknown): Pick<TlsFailure, "reason" | "words"> | u
 	const code = codeOf(thrown) ?? "";
 	// With the names that the certificate has.
 	if (code === MISNAMED) return { reason: "tls_san_mismatch", words: messageOf(thrown) };
-	if (code.startsWith("ERR_SSL_")) return failureOf(thrown, "client");
+	if (sslCodeOf(thrown) !== undefined) return failureOf(thrown, "client");
 	const verdict = failureOfVerdict(code);
 	return verdict.reason === "tls_bad_certificate" ? undefined : verdict;
 }
@@ -115,6 +124,7 @@ function isLoginRefused(thrown: unknown): boolean {
 	);
 }
 
+const CUT_CODES = new Set(["ECONNRESET", "EPIPE"]);
 const CAUSES_MAX = 8;
 
 /** From the outermost to the first cause. */

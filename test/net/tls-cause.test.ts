@@ -45,6 +45,8 @@ describe("the reason of a failure", () => {
 		const error = errorOf("ERR_SSL_WRONG_VERSION_NUMBER");
 		assert.equal(failureOf(error, "server").reason, "tls_plaintext_on_tls_port");
 		assert.equal(failureOf(error, "client").reason, "tls_on_plaintext_port");
+		const write = "write EPROTO 40D3:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:tlsany_meth.c:78:\n";
+		assert.equal(failureOf(errorOf("EPROTO", write), "client").reason, "tls_on_plaintext_port");
 	});
 
 	it("tells who has ended it", () => {

@@ -1,6 +1,6 @@
 /** How the clients of a Kafka log reach their brokers: where to, as whom, and over TLS or not. */
 import { isIP } from "node:net";
-import type { BaseOptions } from "@platformatic/kafka";
+import type { BaseOptions, ConnectionPool } from "@platformatic/kafka";
 import type { KafkaLogin } from "../engine-choice.ts";
 import { type EngineTls, hostOf, tlsParts } from "../engine-tls.ts";
 import { READ_TIMEOUT_MS } from "./broker.ts";
@@ -16,6 +16,8 @@ export interface KafkaAccess {
 
 /** Of a client that is made now: files are read, the password again whenever a broker asks for it. Throws a readable error. */
 export function accessOf({ brokers, login, tls }: KafkaAccess): Omit<BaseOptions, "clientId"> {
+	// What cannot be read is told here, in our words.
+	login?.password.read();
 	return {
 		bootstrapBrokers: [...brokers],
 		retries: 0,
@@ -24,6 +26,12 @@ export function accessOf({ brokers, login, tls }: KafkaAccess): Omit<BaseOptions
 		...(login === undefined ? {} : { sasl: { mechanism: login.mechanism, username: login.user, password: () => login.password.read() } }),
 		...(tls === undefined ? {} : tlsOf(tls, brokers)),
 	};
+}
+
+/** A connection that is lost while it logs in tells so twice, and the library listens once: the other one would end the process. */
+export function heard<Client extends { readonly connections: ConnectionPool }>(client: Client): Client {
+	client.connections.on("connecting", ({ connection }) => void connection.on("error", () => {}));
+	return client;
 }
 
 /** Brokers name others, so that each is known by the host that it is called at, unless all have one name. */

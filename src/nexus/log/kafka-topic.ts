@@ -2,10 +2,10 @@
 import type { Admin, ClusterMetadata } from "@platformatic/kafka";
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
-import { accessFault } from "../engine-tls.ts";
+import { accessFault, hintOf } from "../engine-tls.ts";
 import { READ_TIMEOUT_MS } from "./broker.ts";
 import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
-import { accessOf, type KafkaAccess } from "./kafka-access.ts";
+import { accessOf, heard, type KafkaAccess } from "./kafka-access.ts";
 
 export interface KafkaTopic extends KafkaAccess {
 	/** Made where it is missing, else used as it is; must have one partition. */
@@ -23,7 +23,7 @@ const TOPIC_EXISTS = "TOPIC_ALREADY_EXISTS";
 export async function prepareTopic(options: KafkaTopic & { readonly clock: Clock }): Promise<LogCapabilities> {
 	const { Admin, ConfigResourceTypes } = await import("@platformatic/kafka");
 	const { topic, replicas, clock } = options;
-	const admin = new Admin({ clientId: "nexus-admin", ...accessOf(options) });
+	const admin = heard(new Admin({ clientId: "nexus-admin", ...accessOf(options) }));
 	try {
 		if (!(await admin.listTopics()).includes(topic)) {
 			// Forgetting is Nexus' own decision; the broker's default would forget after a week.
@@ -41,7 +41,8 @@ export async function prepareTopic(options: KafkaTopic & { readonly clock: Clock
 		if (settings.get("cleanup.policy") !== "delete") throw new Error(`the topic ${topic} is compacted: it would forget events with the same key`);
 		return capabilitiesOf(settings, known?.partitions[PARTITION]?.replicas.length ?? 0);
 	} catch (thrown) {
-		throw new Error(`Kafka at ${options.brokers.join(", ")}: ${causeOf(thrown)}`, { cause: thrown });
+		const words = causeOf(thrown) + hintOf(thrown, options.tls !== undefined);
+		throw new Error(`Kafka at ${options.brokers.join(", ")}: ${words}`, { cause: thrown });
 	} finally {
 		await admin.close();
 	}

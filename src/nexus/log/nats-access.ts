@@ -30,7 +30,7 @@ export async function connectNats({ servers, login, tls }: NatsAccess, name: str
 			...(tls === undefined ? {} : { tls: { handshakeFirst: false, ...tlsParts(tls, servers.map(hostOf)) } as TlsOptions }),
 		});
 	} catch (thrown) {
-		throw new Error(`NATS at ${servers.join(", ")}: ${connectFault(thrown)}`, { cause: thrown });
+		throw new Error(`NATS at ${servers.join(", ")}: ${connectFault(thrown, tls !== undefined)}`, { cause: thrown });
 	}
 }
 
@@ -43,6 +43,7 @@ function authenticatorOf(login: NatsLogin, transport: typeof import("@nats-io/tr
 		case "nkey":
 			return transport.nkeyAuthenticator(Buffer.from(login.seed.read()));
 		case "creds":
-			return transport.credsAuthenticator(Buffer.from(login.creds.read()));
+			// The library reads no last line that does not end.
+			return transport.credsAuthenticator(Buffer.from(`${login.creds.read()}\n`));
 	}
 }

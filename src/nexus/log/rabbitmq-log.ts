@@ -290,6 +290,6 @@ async function connect(options: RabbitmqLogOptions, lost: () => void): Promise<S
 		return { connection, publisher, quorum };
 	} catch (thrown) {
 		connection.unsafeDestroy();
-		throw new Error(`RabbitMQ at ${host}: ${connectFault(thrown)}`, { cause: thrown });
+		throw new Error(`RabbitMQ at ${host}: ${connectFault(thrown, tls !== undefined)}`, { cause: thrown });
 	}
 }

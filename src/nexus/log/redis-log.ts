@@ -169,7 +169,7 @@ async function connect(options: RedisLogOptions, lost: () => void): Promise<Sess
 	try {
 		return await connectTo(url, tls, lost);
 	} catch (thrown) {
-		throw new Error(`Redis at ${host}: ${connectFault(thrown)}`, { cause: thrown });
+		throw new Error(`Redis at ${host}: ${connectFault(thrown, tls !== undefined)}`, { cause: thrown });
 	}
 }
 

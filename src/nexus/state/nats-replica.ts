@@ -101,6 +101,8 @@ export class NatsReplica {
 		const messages = await consumer.consume();
 		this.#messages = messages;
 		try {
+			// While the server was asked nobody had something to stop.
+			if (this.#isClosed) return;
 			// Ends with the connection.
 			for await (const message of messages) {
 				if (this.#isClosed) return;

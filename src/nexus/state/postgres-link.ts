@@ -128,7 +128,7 @@ export class PostgresLink {
 		try {
 			return await this.#pool.connect();
 		} catch (thrown) {
-			throw new NotConnected(`no connection: ${connectFault(thrown)}`, { cause: thrown });
+			throw new NotConnected(`no connection: ${connectFault(thrown, this.#options.tls !== undefined)}`, { cause: thrown });
 		}
 	}
 

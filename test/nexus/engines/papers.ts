@@ -1,5 +1,5 @@
 /** Certificates and passwords for a broker and its client, in files of a folder of their own. */
-import { chmodSync, writeFileSync } from "node:fs";
+import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type Made, make } from "../../net/tls-support.ts";
@@ -54,9 +54,10 @@ export class Papers {
 		writeFileSync(this.path(name), text.endsWith("\n") ? text : `${text}\n`, { mode: 0o600 });
 	}
 
-	/** For a server that runs as another user. */
-	show(): void {
-		chmodSync(this.dir, 0o755);
+	/** As `broker.crt`, `broker.key` and `broker-ca.crt`, for servers whose configuration stays as it is. */
+	dress(server: string, ca: string): void {
+		for (const end of [".crt", ".key", ".pem"]) copyFileSync(this.path(server + end), this.path(`broker${end}`));
+		copyFileSync(this.path(ca), this.path("broker-ca.crt"));
 	}
 
 	#writePair(name: string, { certificate, key }: Made): void {

@@ -1,7 +1,7 @@
 /** A real PostgreSQL for tests: a cluster of its own, which crashes and comes back as the test says. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { chownSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { freePorts } from "../../support/processes.ts";
@@ -24,7 +24,8 @@ export class PostgresServer {
 		this.url = `postgres://postgres@127.0.0.1:${port}/postgres`;
 	}
 
-	static async start(): Promise<PostgresServer> {
+	/** `prepare`: with the folder of its files, before it runs for the first time. */
+	static async start(prepare?: (server: PostgresServer) => void): Promise<PostgresServer> {
 		const [port] = await freePorts(1);
 		const folder = mkdtempSync(join(tmpdir(), "nexus-postgres-"));
 		const user = process.getuid?.() === 0 ? { uid: idOf("-u"), gid: idOf("-g") } : undefined;
@@ -40,8 +41,20 @@ export class PostgresServer {
 			},
 		);
 		assert.equal(made.status, 0, made.stderr);
+		prepare?.(server);
 		await server.resume();
 		return server;
+	}
+
+	get port(): number {
+		return this.#port;
+	}
+
+	/** In the folder of its data; nobody else may read it. */
+	write(name: string, text: string): void {
+		const path = join(this.folder, "data", name);
+		writeFileSync(path, text, { mode: 0o600 });
+		if (this.#user !== undefined) chownSync(path, this.#user.uid, this.#user.gid);
 	}
 
 	/** Ready for connections. */
