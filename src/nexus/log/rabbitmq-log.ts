@@ -27,7 +27,7 @@ import { BACKENDS } from "./capabilities.ts";
 import type { EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
 import { QuorumTail } from "./rabbitmq-quorum.ts";
 import { repairStream } from "./rabbitmq-repair.ts";
-import { declareStream, isMark, PREFETCH, placeOf, readStream, type StreamOffset, TIME_HEADER, TOKEN_HEADER, tokenOf } from "./rabbitmq-stream.ts";
+import { declareStream, findEnd, PREFETCH, placeOf, readStream, type StreamOffset, TIME_HEADER, TOKEN_HEADER, tokenOf } from "./rabbitmq-stream.ts";
 
 export interface RabbitmqLogConfig {
 	/** `amqp://` or `amqps://`; may hold credentials, and stands in no error. */
@@ -166,16 +166,11 @@ class RabbitmqBroker implements Broker {
 		return { events, position: seen, cut };
 	}
 
-	/** Writes a mark and reads from the beginning, and from the last piece of the stream until the mark comes. */
+	/** Writes a mark, which comes by at the end, and reads from the beginning. */
 	async bounds(): Promise<Bounds> {
 		const { connection, publisher } = await this.#link.get();
-		const token = randomUUID();
-		await this.#publish(publisher, { headers: { [TOKEN_HEADER]: token } }, Buffer.alloc(0));
-		let last = 0;
-		await this.#read(connection, "last", PREFETCH, (message) => {
-			last = placeOf(message).sequence;
-			return isMark(message, token);
-		});
+		const mark = (headers: Record<string, string>): Promise<void> => this.#publish(publisher, { headers }, Buffer.alloc(0));
+		const last = await within(this.#clock, READ_TIMEOUT_MS, "reading the end of the stream", findEnd(connection, this.#queue, mark));
 		let first = last;
 		await this.#read(connection, "first", 1, (message) => {
 			first = placeOf(message).sequence;

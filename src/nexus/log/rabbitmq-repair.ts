@@ -2,14 +2,13 @@
  * Puts back what the stream of a RabbitMQ log has lost with the power of its machine. Each publisher's events stand in the quorum queues in the
  * order of the stream, and a stream loses its end only: so what is behind a publisher's last event in the stream is lost.
  */
-import { randomUUID } from "node:crypto";
 import type { AsyncMessage, Channel, Connection } from "rabbitmq-client";
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import { READ_TIMEOUT_MS, within } from "./broker.ts";
 import { identityOf } from "./identity-window.ts";
 import { groupOf, type TailGroup, tailQueues } from "./rabbitmq-quorum.ts";
-import { CUT_HEADER, isMark, placeOf, readStream, TIME_HEADER, TOKEN_HEADER, tokenOf, tokenParts } from "./rabbitmq-stream.ts";
+import { CUT_HEADER, findEnd, placeOf, readStream, TIME_HEADER, TOKEN_HEADER, tokenOf, tokenParts } from "./rabbitmq-stream.ts";
 import { RecordAttributes } from "./record-scan.ts";
 
 export interface RepairOptions {
@@ -40,7 +39,8 @@ export async function repairStream(options: RepairOptions): Promise<void> {
 		for (const [publisher, known] of tail.newest) if (known.number > (newest.get(publisher)?.number ?? -1)) newest.set(publisher, known);
 	if (newest.size === 0) return;
 	// The last events of each publisher are looked for first: where they are all else is, and they are near the end.
-	const end = await findEnd(options);
+	const mark = (headers: Record<string, string>): Promise<void> => publish(options, 1, () => [headers, EMPTY]);
+	const end = await within(options.clock, READ_TIMEOUT_MS, "reading the stream", findEnd(options.connection, options.queue, mark));
 	const lastOf = await surveyStream(options, Math.min(...[...newest.values()].map(({ after }) => after)), end);
 	if ([...newest].every(([publisher, { number }]) => number <= (lastOf.newest.get(publisher) ?? -1))) return;
 	const stream = await surveyStream(options, Math.min(...tails.map(({ after }) => after)), end);
@@ -127,19 +127,6 @@ async function untilReturned(connection: Connection, queue: string, atLeast: num
 		if (clock.monotonicMs() > until) throw new Error(`somebody else reads the queue ${queue}, or has removed messages`);
 		await new Promise<void>((resolve) => void clock.setTimer(POLL_MS, resolve));
 	}
-}
-
-/** The sequence of a mark of ours behind all that the stream has. */
-async function findEnd(options: RepairOptions): Promise<number> {
-	const token = randomUUID();
-	await publish(options, 1, () => [{ [TOKEN_HEADER]: token }, EMPTY]);
-	let end = 0;
-	const reading = readStream(options.connection, options.queue, "last", Number.POSITIVE_INFINITY, (message) => {
-		end = placeOf(message).sequence;
-		return isMark(message, token);
-	});
-	await within(options.clock, READ_TIMEOUT_MS, "reading the stream", reading);
-	return end;
 }
 
 interface StreamSurvey {

@@ -1,9 +1,10 @@
 /** A RabbitMQ stream over AMQP 0-9-1: its declaration, reading from an offset, and what a message of ours looks like. */
+import { randomUUID } from "node:crypto";
 import type { AsyncMessage, Connection } from "rabbitmq-client";
 import type { RetentionLimits, StoredEvent } from "./event-log.ts";
 
 /** https://www.rabbitmq.com/docs/streams#consuming */
-export type StreamOffset = number | "first" | "last";
+export type StreamOffset = number | "first" | "next";
 
 /** Which message of which node this is. */
 export const TOKEN_HEADER = "nexus-token";
@@ -42,13 +43,14 @@ export function amqpCodeOf(thrown: unknown): unknown {
 	return thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
 }
 
-/** Shows messages from `offset` on until `visit` returns true or `count` were shown. Does not end where there are fewer. */
+/** Shows messages from `offset` on, and calls `whenReading` once none can be missed, until `visit` returns true or `count` were shown. Does not end where there are fewer. */
 export async function readStream(
 	connection: Connection,
 	queue: string,
 	offset: StreamOffset,
 	count: number,
 	visit: (message: AsyncMessage) => boolean,
+	whenReading?: () => Promise<void>,
 ): Promise<void> {
 	const channel = await connection.acquire();
 	try {
@@ -65,10 +67,26 @@ export async function readStream(
 			if (isDone) resolve();
 			else if (shown % (PREFETCH / 2) === 0) channel.basicAck({ deliveryTag: message.deliveryTag, multiple: true });
 		});
+		await whenReading?.();
 		await promise;
 	} finally {
 		await channel.close().catch(() => {});
 	}
+}
+
+/**
+ * The sequence of a mark behind all that the stream has. It is written by somebody who is reading already: who reads afterwards, from the last piece
+ * on, misses it where another has written meanwhile.
+ */
+export async function findEnd(connection: Connection, queue: string, publish: (headers: Record<string, string>) => Promise<void>): Promise<number> {
+	const token = randomUUID();
+	let end = 0;
+	const visit = (message: AsyncMessage): boolean => {
+		end = placeOf(message).sequence;
+		return message.headers?.[TOKEN_HEADER] === token;
+	};
+	await readStream(connection, queue, "next", Number.POSITIVE_INFINITY, visit, () => publish({ [TOKEN_HEADER]: token }));
+	return end;
 }
 
 export interface Place {
@@ -87,10 +105,6 @@ export function placeOf(message: AsyncMessage): Place {
 	const cut = headers[CUT_HEADER] as number | undefined;
 	const isEvent = time !== undefined && Buffer.isBuffer(message.body);
 	return { sequence, token, cut, event: isEvent ? { sequence, receivedAtMs: Number(time), json: message.body as Buffer } : undefined };
-}
-
-export function isMark(message: AsyncMessage, token: string): boolean {
-	return message.headers?.[TOKEN_HEADER] === token;
 }
 
 /** `publisher`: one opening of a log; `number`: rising with each message of it. */
