@@ -36,8 +36,10 @@ const CONCURRENCY = 16;
 const DRAIN_MS = 10_000;
 /** A connection that has lasted for so long was a good one. */
 const STEADY_MS = 10_000;
-/** Messages that wait to be written down, which takes Nexus a disk write. */
-const ANSWERS_IN_FLIGHT = 16;
+/** Messages of answers that wait to be written down, which takes Nexus a disk write; what comes meanwhile waits and goes together. */
+const ANSWERS_IN_FLIGHT = 256;
+/** Each on a connection of its own. */
+const POSTS_IN_FLIGHT = 8;
 /** For a Nexus that is away: an acknowledgement that comes late counts, over whichever connection. */
 const ANSWER_PATIENCE_MS = 30_000;
 /** The most that a window holds. */
@@ -63,7 +65,7 @@ class Consumer implements LinkHost {
 	#waiting: HeldDelivery[] = [];
 	#link: ConsumerLink | undefined;
 	/** Over the link there is, and else over HTTP. */
-	readonly #answers = new AnswerBatcher((answers) => this.#answer(answers), ANSWERS_IN_FLIGHT);
+	readonly #answers: AnswerBatcher;
 	#onRoom: (() => void) | undefined;
 	#isStopping = false;
 	/** No more patience with answers. */
@@ -74,6 +76,7 @@ class Consumer implements LinkHost {
 		this.#handler = handler;
 		this.#options = options;
 		this.credit = options.concurrency ?? CONCURRENCY;
+		this.#answers = new AnswerBatcher((answers) => this.#answer(answers), options.over === "poll" ? POSTS_IN_FLIGHT : ANSWERS_IN_FLIGHT);
 	}
 
 	async run(): Promise<void> {
