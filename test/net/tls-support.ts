@@ -50,15 +50,13 @@ export interface MadeSpec {
 	/** Of an authority: how many others may stand below it. */
 	readonly pathLength?: number;
 	readonly dns?: readonly string[];
-	readonly uris?: readonly string[];
 	readonly usages?: readonly string[];
 	readonly fromMs?: number;
 	readonly untilMs?: number;
 }
 
 export async function make(spec: MadeSpec): Promise<Made> {
-	const { name, issuer, authority = false, pathLength, dns = [], uris = [], usages = [SERVER_AUTH, CLIENT_AUTH] } = spec;
-	const names = [...dns.map((value) => ({ type: "dns", value }) as const), ...uris.map((value) => ({ type: "url", value }) as const)];
+	const { name, issuer, authority = false, pathLength, dns = [], usages = [SERVER_AUTH, CLIENT_AUTH] } = spec;
 	const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
 	const signer = await crypto.subtle.importKey("pkcs8", (issuer?.pair ?? privateKey).export({ type: "pkcs8", format: "der" }), SIGNING, false, [
 		"sign",
@@ -77,7 +75,7 @@ export async function make(spec: MadeSpec): Promise<Made> {
 			: [
 					new BasicConstraintsExtension(false, undefined, true),
 					new ExtendedKeyUsageExtension([...usages]),
-					...(names.length > 0 ? [new SubjectAlternativeNameExtension(names)] : []),
+					...(dns.length > 0 ? [new SubjectAlternativeNameExtension(dns.map((value) => ({ type: "dns", value }) as const))] : []),
 				],
 	});
 	return {

@@ -3,14 +3,15 @@
  * how much. Until it agrees nothing is delivered, and no try is spent.
  */
 import type { Clock } from "../../../core/clock.ts";
-import { messageOf } from "../../../core/errors.ts";
 import { Gcra } from "../../../limits/gcra.ts";
 import type { Answer } from "./webhook.ts";
+import { causeOf } from "./webhook-cause.ts";
 
 export interface HandshakeOptions {
 	readonly url: URL;
 	readonly origin: string;
 	readonly clock: Clock;
+	readonly isTls: boolean;
 	readonly request: (request: { method: "OPTIONS"; path: string; headers: Record<string, string>; signal: AbortSignal }) => Promise<Answer>;
 }
 
@@ -64,7 +65,7 @@ export class Handshake {
 			});
 			this.trouble = this.#judge(status, headers);
 		} catch (thrown) {
-			this.trouble = `the handshake failed: ${messageOf(thrown)}`;
+			this.trouble = `the handshake failed: ${causeOf(thrown, this.#options.isTls)}`;
 		} finally {
 			timer.cancel();
 		}

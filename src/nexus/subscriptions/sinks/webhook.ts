@@ -1,11 +1,10 @@
 /** A webhook: one POST per event, judged by its answer. Redirects are not followed, names are guarded, answers are bounded, patience is obeyed. */
 import type { Dispatcher as HttpDispatcher, Pool } from "undici";
 import type { Clock } from "../../../core/clock.ts";
-import { messageOf } from "../../../core/errors.ts";
-import { tlsFailureIn } from "../../../net/tls-connector.ts";
 import { ACK, type Entry, type Sink, type Verdict } from "../delivery.ts";
 import { ANSWER_BYTES_MAX, ANSWER_CHARS_MAX, DELAY_MS_MAX } from "../limits.ts";
 import { guardedLookup } from "./webhook-address.ts";
+import { causeOf } from "./webhook-cause.ts";
 import { Handshake } from "./webhook-handshake.ts";
 import { type ContentMode, signatureHeaders, webhookMessageOf } from "./webhook-message.ts";
 import type { WebhookTls } from "./webhook-tls.ts";
@@ -54,7 +53,9 @@ export class Webhook implements Sink {
 		this.#url = new URL(options.url);
 		const { origin, clock } = options;
 		this.#handshake =
-			origin === undefined ? undefined : new Handshake({ url: this.#url, origin, clock, request: (request) => this.#request(request) });
+			origin === undefined
+				? undefined
+				: new Handshake({ url: this.#url, origin, clock, isTls: options.tls !== undefined, request: (request) => this.#request(request) });
 	}
 
 	get trouble(): string {
@@ -164,16 +165,6 @@ export class Webhook implements Sink {
 			bodyTimeout: timeoutMs,
 		});
 	}
-}
-
-/** Of a try without an answer. `isTls`: certificates may have a part in it. */
-function causeOf(thrown: unknown, isTls: boolean): string {
-	const failure = tlsFailureIn(thrown);
-	if (failure !== undefined) return `TLS failed (${failure.reason}): ${failure.words}`.slice(0, ANSWER_CHARS_MAX);
-	// A server of TLS 1.3 looks at our certificate after its own side of the handshake, and many close without saying why.
-	const isSilent = isTls && thrown instanceof Error && "socket" in thrown && (thrown.socket as { bytesRead?: number } | null)?.bytesRead === 0;
-	const hint = isSilent ? "; it was closed before a byte came back: the receiver may not accept the certificate that it was shown, or want one" : "";
-	return `${messageOf(thrown)}${hint}`.slice(0, ANSWER_CHARS_MAX);
 }
 
 export interface Answer {
