@@ -85,7 +85,7 @@ function rowOf({ name, state, document, lag, deadLetters }: Subscription): strin
 	return [shown(name), state, sinkText(document), String(lag.open), String(lag.unread), ageText(lag), String(deadLetters)];
 }
 
-function detailsText({ name, state, trouble, pausedBecause, document, lag, deliveries, deadLetters }: Subscription): string {
+function detailsText({ name, state, trouble, pausedBecause, document, lag, deliveries, deadLetters, node }: Subscription): string {
 	const counts = Object.entries(deliveries).map(([outcome, count]) => `${count} ${outcome}`);
 	const lines: [string, string][] = [
 		["name", name],
@@ -95,6 +95,7 @@ function detailsText({ name, state, trouble, pausedBecause, document, lag, deliv
 		["lag", `${lag.unread} events not looked at, ${lag.open} open${lag.open === 0 ? "" : `, the oldest for ${ageText(lag)}`}`],
 		["deliveries", `${counts.join(", ")} since this Nexus runs`],
 		["dead letters", String(deadLetters)],
+		...(node === undefined ? [] : [["node", node] as [string, string]]),
 	];
 	return lines.map(([label, text]) => `${label.padEnd(14)}${shown(text)}\n`).join("");
 }

@@ -12,7 +12,7 @@ import type { AnswerReport, Answers, TakenEvent } from "./subscription-shapes.ts
  * Done with the event when it returns or resolves, unless it has answered for it by itself. What it throws makes the event come again, after the backoff
  * of the subscription; with the last attempt it becomes a dead letter. At least once: an event may come a second time.
  */
-export type Handler = (event: CloudEvent, delivery: Delivery) => unknown;
+export type Handler<Data = unknown> = (event: CloudEvent<Data>, delivery: Delivery<Data>) => unknown;
 
 export interface ConsumeOptions {
 	/** Ends it: no further event begins, those under way are finished and answered for. */

@@ -7,10 +7,10 @@ import { retryAfterOf, wait } from "./retry.ts";
 import { SseReader } from "./sse-reader.ts";
 import type { Transport } from "./transport.ts";
 
-export interface StoredEvent {
+export interface StoredEvent<Data = unknown> {
 	readonly sequence: number;
 	readonly receivedAt: string;
-	readonly event: CloudEvent;
+	readonly event: CloudEvent<Data>;
 }
 
 export interface FollowOptions {

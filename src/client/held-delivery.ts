@@ -5,7 +5,7 @@ import { durationText } from "./json-calls.ts";
 import type { TakenEvent } from "./subscription-shapes.ts";
 
 /** One try of one event, with the answers that it may have. Each resolves with whether that is written down; the first one of ack, nak and term counts. */
-export interface Delivery extends TakenEvent {
+export interface Delivery<Data = unknown> extends TakenEvent<Data> {
 	ack(): Promise<boolean>;
 	/** Again: after the delay, or after the backoff of the subscription. */
 	nak(how?: { readonly delayMs?: number; readonly reason?: string }): Promise<boolean>;

@@ -72,8 +72,8 @@ export interface EventQuery {
 	readonly limit?: number;
 }
 
-export interface EventPage {
-	readonly events: readonly StoredEvent[];
+export interface EventPage<Data = unknown> {
+	readonly events: readonly StoredEvent<Data>[];
 	/** `after` of the next page; null where there was nothing more. */
 	readonly next: number | null;
 	/** Sequences, inclusive, whose bytes are damaged on disk. */
@@ -153,14 +153,17 @@ export class NexusClient {
 	}
 
 	/** Page by page, as they are asked for. */
-	async *query(query: EventQuery = {}, options: CallOptions = {}): AsyncGenerator<StoredEvent, void, void> {
-		for await (const { events } of this.pages(query, options)) yield* events;
+	async *query<Data = unknown>(query: EventQuery = {}, options: CallOptions = {}): AsyncGenerator<StoredEvent<Data>, void, void> {
+		for await (const { events } of this.pages<Data>(query, options)) yield* events;
 	}
 
 	/** The same with what stands beside the events: what is damaged, and how far the search has come. */
-	async *pages({ limit = Number.POSITIVE_INFINITY, ...filter }: EventQuery = {}, options: CallOptions = {}): AsyncGenerator<EventPage, void, void> {
+	async *pages<Data = unknown>(
+		{ limit = Number.POSITIVE_INFINITY, ...filter }: EventQuery = {},
+		options: CallOptions = {},
+	): AsyncGenerator<EventPage<Data>, void, void> {
 		for (let left = limit, after = filter.after; left > 0; ) {
-			const page: EventPage = await this.#calls.json(withQuery("/v1/events", { ...filter, limit: Math.min(PAGE_MAX, left), after }), options);
+			const page: EventPage<Data> = await this.#calls.json(withQuery("/v1/events", { ...filter, limit: Math.min(PAGE_MAX, left), after }), options);
 			yield page;
 			if (page.next === null) return;
 			left -= page.events.length;
@@ -169,8 +172,11 @@ export class NexusClient {
 	}
 
 	/** See follow.ts. Without `since` and `after` it begins with what comes next. */
-	follow(filter: Omit<EventQuery, "until" | "order" | "limit"> = {}, options: FollowOptions = {}): AsyncGenerator<StoredEvent, never, void> {
-		return follow(this.#transport, withQuery("/v1/events/stream", filter), this.#clock, options);
+	follow<Data = unknown>(
+		filter: Omit<EventQuery, "until" | "order" | "limit"> = {},
+		options: FollowOptions = {},
+	): AsyncGenerator<StoredEvent<Data>, never, void> {
+		return follow(this.#transport, withQuery("/v1/events/stream", filter), this.#clock, options) as AsyncGenerator<StoredEvent<Data>, never, void>;
 	}
 
 	/** Each try has a limit of its own: a Nexus that hangs is one to try again. */

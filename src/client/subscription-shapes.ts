@@ -59,12 +59,31 @@ export type Sink =
 export interface WebhookSink {
 	readonly kind: "webhook";
 	readonly url?: string;
-	readonly members?: readonly { readonly name: string; readonly url: string; readonly weight?: number }[];
+	readonly members?: readonly WebhookMember[];
 	readonly mode?: "structured" | "binary";
 	readonly headers?: Readonly<Record<string, string>>;
 	/** The newest first. Shown as `(set)`, which a put keeps. */
 	readonly secret?: string | readonly string[];
 	readonly handshake?: { readonly origin: string };
+	readonly tls?: WebhookTls;
+}
+
+export interface WebhookMember {
+	readonly name: string;
+	readonly url: string;
+	/** The service that this receiver must prove to be, in the place of `tls.identity`. */
+	readonly identity?: string;
+	readonly weight?: number;
+}
+
+export interface WebhookTls {
+	/** What the receiver is shown: `mesh`, or the name of a certificate that Nexus was configured with. Default: none. */
+	readonly client?: string;
+	/** The roots that it is checked against: `system`, `mesh`, or a name as above. */
+	readonly ca?: string;
+	readonly serverName?: string;
+	/** The service that the receiver must prove to be: its name in the mesh, or a SPIFFE ID. */
+	readonly identity?: string;
 }
 
 export interface DeliverySettings {
@@ -102,17 +121,19 @@ export interface Subscription {
 	/** Since this Nexus runs. */
 	readonly deliveries: Readonly<Record<"acked" | "naked" | "timedOut" | "terminated" | "parked" | "missed", number>>;
 	readonly deadLetters: number;
+	/** That dispatches it, where several share log and state. */
+	readonly node?: string;
 }
 
-/** One try of one event. */
-export interface TakenEvent {
+/** One try of one event. `Data`: what the program takes the events of the subscription to hold; a schema of their type makes it so. */
+export interface TakenEvent<Data = unknown> {
 	/** Names this try, for the answer. */
 	readonly token: string;
 	readonly sequence: number;
 	/** 1 for the first. */
 	readonly attempt: number;
 	readonly receivedAt: string;
-	readonly event: CloudEvent;
+	readonly event: CloudEvent<Data>;
 }
 
 /** Tokens of tries. Each event wants an answer within `ackWait`, or comes again. */

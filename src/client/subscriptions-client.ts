@@ -77,12 +77,16 @@ export class SubscriptionsClient {
 	}
 
 	/** The first events, or none when the time is over. */
-	async fetch(name: string, { max, waitMs = WAIT_MS, ...options }: FetchOptions = {}): Promise<readonly TakenEvent[]> {
+	async fetch<Data = unknown>(name: string, { max, waitMs = WAIT_MS, ...options }: FetchOptions = {}): Promise<readonly TakenEvent<Data>[]> {
 		const request = { body: { ...(max !== undefined && { max }), wait: durationText(waitMs) }, method: "POST" as const };
 		// It answers when there is something: what it is given to answer at all comes on top.
 		const timeoutMs = waitMs + (options.timeoutMs ?? WAIT_MS);
 		return (
-			await this.#calls.json<{ deliveries: readonly TakenEvent[] }>(path`/v1/subscriptions/${name}/fetch`, { ...options, ...request, timeoutMs })
+			await this.#calls.json<{ deliveries: readonly TakenEvent<Data>[] }>(path`/v1/subscriptions/${name}/fetch`, {
+				...options,
+				...request,
+				timeoutMs,
+			})
 		).deliveries;
 	}
 
@@ -118,7 +122,8 @@ export class SubscriptionsClient {
 	}
 
 	/** See consumer.ts: hands events to `handler` until the signal is aborted, whatever breaks meanwhile. */
-	consume(name: string, handler: Handler, options: ConsumeOptions = {}): Promise<void> {
-		return consume({ name, subscriptions: this, transport: this.#transport, clock: this.#calls.clock, rng: this.#rng }, handler, options);
+	consume<Data = unknown>(name: string, handler: Handler<Data>, options: ConsumeOptions = {}): Promise<void> {
+		const target = { name, subscriptions: this, transport: this.#transport, clock: this.#calls.clock, rng: this.#rng };
+		return consume(target, handler as Handler<never> as Handler, options);
 	}
 }
