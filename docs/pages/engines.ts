@@ -62,18 +62,21 @@ Where log and state can both be shared (log: nats, redis, kafka, rabbitmq; state
 Each needs a data directory of its own: it holds the node's identity. All of them take events, answer queries and streams with the same sequences,
 and hand out policies and the registry.
 
-One node at a time, under a lease in the state (\`cluster: { lease: 10s }\`), does what only one may do:
+What only one node may do at a time stands under leases in the state (\`cluster: { lease: 10s }\`):
 
 | duty | what happens at the others | where its node dies |
 |---|---|---|
-| \`subscriptions\`: delivers, keeps positions | \`/v1/subscriptions...\` is answered 307 with the address of the node that does (\`cluster.url\`, by default where it listens), or 503 for the moment in which nobody does | another one goes on within the lease and a second; what was open is delivered again, keys stay in order |
+| \`subscriptions/0\` to \`/15\`: delivers, keeps positions. Each subscription is in one of 16 slices by its name alone, and the nodes share the slices evenly | \`/v1/subscriptions/NAME...\` is answered 307 with the address of the node that has it (\`cluster.url\`, by default where it listens), or 503 for the moment in which nobody has; lists are of all nodes | the others take its slices within the lease and a second; what was open is delivered again, keys stay in order |
 | \`retention\`: holds the log within its limits | nothing | the same |
-| \`authority\`: certificates, tokens, deny list | a second node with \`authority\` does not start: those are files of one node | start it again on the same files, or on a copy of them |
+| \`authority\`: certificates and deny list | a second node with \`authority\` does not start: those are files of one node | start it again on the same files, or on a copy of them |
+
+A node that joins is handed its share in order, and hands it back when it stops: nothing is lost, and nothing comes twice. API tokens are rows of the shared state,
+good and taken back at every node.
 
 A node that stood still (a pause of its machine, a long collection) delivers and writes nothing once its lease has run out: it asks its own
 monotonic clock before each delivery, and every position that it writes names the lease, which the state compares. \`GET /v1/status\` shows nodes and
 duties, \`nexus_duty_held\` and \`nexus_dispatching\` are the metrics. A redirect takes no \`authorization\` along in most clients when the host
-changes: call the node that dispatches, or send them through one name.
+changes: send them through one name, or take the client of [client.md](client.md), which knows all nodes.
 
 Tested with two nodes each on NATS, and on Kafka with PostgreSQL: the one that delivers is killed (SIGKILL) under load; nothing that was acknowledged is
 lost, each key stays in order, and with a lease of 2 s the other one delivered 2.1 to 2.8 s later.
