@@ -31,8 +31,10 @@ export interface CloudEvent<Data = unknown> {
 
 export type EventVerdict = { readonly ok: true; readonly event: CloudEvent } | { readonly ok: false; readonly reason: string };
 
-/** What intermediaries must forward at least (CloudEvents 1.0 section "Size Limits"), and what we take at most. */
+/** What intermediaries must forward at least (CloudEvents 1.0 section "Size Limits"), and what we take where nothing else is said. */
 export const EVENT_BYTES_MAX = 64 * 1024;
+/** What a Nexus may be told to take: the most that brokers do by default. */
+export const EVENT_BYTES_LIMIT = 1024 * 1024;
 
 // Identities and index keys: far above any seen in the wild, far below what makes an index costly.
 const ID_CHARS_MAX = 512;

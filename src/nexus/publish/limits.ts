@@ -1,8 +1,6 @@
 /** What producers may have in hand at Nexus, each bound with its reason. Those of one request stand in ../limits.ts. */
 
-/** What intermediaries must forward (CloudEvents 1.0 section "Size Limits"), and what brokers take at most by default. */
-export const EVENT_BYTES = 64 * 1024;
-export const EVENT_BYTES_LIMIT = 1024 * 1024;
+export { EVENT_BYTES_LIMIT, EVENT_BYTES_MAX as EVENT_BYTES } from "../../events/cloud-event.ts";
 
 /** Events that are read and wait for the disk: about 300 bytes each beside their own. */
 export const IN_FLIGHT_EVENTS_MAX = 256 * 1024;
@@ -25,7 +23,5 @@ export const SOCKET_DRAIN_MS = 5_000;
 
 /** Events beside the log because of their schema; somebody has to look at each. */
 export const PARKED_MAX = 10_000;
-/** The state takes values of 256 KiB, with what is told about them. */
-export const PARKED_EVENT_BYTES_MAX = 192 * 1024;
 /** One call replays so many; the rest takes another call. */
 export const REPLAY_MAX = 1_000;

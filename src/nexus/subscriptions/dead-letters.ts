@@ -1,9 +1,12 @@
 /** Events that could not be delivered, kept until somebody has them delivered or throws them away. Reading them takes nothing out. */
 import type { StoredEvent } from "../log/event-log.ts";
-import { put, remove, type StateStore } from "../state/state-store.ts";
+import { INLINE_BYTES_MAX, type LongText, LongTexts } from "../state/long-texts.ts";
+import { put, type Read, remove, type StateStore } from "../state/state-store.ts";
 import type { Entry, Failure } from "./delivery.ts";
+import { FETCH_BYTES_MAX } from "./limits.ts";
 
 const TABLE = "_dead-letters";
+const EVENTS_TABLE = "_dead-letter-events";
 const SEQUENCE_DIGITS = 16;
 const DISCARD_PAGE = 200;
 
@@ -23,6 +26,12 @@ export interface DeadLetter {
 	readonly parkedAtMs: number;
 }
 
+/** As the state has it: a large event stands beside it. */
+interface Row extends DeadLetter {
+	readonly long?: LongText;
+}
+
+/** Of at most 4 MiB, and one letter more. */
 export interface DeadLetterPage {
 	readonly letters: readonly DeadLetter[];
 	/** `after` of the next page; undefined at the end. */
@@ -37,25 +46,30 @@ export interface DeadLetterCount {
 
 export class DeadLetters {
 	readonly #state: StateStore;
+	readonly #events: LongTexts;
 	readonly #counts = new Map<string, DeadLetterCount>();
 
 	constructor(state: StateStore) {
 		this.#state = state;
+		this.#events = new LongTexts(state, EVENTS_TABLE);
 	}
 
 	/** Counts what is there, of these subscriptions. Rejects where the state cannot be read. */
 	async load(has: (subscription: string) => boolean = () => true): Promise<void> {
 		for (const subscription of this.#counts.keys()) if (has(subscription)) this.#counts.delete(subscription);
+		const long = new Map<string, string>();
 		for (let after: string | undefined; ; ) {
 			const page = await this.#state.list(TABLE, after === undefined ? {} : { after });
 			if (!page.ok) throw new Error(`the dead letters could not be read: ${page.detail}`);
 			for (const { key, value } of page.value.entries) {
-				const subscription = key.slice(0, key.indexOf("/"));
-				if (has(subscription)) this.#counted(subscription, value as DeadLetter);
+				const row = value as Row;
+				if (has(subscriptionOf(key))) this.#counted(subscriptionOf(key), row);
+				if (row.long !== undefined) long.set(key, row.long.name);
 			}
 			after = page.value.next;
-			if (after === undefined) return;
+			if (after === undefined) break;
 		}
+		await this.#events.sweep((key, name) => !has(subscriptionOf(key)) || long.get(key) === name);
 	}
 
 	count(subscription: string): DeadLetterCount | undefined {
@@ -65,8 +79,12 @@ export class DeadLetters {
 	/** True once it is on disk. A letter of the same event is replaced. */
 	async park(subscription: string, member: string, entry: Entry, failure: Failure, nowMs: number): Promise<boolean> {
 		const { sequence, receivedAtMs, json } = entry;
-		const letter: DeadLetter = { sequence, member, receivedAtMs, event: json.toString(), ...failure, parkedAtMs: nowMs };
 		const key = keyOf(subscription, sequence, member);
+		const isLong = json.length > INLINE_BYTES_MAX;
+		const long = isLong ? await this.#events.keep(key, json) : undefined;
+		if (long !== undefined && "failure" in long) return false;
+		const event = isLong ? "" : json.toString();
+		const letter: Row = { sequence, member, receivedAtMs, event, ...(long && { long }), ...failure, parkedAtMs: nowMs };
 		const created = await this.#state.commit([put(TABLE, key, letter, 0)]);
 		if (created.ok) {
 			this.#counted(subscription, letter);
@@ -80,7 +98,11 @@ export class DeadLetters {
 		const key = keyOf(subscription, sequence, member);
 		const found = await this.#state.get(TABLE, key);
 		if (!found.ok || found.value === undefined) return false;
-		const removed = await this.#state.commit([remove(TABLE, key, found.value.revision)]);
+		const { long } = found.value.value as Row;
+		const removed = await this.#state.commit([
+			remove(TABLE, key, found.value.revision),
+			...(long === undefined ? [] : this.#events.removals(key, long)),
+		]);
 		if (!removed.ok) return false;
 		const count = this.#counts.get(subscription);
 		if (count !== undefined && --count.count <= 0) this.#counts.delete(subscription);
@@ -92,7 +114,19 @@ export class DeadLetters {
 		const prefix = `${subscription}/`;
 		const page = await this.#state.list(TABLE, { prefix, limit, ...(after === undefined ? {} : { after: prefix + after }) });
 		if (!page.ok) return { fault: page.detail };
-		return { letters: page.value.entries.map(({ value }) => value as DeadLetter), next: page.value.next?.slice(prefix.length) };
+		const letters: DeadLetter[] = [];
+		let bytes = 0;
+		let last = "";
+		for (const { key, value } of page.value.entries) {
+			if (bytes >= FETCH_BYTES_MAX) return { letters, next: last };
+			const letter = await this.#whole(key, value as Row);
+			if (!letter.ok) return { fault: letter.detail };
+			last = key.slice(prefix.length);
+			if (letter.value === undefined) continue;
+			letters.push(letter.value);
+			bytes += letter.value.event.length;
+		}
+		return { letters, next: page.value.next?.slice(prefix.length) };
 	}
 
 	/** All of them; false where the state cannot be read. */
@@ -104,6 +138,13 @@ export class DeadLetters {
 			after = page.next;
 			if (after === undefined) return true;
 		}
+	}
+
+	/** Undefined: it has gone meanwhile. */
+	async #whole(key: string, { long, ...letter }: Row): Promise<Read<DeadLetter | undefined>> {
+		if (long === undefined) return { ok: true, value: letter };
+		const read = await this.#events.read(key, long);
+		return read.ok && read.value !== undefined ? { ok: true, value: { ...letter, event: read.value } } : (read as Read<undefined>);
 	}
 
 	#counted(subscription: string, { parkedAtMs }: DeadLetter): void {
@@ -123,6 +164,10 @@ export function storedEventOf({ sequence, receivedAtMs, event }: DeadLetter): St
 /** `after` of a page that begins with this sequence, or with further letters of the one before it. */
 export function placeBefore(sequence: number): string {
 	return String(sequence - 1).padStart(SEQUENCE_DIGITS, "0");
+}
+
+function subscriptionOf(key: string): string {
+	return key.slice(0, key.indexOf("/"));
 }
 
 function keyOf(subscription: string, sequence: number, member: string): string {

@@ -75,6 +75,8 @@ export const STALL_AFTER_MS = 60_000;
 /** A transform is an expression on one event: what takes longer is a loop. */
 export const TRANSFORM_MS_MAX = 250;
 export const TRANSFORM_CHARS_MAX = 8 * 1024;
+/** Of its result: twice the largest event that Nexus takes, as a transform adds to it. */
+export const TRANSFORM_BYTES_MAX = 2 * 1024 * 1024;
 export const TRANSFORM_HEAP_MB = 64;
 export const TRANSFORM_WAITING_MAX = 4096;
 

@@ -3,7 +3,7 @@
  * of the least important goes.
  */
 import { RingQueue } from "../../core/ring-queue.ts";
-import { type CloudEvent, EVENT_BYTES_MAX } from "../../events/cloud-event.ts";
+import { type CloudEvent, EVENT_BYTES_LIMIT } from "../../events/cloud-event.ts";
 import type { SpoolDirectory } from "./spool/spool-directory.ts";
 import { SpoolLosses } from "./spool/spool-losses.ts";
 
@@ -109,7 +109,7 @@ export class EventSpool {
 		const json = JSON.stringify(event);
 		const bytes = Buffer.byteLength(json);
 		const priority = this.#lanes[event.priority ?? PRIORITY_DEFAULT]?.priority ?? PRIORITY_DEFAULT;
-		if (bytes > EVENT_BYTES_MAX || bytes > this.#bytesMax) this.losses.add("tooLarge", priority, 1);
+		if (bytes > EVENT_BYTES_LIMIT || bytes > this.#bytesMax) this.losses.add("tooLarge", priority, 1);
 		else this.#add(priority, json, bytes);
 	}
 

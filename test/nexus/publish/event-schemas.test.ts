@@ -5,11 +5,10 @@ import { systemClock } from "../../../src/core/clock.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import type { CloudEvent } from "../../../src/events/cloud-event.ts";
 import { EventSchemas } from "../../../src/nexus/publish/event-schemas.ts";
-import { PARKED_EVENT_BYTES_MAX } from "../../../src/nexus/publish/limits.ts";
 import { ParkedEvents } from "../../../src/nexus/publish/parked-events.ts";
 import { Publisher } from "../../../src/nexus/publish/publisher.ts";
 import { openState } from "../../../src/nexus/state/open-state.ts";
-import type { StateStore } from "../../../src/nexus/state/state-store.ts";
+import { put, type StateStore } from "../../../src/nexus/state/state-store.ts";
 import { eventually } from "../../support/processes.ts";
 import { eventJson, openLog, temporaryDir } from "../support.ts";
 
@@ -82,14 +81,36 @@ test("where the state does not keep them, nothing of the message is acknowledged
 	assert.equal(publisher.inFlight.events, 0);
 });
 
-test("what is too large to be parked is refused, with both reasons", async (t) => {
-	const parked = await ParkedEvents.open(await memoryState(t), systemClock);
-	const large = { index: 1, event: event("1", "x"), json: "x".repeat(PARKED_EVENT_BYTES_MAX + 1), reason: "data must be number" };
+test("events larger than a value of the state are parked whole, shown, replaced and removed with all of their parts", async (t) => {
+	const state = await memoryState(t);
+	const parked = await ParkedEvents.open(state, systemClock);
+	// Nothing takes more room as JSON in JSON.
+	const json = (text: string): string => eventJson({ id: "1", data: text.repeat(250_000) });
+	const large = (text: string) => ({ index: 1, event: event("1", text), json: json(text), reason: "data must be number" });
 	const small = { index: 0, event: event("2", "x"), json: eventJson({ id: "2" }), reason: "data must be number" };
-	const outcome = await parked.park([small, large]);
+	const outcome = await parked.park([small, large('"\\')]);
 	assert.ok(outcome.ok);
-	assert.match(outcome.refused[0]?.reason ?? "", /^data must be number; it is larger than/);
-	assert.equal(parked.count, 1);
+	assert.deepEqual(outcome.refused, []);
+	const page = await parked.page(undefined, 10);
+	assert.ok("events" in page);
+	assert.deepEqual(page.events.map(({ event }) => event).sort(), [small.json, json('"\\')].sort());
+	const parts = async (): Promise<number> => {
+		const listed = await state.list("_parked-events");
+		return listed.ok ? listed.value.entries.length : -1;
+	};
+	const before = await parts();
+	assert.ok(before > 4);
+	assert.ok((await parked.park([large("xy")])).ok);
+	assert.equal(parked.count, 2);
+	assert.ok((await parts()) < before);
+	const key = page.events.find((each) => each.id === "1")?.key ?? "";
+	const found = await parked.get(key);
+	assert.ok(found !== undefined && "event" in found && found.event === json("xy"));
+	// What a crash has left between the parts and their row.
+	await state.commit([put("_parked-events", "nobody:0123:0", "AAAA")]);
+	assert.equal((await ParkedEvents.open(state, systemClock)).count, 2);
+	assert.equal(await parked.remove(key), true);
+	assert.equal(await parts(), 0);
 });
 
 function messageOf(events: readonly CloudEvent[]) {

@@ -58,9 +58,9 @@ test("a batch ends at its bound of bytes, but holds one event at least", () => {
 	assert.equal(spool.size, 2);
 });
 
-test("an event larger than CloudEvents have to be forwarded is dropped and counted", () => {
+test("an event larger than any Nexus takes is dropped and counted", () => {
 	const spool = new EventSpool();
-	spool.push(event(0, 9, 70_000));
+	spool.push(event(0, 9, 1_100_000));
 	assert.deepEqual([spool.size, spool.losses.total("tooLarge")], [0, 1]);
 });
 

@@ -3,8 +3,8 @@ import { Worker } from "node:worker_threads";
 import type { Clock } from "../../../core/clock.ts";
 import { messageOf } from "../../../core/errors.ts";
 import { RingQueue } from "../../../core/ring-queue.ts";
-import { EVENT_BYTES_MAX, validateEvent } from "../../../events/cloud-event.ts";
-import { ANSWER_CHARS_MAX, TRANSFORM_HEAP_MB, TRANSFORM_MS_MAX, TRANSFORM_WAITING_MAX } from "../limits.ts";
+import { validateEvent } from "../../../events/cloud-event.ts";
+import { ANSWER_CHARS_MAX, TRANSFORM_BYTES_MAX, TRANSFORM_HEAP_MB, TRANSFORM_MS_MAX, TRANSFORM_WAITING_MAX } from "../limits.ts";
 import type { TransformAnswer, TransformJob } from "./transform-thread.ts";
 
 /** `failed`: it will fail again. `busy`: too many wait, or the thread could not be had. */
@@ -108,7 +108,7 @@ function merged(original: string, json: string): Transformed {
 	const verdict = validateEvent({ ...event, ...given });
 	if (!verdict.ok) return failed(`the transform does not give an event: ${verdict.reason}`);
 	const bytes = Buffer.from(JSON.stringify(verdict.event));
-	return bytes.length > EVENT_BYTES_MAX ? failed(`the transform gives more than ${EVENT_BYTES_MAX} bytes`) : { ok: true, json: bytes };
+	return bytes.length > TRANSFORM_BYTES_MAX ? failed(`the transform gives more than ${TRANSFORM_BYTES_MAX} bytes`) : { ok: true, json: bytes };
 }
 
 function failed(reason: string): Transformed {

@@ -1,6 +1,6 @@
 /** Events as records of a file: each with a checksum of its own, so that what is torn or damaged is told from what is whole. */
 import { crc32 } from "node:zlib";
-import { EVENT_BYTES_MAX } from "../../../events/cloud-event.ts";
+import { EVENT_BYTES_LIMIT } from "../../../events/cloud-event.ts";
 
 //   0      4        8            16
 // [ crc32 | length | sequence   | event as JSON, `length` bytes ]    numbers little-endian; the checksum covers all that follows it
@@ -69,7 +69,7 @@ function readRecord(bytes: Buffer, at: number, after: number): FoundRecord | und
 	if (jsonStart + JSON_BYTES_MIN > bytes.length) return undefined;
 	const length = bytes.readUInt32LE(at + 4);
 	const end = jsonStart + length;
-	if (length < JSON_BYTES_MIN || length > EVENT_BYTES_MAX || end > bytes.length) return undefined;
+	if (length < JSON_BYTES_MIN || length > EVENT_BYTES_LIMIT || end > bytes.length) return undefined;
 	if (bytes.readUInt32LE(at) !== crc32(bytes.subarray(at + 4, end))) return undefined;
 	const sequence = bytes.readDoubleLE(at + 8);
 	return Number.isSafeInteger(sequence) && sequence > after ? { sequence, jsonStart, end } : undefined;

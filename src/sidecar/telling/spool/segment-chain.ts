@@ -3,8 +3,8 @@ import { join } from "node:path";
 import type { Disk } from "./disk.ts";
 import { encodeRecords, type RecordContent, scanRecords } from "./record-codec.ts";
 
-/** A file is read at once: as much as one turn of the loop can take apart in about a millisecond, and one group and one event over its size. */
-export const SEGMENT_FILE_BYTES_MAX = 1024 * 1024;
+/** A file is read at once: as much as one turn of the loop can take apart in about a millisecond, and the largest event over its size. */
+export const SEGMENT_FILE_BYTES_MAX = 2 * 1024 * 1024;
 
 // A file is the smallest unit that makes way when the directory is full, and what is read at a time.
 const SEGMENTS_PER_DIRECTORY = 64;

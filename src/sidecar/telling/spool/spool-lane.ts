@@ -4,7 +4,7 @@ import type { SpooledEvent } from "../event-spool.ts";
 import { RECORD_HEAD_BYTES } from "./record-codec.ts";
 import type { SegmentChain } from "./segment-chain.ts";
 
-// One write: about 0.1 ms of encoding, and at most this much that cannot make way while it is under way. The largest event fits.
+// One write: about 0.1 ms of encoding, and at most this much that cannot make way while it is under way; a larger event goes alone.
 const GROUP_BYTES_MAX = 64 * 1024;
 
 export class SpoolLane {
@@ -82,7 +82,8 @@ export class SpoolLane {
 	#takeGroup(): SpooledEvent[] {
 		const group: SpooledEvent[] = [];
 		let bytes = 0;
-		for (let next = this.#unwritten.peek(); next !== undefined && bytes + next.bytes <= GROUP_BYTES_MAX; next = this.#unwritten.peek()) {
+		for (let next = this.#unwritten.peek(); next !== undefined; next = this.#unwritten.peek()) {
+			if (group.length > 0 && bytes + next.bytes > GROUP_BYTES_MAX) break;
 			bytes += next.bytes;
 			group.push(next);
 			this.#unwritten.shift();

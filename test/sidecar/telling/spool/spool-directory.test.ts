@@ -43,6 +43,19 @@ test("what was written and not acknowledged is there for the next process, in or
 	assert.deepEqual([...first.log.lines, ...second.log.lines], []);
 });
 
+test("the largest events that a Nexus takes are kept, each on its own, and are there for the next process", GUARD, async (t) => {
+	const dir = temporaryFolder(t, "spool");
+	const first = await openSpool(t, dir);
+	for (let n = 0; n < 6; n++) first.spool.push(event(n, 5, n % 2 === 0 ? MIB - 1_000 : 100));
+	await first.directory.flush();
+	await first.directory.close(5000);
+	const second = await openSpool(t, dir);
+	const drained = await drain(second.spool);
+	assert.deepEqual(idsOf(drained), names(0, 6));
+	assert.ok(drained.some(({ bytes }) => bytes > 1_000_000));
+	assert.deepEqual([second.spool.losses.total("tooLarge"), second.spool.losses.total("damaged")], [0, 0]);
+});
+
 test("an event is with the system within a turn of the loop and a write, without a flush", GUARD, async (t) => {
 	const dir = temporaryFolder(t, "spool");
 	const { spool, directory } = await openSpool(t, dir);
