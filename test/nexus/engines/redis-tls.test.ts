@@ -7,10 +7,11 @@ import { type TestContext, test } from "node:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { openRedisLog } from "../../../src/nexus/log/redis-log.ts";
-import { freePorts, temporaryFolder } from "../../support/processes.ts";
+import { freePorts, NexusProcess, temporaryFolder } from "../../support/processes.ts";
 import { Server, skipWithout } from "../log/servers.ts";
-import { PASSWORD, USER } from "./papers.ts";
-import { engineSecurity, FIRST, type ServerFiles } from "./security.ts";
+import { batchOf, numbered, openLog } from "../support.ts";
+import { PASSWORD, Papers, SECRETS, USER } from "./papers.ts";
+import { engineSecurity, FIRST, type Reaching, type ServerFiles, TLS } from "./security.ts";
 
 const skip = skipWithout("redis-server");
 /** All that a log asks of Redis; what its scripts do counts as well. docs/engine-security.md says so. */
@@ -30,22 +31,37 @@ function startWith(t: TestContext, folder: string, port: number, lines: readonly
 	return Server.start(t, { command: ["redis-server", file], folder, isReady });
 }
 
+/** On both ports, of which one speaks TLS alone. */
+function startSecure(
+	t: TestContext,
+	folder: string,
+	papers: Papers,
+	ports: readonly [secure: number, plain: number],
+	files: ServerFiles,
+): Promise<Server> {
+	const { server, ca, password } = files;
+	return startWith(t, folder, ports[1], [
+		`tls-port ${ports[0]}`,
+		`tls-cert-file ${papers.path(`${server}.crt`)}`,
+		`tls-key-file ${papers.path(`${server}.key`)}`,
+		`tls-ca-cert-file ${papers.path(ca)}`,
+		"tls-auth-clients yes",
+		NOBODY,
+		`user ${USER} on >${password} ${RIGHTS}`,
+	]);
+}
+
+function configOf({ host, port, password, tls }: Reaching): string {
+	const scheme = tls === undefined ? "redis" : "rediss";
+	return `log: { redis: { url: "${scheme}://${host}:${port}", user: ${USER}, passwordFile: ${password}${tls === undefined ? "" : `, tls: ${tls}`} } }`;
+}
+
 engineSecurity("redis", {
 	skip,
 	async make(t, papers) {
 		const [port = 0, plainPort = 0] = await freePorts(2);
 		const folder = temporaryFolder(t, "redis-tls");
-		const start = ({ server, ca, password }: ServerFiles): Promise<Server> => {
-			return startWith(t, folder, plainPort, [
-				`tls-port ${port}`,
-				`tls-cert-file ${papers.path(`${server}.crt`)}`,
-				`tls-key-file ${papers.path(`${server}.key`)}`,
-				`tls-ca-cert-file ${papers.path(ca)}`,
-				"tls-auth-clients yes",
-				NOBODY,
-				`user ${USER} on >${password} ${RIGHTS}`,
-			]);
-		};
+		const start = (files: ServerFiles): Promise<Server> => startSecure(t, folder, papers, [port, plainPort], files);
 		let running = await start(FIRST);
 		return {
 			port,
@@ -56,10 +72,7 @@ engineSecurity("redis", {
 			},
 		};
 	},
-	config({ host, port, password, tls }) {
-		const scheme = tls === undefined ? "redis" : "rediss";
-		return `log: { redis: { url: "${scheme}://${host}:${port}", user: ${USER}, passwordFile: ${password}${tls === undefined ? "" : `, tls: ${tls}`} } }`;
-	},
+	config: configOf,
 	plain: /no connection over TLS within 5000 ms; does it speak plain text/,
 });
 
@@ -77,4 +90,39 @@ test("redis: a user whose events would be gone after the next restart is refused
 		/would forget all events .*: write `user default off ~\* &\* \+@all`/,
 	);
 	await assert.rejects(open(NOBODY, `user ${USER} on >${PASSWORD} ${RIGHTS.replace("+acl|dryrun", "")}`), /give the user \+acl\|dryrun \(NOPERM/);
+});
+
+test("redis: the commands take the same settings, and end with what is wrong of them", { skip }, async (t) => {
+	const papers = await Papers.make(t);
+	const [port = 0, plainPort = 0] = await freePorts(2);
+	await startSecure(t, temporaryFolder(t, "redis-tls"), papers, [port, plainPort], FIRST);
+	const reaching = { host: "localhost", port, password: "password", tls: TLS };
+	papers.write("right.yaml", `listen: 127.0.0.1:0\ndata: ./right-data\n${configOf(reaching)}`);
+	papers.write("wrong.yaml", `listen: 127.0.0.1:0\ndata: ./wrong-data\n${configOf({ ...reaching, password: "wrong" })}`);
+	const run = async (...args: string[]): Promise<{ code: number | null; said: string }> => {
+		const program = new NexusProcess(t, args, { cwd: papers.dir });
+		const { code } = await program.ended;
+		return { code, said: program.stdout + program.stderr };
+	};
+	const { log } = openLog(t, papers.path("old"));
+	assert.ok((await log.append(batchOf(numbered("e", 300)))).ok);
+	await log.close();
+
+	for (const args of [
+		["serve", "--config", "wrong.yaml"],
+		["log", "copy", "--from", "old", "--to", "wrong.yaml"],
+	]) {
+		const { code, said } = await run(...args);
+		assert.equal(code, 1, said);
+		assert.match(said, /Redis at localhost:\d+: the login was refused: WRONGPASS/);
+		assert.doesNotMatch(said, SECRETS);
+	}
+	const copied = await run("log", "copy", "--from", "old", "--to", "right.yaml");
+	assert.equal(copied.code, 0, copied.said);
+	const verified = await run("log", "verify", "right.yaml");
+	assert.deepEqual([verified.code, (JSON.parse(verified.said) as { events: number }).events], [0, 300], verified.said);
+	const nexus = new NexusProcess(t, ["serve", "--config", "right.yaml"], { cwd: papers.dir });
+	const [, url = ""] = await nexus.said(/nexus ready at (\S+),.*last sequence 300/);
+	for (const path of ["/v1/status", "/metrics", "/v1/events?limit=1"]) assert.doesNotMatch(await (await fetch(url + path)).text(), SECRETS);
+	assert.doesNotMatch(nexus.stdout + nexus.stderr, SECRETS);
 });

@@ -56,7 +56,7 @@ export interface SecurityOptions {
 	readonly refused?: readonly (readonly [what: string, reaching: Partial<Reaching>, said: RegExp])[];
 }
 
-const TLS = "{ ca: ca.crt, cert: client.crt, key: client.key }";
+export const TLS = "{ ca: ca.crt, cert: client.crt, key: client.key }";
 export const FIRST: ServerFiles = { server: "server", ca: "ca.crt", password: PASSWORD };
 /** What the server says of a certificate may be lost with the connection; then it is said what may be the cause. */
 const NOT_ACCEPTED =
