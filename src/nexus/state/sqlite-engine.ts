@@ -1,5 +1,7 @@
 /** State in a SQLite file, from the loop's side: hands calls to the thread that waits for the disk. */
 import { once } from "node:events";
+import { getCompileCacheDir } from "node:module";
+import { dirname } from "node:path";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { messageOf } from "../../core/errors.ts";
 import type { Outcome, StateEngine } from "./engine.ts";
@@ -20,7 +22,8 @@ export async function openSqliteEngine({
 	bytesMax = STATE_BYTES_MAX,
 }: SqliteOptions): Promise<{ readonly ok: true; readonly engine: StateEngine } | OpenFailure> {
 	const data: SqliteWorkerData = { file, bytesMax };
-	const thread = new WorkerThread(new Worker(new URL("./sqlite-worker.ts", import.meta.url), { workerData: data, name: "nexus-state" }));
+	const worker = new Worker(new URL("./sqlite-worker.ts", import.meta.url), { workerData: data, name: "nexus-state", ...withCompileCache() });
+	const thread = new WorkerThread(worker);
 	const opened = await thread.opened;
 	if (!opened.ok) {
 		await thread.ended;
@@ -47,6 +50,13 @@ export async function openSqliteEngine({
 			},
 		},
 	};
+}
+
+/** The cache of compiled sources is the main thread's alone; a thread that is told nothing strips and compiles its own at each start, for 50 ms. */
+function withCompileCache(): { readonly env?: NodeJS.ProcessEnv } {
+	const dir = getCompileCacheDir();
+	// What is told is the folder of one version of Node in the folder that was asked for.
+	return dir === undefined ? {} : { env: { ...process.env, NODE_COMPILE_CACHE: dirname(dir) } };
 }
 
 /** Answers come in the order of the calls. When the thread dies, every call is told: its writes may be on the disk. */
