@@ -62,6 +62,7 @@ export class Cluster {
 	readonly #sightings = new Map<string, Sighting>();
 	#self: NodeView | undefined;
 	#beat: Timer | undefined;
+	/** Undefined while it looks. */
 	#look: Timer | undefined;
 	#retention: Timer | undefined;
 	#isClosed = false;
@@ -95,6 +96,13 @@ export class Cluster {
 		this.#self = { id, host, url, version, startedAtMs: this.#startedAtMs, seenAtMs: 0 };
 		await this.tell();
 		await this.#lookAtOthers();
+	}
+
+	/** At the others, now. */
+	look(): void {
+		if (this.#look === undefined) return;
+		this.#look.cancel();
+		void this.#lookAtOthers();
 	}
 
 	/** Now, not only with the next sign of life. */
@@ -173,6 +181,7 @@ export class Cluster {
 	/** Who is alive is not decided by any clock but this node's: whoever changes before its eyes is. Who dispatches what does not hang on it. */
 	async #lookAtOthers(): Promise<void> {
 		const { state, clock, leaseMs, nodeId } = this.#options;
+		this.#look = undefined;
 		const page = await state.list(NODES, { limit: NODES_MAX });
 		if (page.ok) {
 			const { entries } = page.value;

@@ -118,6 +118,8 @@ export class Dispatch {
 			duty: new Duty({
 				...cluster.dutyOptions(`subscriptions/${number}`),
 				mayTake: () => this.#slices.filter(({ duty }) => duty.isWanted).length < this.#share(cluster),
+				// Somebody may just have gone: the shares are others then.
+				onFree: () => cluster.look(),
 				onTaken: () => {
 					slice.isGiven = true;
 					return this.#settle();

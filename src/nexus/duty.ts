@@ -15,6 +15,8 @@ export interface DutyOptions {
 	readonly logger: Logger;
 	/** Asked where nobody has it: whether this node should. Default: always. */
 	readonly mayTake?: () => boolean;
+	/** Nobody has it, and this node was not to take it. */
+	readonly onFree?: () => void;
 	/** The duty is this node's from now on. Whatever it writes names `lease.fence`. Rejects where it cannot be done; it is then left to others. */
 	readonly onTaken: (lease: Lease) => Promise<void>;
 	/** It is not any more. Resolves once nothing more is done. */
@@ -92,10 +94,11 @@ export class Duty {
 	}
 
 	async #ask(): Promise<void> {
-		const { leases, name, owner, ttlMs, clock, logger, onTaken, mayTake } = this.#options;
+		const { leases, name, owner, ttlMs, clock, logger, onTaken, mayTake, onFree } = this.#options;
 		const seen = mayTake === undefined ? undefined : await leases.look(name, owner);
 		if (seen === undefined && mayTake?.() === false) {
 			this.holder = undefined;
+			onFree?.();
 			this.#askEvery(ASK_SOON_MS);
 			return;
 		}

@@ -7,6 +7,7 @@ import { type Answers, fetchOnce, type Taken } from "../subscriptions/consumers.
 import type { DeadLetter } from "../subscriptions/dead-letters.ts";
 import { compileFilter } from "../subscriptions/filter/filter.ts";
 import { REPLAY_MAX } from "../subscriptions/limits.ts";
+import { MOVED } from "../subscriptions/refusal.ts";
 import type { Subscription } from "../subscriptions/subscription.ts";
 import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { failure, json, problemResponse, type Routes } from "./route.ts";
@@ -125,7 +126,7 @@ export function consumersOf(
 	const found = subscriptions.get(name);
 	if (found === undefined) return { response: refusalResponse(subscriptions.absence(name)) };
 	const { consumers, record, fault } = found;
-	if (consumers !== undefined) return { consumers };
+	if (consumers !== undefined) return consumers.isOver ? { response: refusalResponse(MOVED) } : { consumers };
 	if (found.branches.length > 0) return { response: problemResponse(NO_PULL) };
 	return { response: refusalResponse({ ok: false, failure: "paused", detail: record.paused?.reason ?? fault }) };
 }

@@ -86,6 +86,11 @@ export function refusalResponse(refusal: Refusal): Response {
 			});
 		case "too_many":
 			return problemResponse({ status: 409, title: "There are too many subscriptions.", reason: "too_many" });
+		case "moved":
+			return problemResponse(
+				{ status: 503, title: "The subscription is on its way to another node, or is just being changed.", reason: "no_dispatcher" },
+				{ "retry-after": "1" },
+			);
 		case "paused":
 			return problemResponse({ status: 409, title: "The subscription does not run.", detail: refusal.detail, reason: "paused" });
 		case "unavailable":

@@ -49,6 +49,8 @@ export class Consumers {
 	readonly #takers = new Set<Taker>();
 	readonly #ends = new Set<() => void>();
 	#isServing = false;
+	/** The subscription has stopped, or is replaced by a changed one: whoever comes now is to come again. */
+	isOver = false;
 	/** Monotonic; when somebody asked for events last. */
 	lastAskedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -68,13 +70,14 @@ export class Consumers {
 		return this.#takers.size >= FETCHES_MAX;
 	}
 
-	/** Called when the subscription stops, or is replaced by a changed one. The result forgets it. */
+	/** Called when it is over. The result forgets it. */
 	onEnd(end: () => void): () => void {
 		this.#ends.add(end);
 		return () => void this.#ends.delete(end);
 	}
 
 	end(): void {
+		this.isOver = true;
 		for (const end of [...this.#ends]) end();
 	}
 

@@ -4,10 +4,10 @@ import type { Subscription } from "./subscription.ts";
 
 /**
  * `precondition`: the revision is another one. `dead_letters`: it still has some. `unavailable`: the state did not take it, and it is as it was
- * (or, where the state says `unknown`, as it is found).
+ * (or, where the state says `unknown`, as it is found). `moved`: it is on its way to another node, or gives way to a changed one; come again.
  */
 export type Refusal =
-	| { readonly ok: false; readonly failure: "not_found" | "too_many" }
+	| { readonly ok: false; readonly failure: "not_found" | "too_many" | "moved" }
 	| { readonly ok: false; readonly failure: "precondition"; readonly actual: number }
 	| { readonly ok: false; readonly failure: "invalid"; readonly faults: readonly FilterFault[] }
 	| { readonly ok: false; readonly failure: "dead_letters"; readonly count: number }
@@ -16,5 +16,4 @@ export type Refusal =
 export type Changed = { readonly ok: true; readonly subscription: Subscription; readonly isNew: boolean } | Refusal;
 
 export const NOT_FOUND: Refusal = Object.freeze({ ok: false, failure: "not_found" });
-/** It is on its way from one node to another. */
-export const MOVED: Refusal = Object.freeze({ ok: false, failure: "unavailable", detail: "another node takes it over: come again" });
+export const MOVED: Refusal = Object.freeze({ ok: false, failure: "moved" });

@@ -18,6 +18,7 @@ const EVENTS_PER_KEY = 80;
 /** As many slices, of both ends of their numbers. */
 const LANES = 8;
 const CONCURRENCY = 4;
+const AHEAD_MAX = 60;
 const BATCH_TYPE = "application/cloudevents-batch+json";
 
 interface Stored {
@@ -25,7 +26,7 @@ interface Stored {
 	readonly event: { readonly id: string; readonly data?: { readonly key: string; readonly n: number } };
 }
 
-interface Arrival {
+export interface Arrival {
 	/** Name of the subscription. */
 	readonly lane: string;
 	readonly id: string;
@@ -173,16 +174,38 @@ export interface Producing {
 	readonly done: Promise<unknown>;
 }
 
+type GoesOn = (n: number) => boolean | Promise<boolean>;
+
+/** Load for as long as a test wants it: never so far ahead of the slowest that a slow machine has to make up for it afterwards. */
+export class Load {
+	readonly goesOn: GoesOn;
+	#isOver = false;
+
+	constructor(arrivals: readonly Arrival[], lanes: readonly string[]) {
+		let started = 0;
+		const isKeptUpWith = (): boolean => lanes.every((lane) => arrivals.filter((arrival) => arrival.lane === lane).length > started - AHEAD_MAX);
+		this.goesOn = async () => {
+			await eventually("the load is kept up with", async () => this.#isOver || isKeptUpWith());
+			started++;
+			return !this.#isOver;
+		};
+	}
+
+	end(): void {
+		this.#isOver = true;
+	}
+}
+
 /** `urls`: the nodes to which they are sent; again until one takes them. `goesOn`: asked before the `n`th of a key. */
-export function produceAll(urls: () => readonly string[], goesOn = (n: number): boolean => n < EVENTS_PER_KEY): Producing {
+export function produceAll(urls: () => readonly string[], goesOn: GoesOn = (n) => n < EVENTS_PER_KEY): Producing {
 	const accepted = new Set<string>();
 	const keys = Array.from({ length: KEYS }, (_, k) => produce(urls, `k${k}`, goesOn, (id) => accepted.add(id)));
 	return { accepted, done: Promise.all(keys) };
 }
 
 /** Sends one event after the other, at whichever node takes it, again until it is acknowledged. */
-async function produce(urls: () => readonly string[], key: string, goesOn: (n: number) => boolean, onAccepted: (id: string) => void): Promise<void> {
-	for (let n = 0; goesOn(n); n++) {
+async function produce(urls: () => readonly string[], key: string, goesOn: GoesOn, onAccepted: (id: string) => void): Promise<void> {
+	for (let n = 0; await goesOn(n); n++) {
 		const id = `${key}-${n}`;
 		const event = { specversion: "1.0", id, source: `/test/${key}`, type: "test.keyed", partitionkey: key, data: { key, n } };
 		for (let attempt = n; ; attempt++) {

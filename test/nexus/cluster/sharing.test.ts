@@ -6,7 +6,19 @@ import { NexusClient } from "../../../src/client/nexus-client.ts";
 import { eventually } from "../../support/processes.ts";
 import { skipWithout, startNats } from "../log/servers.ts";
 import type { NexusProcess } from "../nexus-process.ts";
-import { assertDelivered, holderOf, makeLanes, namesOfSlices, produceAll, type Receiver, settled, startNodes, startReceiver } from "./nodes.ts";
+import {
+	type Arrival,
+	assertDelivered,
+	holderOf,
+	Load,
+	makeLanes,
+	namesOfSlices,
+	produceAll,
+	type Receiver,
+	settled,
+	startNodes,
+	startReceiver,
+} from "./nodes.ts";
 
 const skip = skipWithout("nats-server");
 /** Long enough that nothing happens by silence here, on a busy machine. */
@@ -57,13 +69,8 @@ test("a node that joins under load is handed its share in order, and one that st
 	await settled(nodes);
 	const receiver = await startReceiver(t);
 	await makeLanes(b.url, receiver, LANES);
-	const isOver = { value: false };
-	const urls = [a.url];
-	// As long as it takes.
-	const producing = produceAll(
-		() => urls,
-		() => !isOver.value,
-	);
+	const load = new Load(receiver.arrivals, LANES);
+	const producing = produceAll(() => [a.url], load.goesOn);
 	await eventually("all deliver", async () => new Set(receiver.arrivals.map(({ lane }) => lane)).size === LANES.length);
 
 	const joinedAtMs = performance.now();
@@ -79,7 +86,7 @@ test("a node that joins under load is handed its share in order, and one that st
 	await b.stop("SIGTERM");
 	await settled([a, c]);
 	const stopGaps = gapsOf(receiver, LANES, stoppedAtMs);
-	isOver.value = true;
+	load.end();
 	await producing.done;
 	const repeated = await assertDelivered(receiver, LANES, producing);
 	t.diagnostic(`longest silence of each subscription, in ms: ${joinGaps} around the join, ${stopGaps} around the stop; repeated: ${repeated}`);
@@ -153,7 +160,8 @@ for (const over of ["socket", "poll"] as const) {
 		const names = namesOfSlices(4, "queue");
 		for (const name of names) await client.subscriptions.put(name, { filter: { type: "test.keyed" }, sink: { kind: "pull" }, strategy: "keyed" });
 		const stop = new AbortController();
-		const arrivals: Receiver["arrivals"][number][] = [];
+		t.after(() => stop.abort());
+		const arrivals: Arrival[] = [];
 		const consuming = names.map((lane) =>
 			client.subscriptions.consume(
 				lane,
@@ -161,11 +169,8 @@ for (const over of ["socket", "poll"] as const) {
 				{ over, signal: stop.signal, concurrency: 4 },
 			),
 		);
-		const isOver = { value: false };
-		const producing = produceAll(
-			() => [a.url],
-			() => !isOver.value,
-		);
+		const load = new Load(arrivals, names);
+		const producing = produceAll(() => [a.url], load.goesOn);
 		await eventually("all deliver", async () => new Set(arrivals.map(({ lane }) => lane)).size === names.length);
 		const b = await start(1);
 		await settled([a, b]);
@@ -173,7 +178,7 @@ for (const over of ["socket", "poll"] as const) {
 		assert.equal(new Set(holders).size, 2, `${holders}`);
 		const before = arrivals.length;
 		await eventually("all deliver again", async () => new Set(arrivals.slice(before).map(({ lane }) => lane)).size === names.length);
-		isOver.value = true;
+		load.end();
 		await producing.done;
 		const repeated = await assertDelivered({ url: "", arrivals }, names, producing);
 		t.diagnostic(`repeated: ${repeated}`);
