@@ -33,7 +33,7 @@ const USUAL: readonly PartName[] = PARTS.filter((part) => part !== "soak");
 
 export const NEXUS_HELP = `npm run bench -- nexus [options]      Nexus on one core, the load on another, events of ${EVENT_BYTES} bytes with random UUIDs
 
-  --parts A,B         of: ${PARTS.join(", ")} (all but soak: about 18 minutes)
+  --parts A,B         of: ${PARTS.join(", ")} (all but soak: about 17 minutes)
     publish           acknowledged events/s, beside the brokers that are installed
     end-to-end        from the moment at which an event was to be sent to its arrival at a consumer, beside the same brokers
     replay            a log from its start over the API
@@ -42,7 +42,7 @@ export const NEXUS_HELP = `npm run bench -- nexus [options]      Nexus on one co
     index             what one event costs among 10, 1,000 and 100,000 subscriptions
     engines           Nexus itself on each log and state that it can stand on (docs/engines.md)
     soak              memory while one consumer of each kind stands still
-  --seconds N         measured for each row of publish, end-to-end, followers and engines (4)
+  --seconds N         measured for each row of publish, end-to-end, followers and engines (3)
   --warm N            seconds before that (2)
   --rounds N          turns of each row of publish, end-to-end and engines (2); the medians are shown
   --only A,B          of: ${CONTESTANTS.map(({ name }) => name).join(", ")}
@@ -104,7 +104,7 @@ function parse(argv: readonly string[]): Parsed {
 		kind: "run",
 		options: {
 			parts: values.parts === undefined ? USUAL : list("--parts", values.parts, PARTS),
-			seconds: whole("--seconds", values.seconds, quick ? 1 : 4),
+			seconds: whole("--seconds", values.seconds, quick ? 1 : 3),
 			warmSeconds: whole("--warm", values.warm, quick ? 1 : 2),
 			rounds: whole("--rounds", values.rounds, quick ? 1 : 2),
 			only: list("--only", values.only, names),
