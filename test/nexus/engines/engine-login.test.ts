@@ -3,10 +3,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { inspect } from "node:util";
+import { REASONS } from "../../../src/core/reasons.ts";
 import { loadNexusConfig, type NexusConfig } from "../../../src/nexus/config.ts";
 import { withoutSecrets } from "../../../src/nexus/secret-source.ts";
 import { formatFaults } from "../../../src/policy/fault.ts";
 import { serveNexus, temporaryDir } from "../support.ts";
+import { pageOf } from "./security.ts";
 
 const ENV = { SECRET: "hunter2" };
 
@@ -71,4 +73,17 @@ test("a Nexus does not start with certificates for webhooks that cannot be used,
 	const dir = temporaryDir(t);
 	const certificates = { partner: { ca: join(dir, "none.crt") } };
 	await assert.rejects(serveNexus(t, dir, { webhooks: { certificates } }), /webhooks\.certificates\.partner: ENOENT.*none\.crt/);
+});
+
+test("the configurations of docs/engine-security.md have no fault, and it names reasons that there are", () => {
+	const page = pageOf("engine-security");
+	const texts = [...page.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = ""]) => text);
+	assert.equal(texts.length, 6);
+	for (const text of texts) {
+		const result = loadNexusConfig(text, "engine-security.md", ENV);
+		assert.deepEqual(result.ok ? [] : result.faults, [], text);
+	}
+	const reasons = [...page.matchAll(/\(?(tls_\w+)\)/g)].map(([, reason = ""]) => reason);
+	assert.ok(reasons.length > 5);
+	for (const reason of reasons) assert.ok(reason in REASONS, reason);
 });

@@ -1,11 +1,12 @@
 /** The log on a RabbitMQ that lets in only a user with a password, and only over mutual TLS. */
+import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { eventually, freePorts, isTaken } from "../../support/processes.ts";
 import { skipWithoutRabbitmq, startRabbitmq } from "../log/servers.ts";
 import { USER } from "./papers.ts";
-import { engineSecurity, FIRST, type ServerFiles } from "./security.ts";
+import { engineSecurity, FIRST, pageOf, type ServerFiles } from "./security.ts";
 
-/** All that a log needs; docs/engine-security.md says so. */
+/** All that a log needs. */
 const RIGHTS = { configure: "^(nexus-|amq\\.gen-)", write: "^(nexus-|amq\\.(gen-|default$))", read: "^(nexus-|amq\\.gen-)" };
 
 /** As RabbitMQ keeps it: salt and SHA-256 of salt and password. */
@@ -17,6 +18,7 @@ function hashed(password: string): string {
 engineSecurity("rabbitmq", {
 	skip: skipWithoutRabbitmq,
 	async make(t, papers) {
+		for (const pattern of Object.values(RIGHTS)) assert.ok(pageOf("engine-security").includes(`\`${pattern}\``), pattern);
 		const [port = 0] = await freePorts(1);
 		const dress = ({ server, ca, password }: ServerFiles): void => {
 			papers.dress(server, ca);

@@ -11,10 +11,10 @@ import { freePorts, NexusProcess, temporaryFolder } from "../../support/processe
 import { Server, skipWithout } from "../log/servers.ts";
 import { batchOf, numbered, openLog } from "../support.ts";
 import { PASSWORD, Papers, SECRETS, USER } from "./papers.ts";
-import { engineSecurity, FIRST, type Reaching, type ServerFiles, TLS } from "./security.ts";
+import { engineSecurity, FIRST, pageOf, type Reaching, type ServerFiles, TLS } from "./security.ts";
 
 const skip = skipWithout("redis-server");
-/** All that a log asks of Redis; what its scripts do counts as well. docs/engine-security.md says so. */
+/** All that a log asks of Redis; what its scripts do counts as well. */
 const COMMANDS = "ping eval xadd xrange xrevrange xread xtrim zadd zscore zremrangebyrank hget hset memory|usage config|get acl|dryrun";
 const RIGHTS = `resetchannels ~{nexus}:* ${COMMANDS.split(" ")
 	.map((name) => `+${name}`)
@@ -84,6 +84,7 @@ test("redis: a user whose events would be gone after the next restart is refused
 		const log = await openRedisLog({ url, prefix: "nexus", clock: systemClock, log: silentLogger });
 		await log.close();
 	};
+	for (const line of [RIGHTS, NOBODY]) assert.ok(pageOf("engine-security").includes(`\n${line}\n`), line);
 	await open(NOBODY, `user ${USER} on >${PASSWORD} ${RIGHTS}`);
 	await assert.rejects(
 		open("user default off", `user ${USER} on >${PASSWORD} ~* +@all`),

@@ -1,7 +1,8 @@
 /** What holds for every engine that is reached over TLS and with a login: one suite, run on the real server of each. */
 import assert from "node:assert/strict";
-import { copyFileSync } from "node:fs";
+import { copyFileSync, readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 import { systemClock } from "../../../src/core/clock.ts";
 import type { Logger } from "../../../src/core/log.ts";
@@ -181,4 +182,8 @@ async function opened(t: TestContext, papers: Papers, yaml: string, isState: boo
 			return (await readAll(log)).map(({ json }) => (JSON.parse(json.toString()) as { id: string }).id);
 		},
 	};
+}
+
+export function pageOf(name: string): string {
+	return readFileSync(fileURLToPath(new URL(`../../../docs/${name}.md`, import.meta.url)), "utf8");
 }

@@ -1,11 +1,12 @@
 /** Webhooks over TLS: which certificate the receiver is shown, by what it must prove who it is, and what is said where one of them is wrong. */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type ServerOptions } from "node:https";
 import { type AddressInfo, createServer as createPlainServer } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { TLSSocket } from "node:tls";
+import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 import type { Logger } from "../../../src/core/log.ts";
 import { STRUCTURED_TYPE } from "../../../src/events/http-binding.ts";
@@ -232,7 +233,11 @@ test("what a document asks of TLS and cannot have is refused where it stands", a
 		[{ url: "http://localhost/", tls: {} }, "sink.url", /is http:, and tls is given/],
 		[{ members: [{ name: "a", url: "http://localhost/" }], tls: {} }, "sink.members[0].url", /is http:, and tls is given/],
 		[{ members: [{ name: "a", url: "https://localhost/", identity: PARTNER }] }, "sink.members[0].identity", /acts with tls alone/],
-		[{ url: "https://localhost/", tls: { client: "nobody" } }, "sink.tls.client", /names no certificate .*configured are: partner, stranger, others/],
+		[
+			{ url: "https://localhost/", tls: { client: "nobody" } },
+			"sink.tls.client",
+			/names nobody, which .* has not; configured are: partner, stranger, others/,
+		],
 		[{ url: "https://localhost/", tls: { client: "others" } }, "sink.tls.client", /has roots alone/],
 		[{ url: "https://localhost/", tls: { client: "../etc" } }, "sink.tls.client", /is no name of a certificate/],
 		[{ url: "https://localhost/", tls: { client: "mesh" } }, "sink.tls.client", /this Nexus has no authority/],
@@ -248,6 +253,32 @@ test("what a document asks of TLS and cannot have is refused where it stands", a
 		const fault = refused.json.faults.find((one) => one.path === path) ?? assert.fail(`${path}: ${JSON.stringify(refused.json.faults)}`);
 		assert.match(fault.message, message);
 	}
+});
+
+test("the documents of docs/subscriptions.md that speak of TLS are taken", async (t) => {
+	const all = await parties(t);
+	const page = readFileSync(fileURLToPath(new URL("../../../docs/subscriptions.md", import.meta.url)), "utf8");
+	const documents = [...page.matchAll(/^```json\n(.*"tls".*)\n```$/gm)].map(([, text = ""]) => text);
+	assert.equal(documents.length, 2);
+	const authority = await serveAuthority(t, { webhooks: { certificates: certificates(all) } });
+	for (const [i, body] of documents.entries()) await authority.operate(`/v1/subscriptions/s${i}`, { method: "PUT", body }, 201);
+});
+
+test("after a restart without a certificate its subscriptions say so, and lose nothing", async (t) => {
+	const all = await parties(t);
+	const dir = temporaryDir(t);
+	const hook = await secureHook(t, by(all.receiver), certificateOf(all.senders));
+	const first = await serveNexus(t, dir, { webhooks: { certificates: certificates(all) } });
+	await subscribe(first.url, "s", { url: hook.url, tls: { client: "partner", ca: "partner" } });
+	assert.deepEqual(await first.nexus.close(), []);
+	const second = await serveNexus(t, dir);
+	await publish(second.url, { id: "a", type: "t" });
+	const shown = (await call(`${second.url}/v1/subscriptions/s`, "GET")).json;
+	assert.equal(shown.state, "broken");
+	assert.match(shown.trouble ?? "", /^sink\.tls\.client: names partner, which webhooks\.certificates has not; configured are: none$/);
+	assert.deepEqual(await second.nexus.close(), []);
+	await serveNexus(t, dir, { webhooks: { certificates: certificates(all) } });
+	await until("it arrives", () => hook.senders.length === 1);
 });
 
 test("a service of the mesh is shown the certificate of Nexus, renewed as it is, and must be the one that is meant", async (t) => {

@@ -77,14 +77,14 @@ export class WebhookTrust {
 		if (client === MESH && mesh === undefined) return { key: "client", message: "is mesh, and this Nexus has no authority" };
 		if (client !== undefined && client !== MESH) {
 			const named = this.#named(client);
-			if (named === undefined) return { key: "client", message: `names no certificate of webhooks.certificates; ${names()}` };
+			if (named === undefined) return { key: "client", message: `names ${client}, which webhooks.certificates has not; ${names()}` };
 			if (!named.isShowable) return { key: "client", message: `names ${client}, which has roots alone: it has neither cert nor key` };
 		}
 		if (ca === MESH && mesh === undefined)
 			return { key: tls.ca === undefined ? "identity" : "ca", message: "needs the roots of the mesh, and this Nexus has no authority" };
 		if (ca !== MESH && ca !== SYSTEM) {
 			const named = this.#named(ca);
-			if (named === undefined) return { key: "ca", message: `names no roots of webhooks.certificates; ${names()}` };
+			if (named === undefined) return { key: "ca", message: `names ${ca}, which webhooks.certificates has not; ${names()}` };
 			if (named.material.roots === undefined) return { key: "ca", message: `names ${ca}, which has no roots: it has no ca` };
 		}
 		if (identity === undefined) return undefined;
