@@ -42,7 +42,6 @@ export type BackupStart =
 
 /** What is being made is named by PARTIAL. */
 export const BACKUP_NAME = /^(?!.*\.partial$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
-const SHOWN_MAX = 1_000;
 /** No file of a backup takes an hour: one that has got none for so long was left by a crash. Other nodes may have theirs beside it. */
 const LEFT_AFTER_MS = 3_600_000;
 
@@ -99,7 +98,7 @@ export class Backups {
 	list(): BackupView[] {
 		const made = [...this.#made.values()];
 		const others = this.#found().filter(({ name }) => !this.#made.has(name));
-		return [...made, ...others].sort((a, b) => (a.name < b.name ? -1 : 1)).slice(-SHOWN_MAX);
+		return [...made, ...others].sort((a, b) => (a.name < b.name ? -1 : 1));
 	}
 
 	/** One that is under way ends, and leaves nothing behind. */

@@ -4,6 +4,7 @@ import { isRefusal } from "../../policy/fault.ts";
 import { parseDuration } from "../../policy/values.ts";
 import { TOKEN_PLACE } from "../access/token-place.ts";
 import { PATTERN_CHARS_MAX, PATTERNS_MAX, ROLES } from "../authority/identity-state.ts";
+import { AFTER, limitQuery, nextPlace } from "./pages.ts";
 import { SEQUENCE_DIGITS } from "./schemas.ts";
 
 /** Longer than a poll needs to be; shorter than what boxes in between cut. */
@@ -16,8 +17,6 @@ const USES_MAX = 100_000;
 /** Time to bring the new secret to whoever has the old one: a day. Who needs more than a month has forgotten it. */
 const GRACE_DEFAULT = "24h";
 const GRACE_MAX_MS = 30 * 24 * 3_600_000;
-const TOKENS_SHOWN = 100;
-const TOKENS_SHOWN_MAX = 1_000;
 
 const duration = (description: string, maxMs: number, range: string) =>
 	z
@@ -115,13 +114,8 @@ export const rotateTokenRequest = z
 	.openapi("TokenRotation");
 
 export const tokensQuery = z.strictObject({
-	after: z.string().regex(TOKEN_PLACE, "is not what a page has given").optional().openapi({ description: "`next` of the page before." }),
-	limit: z
-		.string()
-		.regex(/^\d{1,4}$/, "is not a whole number")
-		.refine((value) => Number(value) >= 1 && Number(value) <= TOKENS_SHOWN_MAX, `is not from 1 to ${TOKENS_SHOWN_MAX}`)
-		.default(String(TOKENS_SHOWN))
-		.openapi({ description: "Tokens in the answer.", type: "integer", minimum: 1, maximum: TOKENS_SHOWN_MAX, default: TOKENS_SHOWN }),
+	after: z.string().regex(TOKEN_PLACE, "is not what a page has given").optional().openapi(AFTER),
+	limit: limitQuery("Tokens"),
 });
 
 export const shownToken = z
@@ -149,9 +143,7 @@ export const shownToken = z
 	.openapi("Token");
 
 export const tokenAnswer = shownToken.extend({ token: z.string().openapi({ description: "Shown this once." }) }).openapi("NewToken");
-export const tokensAnswer = z
-	.object({ tokens: z.array(shownToken), next: z.string().nullable().openapi({ description: "`after` of the next page." }) })
-	.openapi("Tokens");
+export const tokensAnswer = z.object({ tokens: z.array(shownToken), next: nextPlace }).openapi("Tokens");
 
 const shownAuthority = z.object({
 	subject: z.string(),

@@ -1,5 +1,6 @@
 /** What /openapi.json says of the routes around policies. */
 import type { RouteConfig } from "@hono/zod-openapi";
+import { pageQuery } from "./pages.ts";
 import {
 	policiesAnswer,
 	policyAnswer,
@@ -23,11 +24,17 @@ const badPolicy = {
 	content: { "application/problem+json": { schema: policyProblem } },
 };
 
+export const policiesQuery = pageQuery("Policies");
+
 export const listRoute: RouteConfig = {
 	method: "get",
 	path: "/v1/policies",
 	summary: "Policies of all services",
-	responses: { 200: { description: "By name.", content: { "application/json": { schema: policiesAnswer } } } },
+	request: { query: policiesQuery },
+	responses: {
+		200: { description: "By name.", content: { "application/json": { schema: policiesAnswer } } },
+		400: failure("The query is not valid."),
+	},
 };
 
 export const getRoute: RouteConfig = {

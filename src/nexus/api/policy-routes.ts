@@ -10,7 +10,18 @@ import { stageText, wantedVersion } from "../policy/rollout-steps.ts";
 import { SERVICE_NAME } from "../registry/instance.ts";
 import type { StateFailed } from "../state/state-store.ts";
 import { longPoll } from "./long-poll.ts";
-import { getRoute, listRoute, putRoute, rollbackRoute, statusRoute, syncRoute, versionRoute, versionsRoute } from "./policy-descriptions.ts";
+import { pageOf } from "./pages.ts";
+import {
+	getRoute,
+	listRoute,
+	policiesQuery,
+	putRoute,
+	rollbackRoute,
+	statusRoute,
+	syncRoute,
+	versionRoute,
+	versionsRoute,
+} from "./policy-descriptions.ts";
 import { policyRequest, rollbackRequest, syncRequest } from "./policy-schemas.ts";
 import { json, type NexusContext, noQuery, problemResponse, type Routes } from "./route.ts";
 
@@ -24,9 +35,10 @@ export interface PolicyRoutesOptions {
 const BODY_BYTES_MAX = 2 * POLICY_BYTES_MAX;
 
 export function addPolicyRoutes(routes: Routes, { policies, logger, isDraining }: PolicyRoutesOptions): void {
-	routes.query(listRoute, "read", noQuery, () =>
-		json(JSON.stringify({ policies: policies.book.services().map((service) => summary(policies, service)) })),
-	);
+	routes.query(listRoute, "read", policiesQuery, (_c, query) => {
+		const { page, next } = pageOf(policies.book.services(), (service) => service, query);
+		return json(JSON.stringify({ policies: page.map((service) => summary(policies, service)), next }));
+	});
 
 	routes.query(getRoute, "read", noQuery, async (c) => {
 		const service = serviceOf(c);

@@ -6,6 +6,7 @@ import { faultDocument, reportDocument } from "../policy/instance-reports.ts";
 import { POLICY_BYTES_MAX, REASON_CHARS_MAX, type Stage } from "../policy/policy-records.ts";
 import { DEFAULT_PLAN, EVERYBODY, type RolloutPlan } from "../policy/rollout-steps.ts";
 import { INSTANCE_NAME, SERVICE_NAME } from "../registry/instance.ts";
+import { nextPlace } from "./pages.ts";
 
 /** Longer than a poll needs to be; shorter than what boxes in between cut. */
 const WAIT_MAX_MS = 60_000;
@@ -166,6 +167,7 @@ export const policiesAnswer = z
 		policies: z.array(
 			z.object({ service: z.string(), current: z.int(), latest: z.int(), instances: z.int(), upToDate: z.int(), rollout: shownRollout.nullable() }),
 		),
+		next: nextPlace,
 	})
 	.openapi("Policies");
 
@@ -223,6 +225,7 @@ export const servicesAnswer = z
 				),
 			}),
 		),
+		next: nextPlace,
 	})
 	.openapi("Services");
 

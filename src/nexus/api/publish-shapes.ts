@@ -3,9 +3,7 @@ import { z } from "@hono/zod-openapi";
 import { ON_VIOLATION } from "../publish/event-schemas.ts";
 import { REPLAY_MAX } from "../publish/limits.ts";
 import { COMPATIBILITIES } from "../schemas/compatibility.ts";
-
-const PAGE_MAX = 200;
-const PAGE = 50;
+import { AFTER, limitQuery, nextPlace } from "./pages.ts";
 
 const type = z.string().min(1).max(256).openapi({ description: "Type of the events.", example: "shop.order.placed" });
 const document = z
@@ -45,7 +43,7 @@ export const schemaAnswer = z
 	.openapi("EventSchema");
 
 export const schemasAnswer = z
-	.object({ schemas: z.array(schemaAnswer.omit({ schema: true })).openapi({ description: "The latest version of each type." }) })
+	.object({ schemas: z.array(schemaAnswer.omit({ schema: true })).openapi({ description: "The latest version of each type." }), next: nextPlace })
 	.openapi("EventSchemas");
 export const versionsAnswer = z.object({ versions: z.array(schemaAnswer) }).openapi("EventSchemaVersions");
 
@@ -57,13 +55,8 @@ export const keyParam = z.object({ key: key.openapi({ param: { name: "key", in: 
 
 export const parkedQuery = z.strictObject({
 	type: type.optional(),
-	after: key.optional().openapi({ description: "`next` of the page before." }),
-	limit: z
-		.string()
-		.regex(/^\d{1,3}$/, "is not a whole number")
-		.refine((value) => Number(value) >= 1 && Number(value) <= PAGE_MAX, `is not from 1 to ${PAGE_MAX}`)
-		.default(String(PAGE))
-		.openapi({ type: "integer", minimum: 1, maximum: PAGE_MAX, default: PAGE }),
+	after: key.optional().openapi(AFTER),
+	limit: limitQuery("Events, of 4 MiB at most and one more,"),
 });
 
 export const parkedAnswer = z
@@ -77,7 +70,7 @@ export const parkedAnswer = z
 		event: z.record(z.string(), z.unknown()),
 	})
 	.openapi("ParkedEvent");
-export const parkedPage = z.object({ events: z.array(parkedAnswer), next: z.string().nullable() }).openapi("ParkedEvents");
+export const parkedPage = z.object({ events: z.array(parkedAnswer), next: nextPlace }).openapi("ParkedEvents");
 
 export const replayRequest = z
 	.strictObject({

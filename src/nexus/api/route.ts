@@ -47,7 +47,8 @@ export class Routes {
 
 	/** JSON of at most `bytesMax`, 64 KiB where nothing is said; who may not do this is refused before it is read. */
 	body<B extends z.ZodType>(route: RouteConfig, needed: Needed, body: B, handler: BodyHandler<z.output<B>>, bytesMax = BODY_BYTES_MAX): void {
-		this.#serve(route, needed, async (c, who) => {
+		const responses = { 413: failure("The body is too large."), 415: failure("The body is encoded."), ...route.responses };
+		this.#serve({ ...route, responses }, needed, async (c, who) => {
 			const read = await readJson(c.env.req, bytesMax);
 			if ("problem" in read) return problemResponse(read.problem);
 			const checked = body.safeParse(read.json);

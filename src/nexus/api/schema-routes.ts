@@ -5,6 +5,7 @@ import type { Problem } from "../../server/problem.ts";
 import type { EventSchemas, SchemaPutOutcome, StoredSchema } from "../publish/event-schemas.ts";
 import { RESERVED_PREFIX } from "../schemas/registry.ts";
 import type { SchemaFault } from "../schemas/schema-document.ts";
+import { byName, pageOf, pageQuery } from "./pages.ts";
 import { schemaAnswer, schemaRequest, schemasAnswer, typeParam, versionParam, versionsAnswer } from "./publish-shapes.ts";
 import { failure, json, type NexusContext, noQuery, problemResponse, type Routes } from "./route.ts";
 import { stateProblem } from "./state-problem.ts";
@@ -15,12 +16,13 @@ export interface SchemaRoutesOptions {
 }
 
 export function addSchemaRoutes(routes: Routes, { schemas, logger }: SchemaRoutesOptions): void {
-	routes.query(listRoute, "read", noQuery, () => {
-		const listed = schemas.types().map((schema) => {
+	routes.query(listRoute, "read", schemasQuery, (_c, query) => {
+		const { page, next } = pageOf(schemas.types().sort(byName(nameOf)), nameOf, query);
+		const listed = page.map((schema) => {
 			const { schema: _, ...rest } = shown(schema);
 			return rest;
 		});
-		return json(JSON.stringify({ schemas: listed }));
+		return json(JSON.stringify({ schemas: listed, next }));
 	});
 
 	routes.query(getRoute, "read", noQuery, (c) => found(schemas.get(typeOf(c))));
@@ -51,6 +53,9 @@ export function addSchemaRoutes(routes: Routes, { schemas, logger }: SchemaRoute
 		return problemResponse(outcome.why === "reserved" ? RESERVED : NOT_FOUND);
 	});
 }
+
+const schemasQuery = pageQuery("Types");
+const nameOf = ({ type }: StoredSchema): string => type;
 
 function typeOf(c: NexusContext): string {
 	return c.req.param("type") ?? "";
@@ -108,6 +113,7 @@ const listRoute: RouteConfig = {
 	method: "get",
 	path: "/v1/schemas",
 	summary: "List the schemas of event types",
+	request: { query: schemasQuery },
 	responses: { 200: content("The latest of each type, without the schemas themselves.", schemasAnswer), 400: failure("The query is not valid.") },
 };
 

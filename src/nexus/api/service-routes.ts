@@ -4,6 +4,7 @@ import type { Policies } from "../policy/policies.ts";
 import { INSTANCE_NAME, SERVICE_NAME } from "../registry/instance.ts";
 import type { ServiceRegistry, ShownInstance } from "../registry/service-registry.ts";
 import { longPoll } from "./long-poll.ts";
+import { byName, pageOf, pageQuery } from "./pages.ts";
 import { badName, DRAINING, foreignService, notKept, serviceOf } from "./policy-routes.ts";
 import { followAnswer, followRequest, instanceParams, registration, registrationAnswer, serviceParams, servicesAnswer } from "./policy-schemas.ts";
 import { failure, json, type NexusContext, noQuery, problemResponse, type Routes } from "./route.ts";
@@ -15,21 +16,24 @@ export interface ServiceRoutesOptions {
 }
 
 export function addServiceRoutes(routes: Routes, { registry, policies, isDraining }: ServiceRoutesOptions): void {
-	const shown = (instances: readonly ShownInstance[]): string => {
-		const services = Object.groupBy(instances, ({ service }) => service);
+	const shown = (instances: readonly ShownInstance[], query: { readonly after?: string | undefined; readonly limit: string }): string => {
+		// A map: names of services may look like numbers, which an object would put first.
+		const services = [...Map.groupBy(instances, ({ service }) => service)].sort(byName(([service]) => service));
+		const { page, next } = pageOf(services, ([service]) => service, query);
 		return JSON.stringify({
-			services: Object.entries(services).map(([service, each = []]) => ({
+			services: page.map(([service, each]) => ({
 				service,
 				instances: each.map(({ instance, address, zone, version, health, sinceMs, silentMs }) => {
 					const policyVersion = policies.reports.get(service, instance)?.running ?? null;
 					return { instance, address, zone, version, health, since: new Date(sinceMs).toISOString(), silentMs, policyVersion };
 				}),
 			})),
+			next,
 		});
 	};
 
-	routes.query(listRoute, "read", noQuery, () => json(shown(registry.list())));
-	routes.query(getRoute, "read", noQuery, (c) => json(shown(registry.list(serviceOf(c)))));
+	routes.query(listRoute, "read", servicesQuery, (_c, query) => json(shown(registry.list(), query)));
+	routes.query(getRoute, "read", noQuery, (c) => json(shown(registry.list(serviceOf(c)), { limit: "1" })));
 
 	routes.body(registerRoute, "ingest", registration, async (c, { address: given, lease, ...said }) => {
 		const service = serviceOf(c);
@@ -82,13 +86,15 @@ function hostOf(remoteAddress: string): string {
 	return v4.includes(":") ? `[${v4}]` : v4;
 }
 
+const servicesQuery = pageQuery("Services");
 const services = { content: { "application/json": { schema: servicesAnswer } } };
 
 const listRoute: RouteConfig = {
 	method: "get",
 	path: "/v1/services",
 	summary: "All registered instances",
-	responses: { 200: { description: "By service and instance.", ...services } },
+	request: { query: servicesQuery },
+	responses: { 200: { description: "By service and instance.", ...services }, 400: failure("The query is not valid.") },
 };
 
 const getRoute: RouteConfig = {

@@ -3,6 +3,7 @@ import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Logger } from "../../core/log.ts";
 import { BACKUP_NAME, type Backups } from "../backups.ts";
 import type { Condition } from "../condition.ts";
+import { nextPlace, pageOf, pageQuery } from "./pages.ts";
 import { failure, json, noQuery, problemResponse, type Routes } from "./route.ts";
 
 export interface StatusRoutesOptions {
@@ -24,7 +25,10 @@ export function addStatusRoutes(routes: Routes, { condition, backups, logger }: 
 		return problemResponse({ status: reason === "unsupported" ? 501 : 409, title: "The backup was not begun.", detail, reason: `backup_${reason}` });
 	});
 
-	routes.query(listRoute, "operate", noQuery, () => json(JSON.stringify({ backups: backups.list() })));
+	routes.query(listRoute, "operate", backupsQuery, (_c, query) => {
+		const { page, next } = pageOf(backups.list(), ({ name }) => name, query);
+		return json(JSON.stringify({ backups: page, next }));
+	});
 
 	routes.query(getRoute, "operate", noQuery, (c) => {
 		const found = backups.get(c.req.param("name") ?? "");
@@ -93,6 +97,7 @@ const backup = z
 	})
 	.openapi("Backup");
 
+const backupsQuery = pageQuery("Backups");
 const backupContent = { "application/json": { schema: backup } };
 
 const statusRoute: RouteConfig = {
@@ -124,7 +129,11 @@ const listRoute: RouteConfig = {
 	method: "get",
 	path: "/v1/log/backups",
 	summary: "List the backups",
-	responses: { 200: { description: "By name.", content: { "application/json": { schema: z.object({ backups: z.array(backup) }) } } } },
+	request: { query: backupsQuery },
+	responses: {
+		200: { description: "By name.", content: { "application/json": { schema: z.object({ backups: z.array(backup), next: nextPlace }) } } },
+		400: failure("The query is not valid."),
+	},
 };
 
 const getRoute: RouteConfig = {

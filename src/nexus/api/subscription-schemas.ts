@@ -5,10 +5,9 @@ import { parseDuration } from "../../policy/values.ts";
 import { nameText, startPoint, subscriptionDocument } from "../subscriptions/document.ts";
 import { filterFields, ONE_FILTER } from "../subscriptions/filter/schema.ts";
 import { DELAY_MS_MAX, FETCH_MAX, FETCH_WAIT_MS, FETCH_WAIT_MS_MAX, REPLAY_MAX } from "../subscriptions/limits.ts";
+import { AFTER, limitQuery, nextPlace } from "./pages.ts";
 import { cloudEvent } from "./schemas.ts";
 
-const PAGE = 100;
-const PAGE_MAX = 1000;
 const CREDIT = 64;
 const TOKENS_MAX = 2 * FETCH_MAX;
 const REASON_CHARS_MAX = 1024;
@@ -37,8 +36,8 @@ function wholeNumber(max: number, standard: number, description: string) {
 export const nameParam = z.object({ name: nameText.openapi({ param: { name: "name", in: "path" }, example: "billing" }) });
 
 export const listQuery = z.strictObject({
-	after: nameText.optional().openapi({ description: "Names behind this one." }),
-	limit: wholeNumber(PAGE_MAX, PAGE, "Subscriptions in the answer."),
+	after: nameText.optional().openapi(AFTER),
+	limit: limitQuery("Subscriptions"),
 });
 
 export const deleteQuery = z.strictObject({
@@ -69,7 +68,7 @@ export const shownSubscription = z
 	})
 	.openapi("ShownSubscription");
 
-export const subscriptionsAnswer = z.object({ subscriptions: z.array(shownSubscription), next: z.string().nullable() }).openapi("Subscriptions");
+export const subscriptionsAnswer = z.object({ subscriptions: z.array(shownSubscription), next: nextPlace }).openapi("Subscriptions");
 
 export const seekRequest = z.strictObject({ from: startPoint }).openapi("SeekRequest");
 
@@ -135,8 +134,8 @@ export const lettersQuery = z.strictObject({
 		.string()
 		.regex(/^\d{16}(\/[a-zA-Z0-9][a-zA-Z0-9._-]{0,63})?$/, "is not the `next` of a page")
 		.optional()
-		.openapi({ description: "`next` of the page before." }),
-	limit: wholeNumber(PAGE_MAX, PAGE, "Dead letters in the answer."),
+		.openapi(AFTER),
+	limit: limitQuery("Dead letters, of 4 MiB at most and one more,"),
 });
 
 export const deadLetter = z
@@ -155,7 +154,7 @@ export const deadLetter = z
 	})
 	.openapi("DeadLetter");
 
-export const lettersAnswer = z.object({ deadLetters: z.array(deadLetter), next: z.string().nullable(), total: z.int() }).openapi("DeadLetters");
+export const lettersAnswer = z.object({ deadLetters: z.array(deadLetter), next: nextPlace, total: z.int() }).openapi("DeadLetters");
 
 export const replayRequest = z
 	.strictObject({
