@@ -21,7 +21,7 @@ import { BrokerLink } from "./broker-link.ts";
 import { openBrokerLog } from "./broker-log.ts";
 import type { LogCapabilities } from "./capabilities.ts";
 import type { EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
-import { accessOf, heard } from "./kafka-access.ts";
+import { clientsOf } from "./kafka-access.ts";
 import { causeOf, type KafkaTopic, prepareTopic } from "./kafka-topic.ts";
 
 export interface KafkaLogOptions extends KafkaTopic {
@@ -133,7 +133,8 @@ class KafkaBroker implements Broker {
 
 	async removeBefore(sequence: number): Promise<void> {
 		const { Admin } = await import("@platformatic/kafka");
-		const admin = heard(new Admin({ clientId: "nexus-admin", ...accessOf(this.#options) }));
+		const { options, prepared } = clientsOf(this.#options);
+		const admin = prepared(new Admin({ clientId: "nexus-admin", ...options }));
 		try {
 			await admin.deleteRecords({ topics: [{ name: this.#topic, partitions: [{ partition: PARTITION, offset: BigInt(sequence - 1) }] }] });
 		} finally {
@@ -213,11 +214,12 @@ class KafkaBroker implements Broker {
 
 async function makeClients(options: KafkaLogOptions): Promise<Clients> {
 	const { Consumer, Producer } = await import("@platformatic/kafka");
-	const base = { ...accessOf(options), requestTimeout: READ_TIMEOUT_MS };
+	const { options: access, prepared } = clientsOf(options);
+	const base = { ...access, requestTimeout: READ_TIMEOUT_MS };
 	const consumer = (name: string): Reader =>
-		heard(new Consumer({ ...base, clientId: `nexus-${name}`, groupId: "nexus-log", maxWaitTime: NEXT_WAIT_MS }));
+		prepared(new Consumer({ ...base, clientId: `nexus-${name}`, groupId: "nexus-log", maxWaitTime: NEXT_WAIT_MS }));
 	// Acknowledged by all replicas that are in sync.
-	const producer = heard(new Producer<Buffer, Buffer, Buffer, Buffer>({ ...base, clientId: "nexus-producer", acks: -1, idempotent: true }));
+	const producer = prepared(new Producer<Buffer, Buffer, Buffer, Buffer>({ ...base, clientId: "nexus-producer", acks: -1, idempotent: true }));
 	return { producer, tail: consumer("tail"), reader: consumer("reader") };
 }
 

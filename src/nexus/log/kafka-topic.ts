@@ -5,7 +5,7 @@ import { messageOf } from "../../core/errors.ts";
 import { accessFault, hintOf } from "../engine-tls.ts";
 import { READ_TIMEOUT_MS } from "./broker.ts";
 import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
-import { accessOf, heard, type KafkaAccess } from "./kafka-access.ts";
+import { clientsOf, type KafkaAccess } from "./kafka-access.ts";
 
 export interface KafkaTopic extends KafkaAccess {
 	/** Made where it is missing, else used as it is; must have one partition. */
@@ -23,7 +23,8 @@ const TOPIC_EXISTS = "TOPIC_ALREADY_EXISTS";
 export async function prepareTopic(options: KafkaTopic & { readonly clock: Clock }): Promise<LogCapabilities> {
 	const { Admin, ConfigResourceTypes } = await import("@platformatic/kafka");
 	const { topic, replicas, clock } = options;
-	const admin = heard(new Admin({ clientId: "nexus-admin", ...accessOf(options) }));
+	const { options: base, prepared } = clientsOf(options);
+	const admin = prepared(new Admin({ clientId: "nexus-admin", ...base }));
 	try {
 		if (!(await admin.listTopics()).includes(topic)) {
 			// Forgetting is Nexus' own decision; the broker's default would forget after a week.

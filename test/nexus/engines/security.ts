@@ -21,6 +21,8 @@ export interface Secured {
 	readonly port: number;
 	/** Where it, or another of its kind, speaks plain text. */
 	readonly plainPort: number;
+	/** Further things that are refused, of this one. */
+	readonly refused?: readonly RefusedCase[];
 	kill(): Promise<void>;
 	/** With the certificate and the authority of clients of these names, and that password. */
 	start(files: ServerFiles): Promise<void>;
@@ -42,6 +44,8 @@ export interface Reaching {
 	readonly tls: string | undefined;
 }
 
+export type RefusedCase = readonly [what: string, reaching: Partial<Reaching>, said: RegExp];
+
 export interface SecurityOptions {
 	readonly skip: string | false;
 	/** Started with FIRST; ended with the test. */
@@ -54,7 +58,7 @@ export interface SecurityOptions {
 	/** Other ways to be let in, by name. */
 	readonly others?: Readonly<Record<string, (reaching: Reaching) => string>>;
 	/** Further things that are refused, each with what is said of it. */
-	readonly refused?: readonly (readonly [what: string, reaching: Partial<Reaching>, said: RegExp])[];
+	readonly refused?: readonly RefusedCase[];
 }
 
 export const TLS = "{ ca: ca.crt, cert: client.crt, key: client.key }";
@@ -89,7 +93,7 @@ export function engineSecurity(name: string, options: SecurityOptions): void {
 			assert.deepEqual(await engine.ids(), ["1"]);
 		});
 
-		const refused: [what: string, reaching: Partial<Reaching>, words: RegExp][] = [
+		const refused: RefusedCase[] = [
 			["a wrong password", { password: "wrong" }, /the login was refused: /],
 			["a password that cannot be read", { password: "nowhere" }, /a secret cannot be read: ENOENT.*nowhere/],
 			["an authority that is not known here", { tls: TLS.replace("ca.crt", "other-ca.crt") }, /TLS failed \(tls_unknown_ca\): /],
@@ -100,7 +104,8 @@ export function engineSecurity(name: string, options: SecurityOptions): void {
 			["a certificate that is not there", { tls: TLS.replace("client.crt", "none.crt") }, /TLS cannot be used: ENOENT.*none\.crt/],
 			["a key of another certificate", { tls: TLS.replace("client.key", "stranger.key") }, /TLS cannot be used: .*client\.crt.*key values mismatch/],
 			["roots that are none", { tls: TLS.replace("ca.crt", "client.key") }, /TLS cannot be used: .*client\.key holds no roots/],
-			...(options.refused ?? []).map((each): [string, Partial<Reaching>, RegExp] => [...each]),
+			...(options.refused ?? []),
+			...(secured.refused ?? []),
 		];
 		await t.test("in words that show no secret it refuses", { concurrency: true }, async (t) => {
 			const cases = refused.map(([what, reaching, words]) =>

@@ -143,8 +143,8 @@ export interface KafkaServer {
 
 /** What a test adds to a Kafka. */
 export interface KafkaDress {
-	/** Beside the one in plain text, which only the broker itself uses then. */
-	readonly listener: { readonly name: string; readonly protocol: string; readonly port: number };
+	/** Beside the one in plain text, which only the broker itself uses then. `host`: by which it names itself there. */
+	readonly listeners: readonly { readonly name: string; readonly protocol: string; readonly host: string; readonly port: number }[];
 	readonly settings: Readonly<Record<string, string>>;
 	/** Of the tool that formats its storage. */
 	readonly format: readonly string[];
@@ -155,16 +155,19 @@ export async function startKafka(t: TestContext, dress?: KafkaDress): Promise<Ka
 	const folder = makeFolder("kafka");
 	const [port, controller] = await freePorts(2);
 	const file = join(folder, "server.properties");
-	const more = (host: string): string => (dress === undefined ? "" : `,${dress.listener.name}://${host}:${dress.listener.port}`);
+	const { listeners = [] } = dress ?? {};
+	const protocols = listeners.map(({ name, protocol }) => `,${name}:${protocol}`).join("");
+	const bound = listeners.map(({ name, port }) => `,${name}://127.0.0.1:${port}`).join("");
+	const advertised = listeners.map(({ name, host, port }) => `,${name}://${host}:${port}`).join("");
 	const settings = {
 		"process.roles": "broker,controller",
 		"node.id": 1,
 		"controller.quorum.voters": `1@127.0.0.1:${controller}`,
-		listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}${more("127.0.0.1")}`,
-		"advertised.listeners": `PLAINTEXT://127.0.0.1:${port}${more("localhost")}`,
+		listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}${bound}`,
+		"advertised.listeners": `PLAINTEXT://127.0.0.1:${port}${advertised}`,
 		"controller.listener.names": "CONTROLLER",
 		"inter.broker.listener.name": "PLAINTEXT",
-		"listener.security.protocol.map": `CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT${dress === undefined ? "" : `,${dress.listener.name}:${dress.listener.protocol}`}`,
+		"listener.security.protocol.map": `CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT${protocols}`,
 		"log.dirs": `${folder}/data`,
 		"offsets.topic.num.partitions": 1,
 		"offsets.topic.replication.factor": 1,
@@ -207,7 +210,7 @@ export async function startKafka(t: TestContext, dress?: KafkaDress): Promise<Ka
 	const server = await Server.start(t, {
 		command: [...java, "kafka.Kafka", file],
 		folder,
-		isReady: () => isTaken(dress?.listener.port ?? port ?? 0),
+		isReady: () => isTaken(listeners[0]?.port ?? port ?? 0),
 	});
 	return { server, address: `127.0.0.1:${port}`, file };
 }
