@@ -9,7 +9,7 @@ export const IN_FLIGHT_BYTES_MAX = 64 * 1024 * 1024;
 /** Producers, agents and followers of a large mesh. */
 export const CONNECTIONS_MAX = 20_000;
 
-/** Events in one answer: 64 MiB at the very most, 0.5 MiB in practice. */
+/** Events in one answer: as much as one read looks into (32 MiB) at the very most, 0.5 MiB in practice. */
 export const PAGE_EVENTS_MAX = 1000;
 export const PAGE_EVENTS = 100;
 

@@ -38,7 +38,8 @@ export class Routes {
 
 	/** Answers are bytes made by hand, as events are never parsed on their way out. */
 	query<Q extends z.ZodType>(route: RouteConfig, needed: Needed, query: Q, handler: QueryHandler<z.output<Q>>): void {
-		this.#serve(route, needed, (c, who) => {
+		const responses = query === (noQuery as z.ZodType) ? route.responses : { 400: failure("The query is not valid."), ...route.responses };
+		this.#serve({ ...route, responses }, needed, (c, who) => {
 			const checked = query.safeParse(c.req.query());
 			if (checked.success) return handler(c, checked.data, who);
 			return problemResponse({ status: 400, title: "The query is not valid.", detail: issuesText(checked.error.issues), reason: "bad_query" });
@@ -133,6 +134,14 @@ async function readJson(req: ServerRequest, bytesMax: number): Promise<JsonRead>
 	}
 }
 
-function issuesText(issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[]): string {
-	return issues.map(({ path, message }) => (path.length === 0 ? message : `${path.join(".")} ${message}`)).join("; ");
+/** Of a choice between several shapes: what is wrong with the one that comes closest. */
+function issuesText(issues: readonly z.core.$ZodIssue[]): string {
+	return issues
+		.map((issue) => {
+			const { path, message } = issue;
+			const closest = issue.code === "invalid_union" ? issue.errors.toSorted((a, b) => a.length - b.length)[0] : undefined;
+			const words = closest === undefined || closest.length === 0 ? message : issuesText(closest);
+			return path.length === 0 ? words : `${path.join(".")} ${words}`;
+		})
+		.join("; ");
 }
