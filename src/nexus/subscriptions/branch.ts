@@ -122,12 +122,17 @@ export class Branch implements CatchUpTarget {
 		});
 		const { lastPer } = start;
 		let alone: CatchUpTarget["alone"];
-		if (lastPer !== undefined && position < lastPer.until) {
-			const wanted = await lastPerKey(log, options, position, lastPer);
-			// Checked when it was made; keys that came since stand behind `until`.
-			alone = { until: lastPer.until, wants: (sequence) => wanted?.has(sequence) ?? true };
+		try {
+			if (lastPer !== undefined && position < lastPer.until) {
+				const wanted = await lastPerKey(log, options, position, lastPer);
+				// Checked when it was made; keys that came since stand behind `until`.
+				alone = { until: lastPer.until, wants: (sequence) => wanted?.has(sequence) ?? true };
+			}
+			if (progress !== undefined) await restore(log, dispatcher, progress);
+		} catch (thrown) {
+			dispatcher.abandon();
+			throw thrown;
 		}
-		if (progress !== undefined) await restore(log, dispatcher, progress);
 		branch = new Branch(house, options, dispatcher, alone, mayDeliver ?? (() => true));
 		return branch;
 	}
@@ -169,6 +174,11 @@ export class Branch implements CatchUpTarget {
 		while (this.dispatcher.flyingSize > 0 && this.#mayDeliver() && clock.monotonicMs() < untilMs) {
 			await new Promise<void>((resolve) => void clock.setTimer(DRAIN_LOOK_MS, resolve));
 		}
+	}
+
+	/** Of one that was never started. */
+	abandon(): void {
+		this.dispatcher.abandon();
 	}
 
 	/** Waits a while for what is under way. */

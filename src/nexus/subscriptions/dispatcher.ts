@@ -253,6 +253,13 @@ export class Dispatcher {
 		this.#saver.touch();
 	}
 
+	/** Lets go of what it holds, and writes nothing more. */
+	abandon(): void {
+		this.#waiting.stop();
+		this.#window.clear();
+		this.#options.ready.clear();
+	}
+
 	/** Tries under way are cut and begin again some time. Progress is kept. */
 	async close(): Promise<void> {
 		this.#isRunning = false;
@@ -264,8 +271,7 @@ export class Dispatcher {
 		for (const { replay } of this.#window.replays()) replay?.("gone");
 		await this.#saver.close();
 		this.#flying.clear();
-		this.#window.clear();
-		this.#options.ready.clear();
+		this.abandon();
 	}
 
 	#enter(event: StoredEvent, marks: EventMarks, attempts: number, dueMs: number, replay: Entry["replay"]): void {

@@ -43,6 +43,8 @@ export const CONCURRENCY_MAX = 1000;
 
 /** After the log could not be read. */
 export const READ_RETRY_MS = 1_000;
+/** After a subscription could not be opened, because log or state could not be read. */
+export const OPEN_RETRY_MS = 5_000;
 
 /** Progress is written at most this often, unless somebody waits for it: what a crash repeats is bounded, and so is what the disk does. */
 export const SAVE_PAUSE_MS = 20;

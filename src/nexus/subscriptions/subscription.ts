@@ -50,6 +50,8 @@ export class Subscription {
 	readonly document: SubscriptionDocument | undefined;
 	/** Why it is broken. */
 	readonly fault: string;
+	/** It is broken because log or state could not be read, which passes. */
+	readonly isUnread: boolean;
 	readonly #house: SubscriptionHouse;
 	#stalledSinceMs: number | undefined;
 
@@ -61,6 +63,7 @@ export class Subscription {
 		document: SubscriptionDocument | undefined,
 		branches: readonly Branch[],
 		fault: string,
+		isUnread = false,
 	) {
 		this.#house = house;
 		this.name = name;
@@ -69,6 +72,7 @@ export class Subscription {
 		this.document = document;
 		this.branches = branches;
 		this.fault = fault;
+		this.isUnread = isUnread;
 	}
 
 	/** Never rejects: what cannot run is broken, and says why. Nothing is delivered before `start`. */
@@ -84,25 +88,16 @@ export class Subscription {
 		const filter = compileFilter(document);
 		const { clock, transformer, registered } = house;
 		const sinks = buildSinks(name, document, { clock, transformer, registered, policy, onGone: () => house.onGone(name) });
-		try {
-			const branches = await Promise.all(
-				sinks.map((sink) =>
-					Branch.open(house, {
-						...sink,
-						subscription: name,
-						life: record.life,
-						start: record.start,
-						filter,
-						logFilter: logFilterOf(document),
-						policy,
-						strategy: document.strategy ?? "direct",
-					}),
-				),
-			);
-			return new Subscription(house, name, record, revision, document, branches, "");
-		} catch (thrown) {
-			return broken(messageOf(thrown));
-		}
+		const logFilter = logFilterOf(document);
+		const { strategy = "direct" } = document;
+		const common = { subscription: name, life: record.life, start: record.start, filter, logFilter, policy, strategy };
+		const opened = await Promise.allSettled(sinks.map((sink) => Branch.open(house, { ...sink, ...common })));
+		const branches = opened.flatMap((one) => (one.status === "fulfilled" ? one.value : []));
+		const failed = opened.find((one) => one.status === "rejected");
+		if (failed === undefined) return new Subscription(house, name, record, revision, document, branches, "");
+		for (const branch of branches) branch.abandon();
+		await Promise.all(sinks.map(({ sink }) => sink?.close()));
+		return new Subscription(house, name, record, revision, document, [], messageOf(failed.reason), true);
 	}
 
 	/** Set by the stall detector. */

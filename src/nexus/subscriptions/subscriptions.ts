@@ -13,6 +13,7 @@ import { Feed } from "./feed.ts";
 import { compileFilter } from "./filter/filter.ts";
 import { filterFaults } from "./filter/schema.ts";
 import { SUBSCRIPTIONS_MAX, WINDOW_BYTES_MAX } from "./limits.ts";
+import { type OpenAgainOptions, openAgain } from "./open-again.ts";
 import type { Portion } from "./portion.ts";
 import { type Changed, MOVED, NOT_FOUND, type Refusal } from "./refusal.ts";
 import { type ReplayResult, type ReplayWish, replayLetters } from "./replay.ts";
@@ -54,6 +55,7 @@ export class Subscriptions {
 	readonly #stalls: StallDetector;
 	readonly #all = new Map<string, Subscription>();
 	readonly #turns: Turns;
+	readonly #again: OpenAgainOptions;
 
 	/** Has none yet. */
 	constructor(options: SubscriptionsOptions) {
@@ -76,6 +78,14 @@ export class Subscriptions {
 			onParked: tellParked(this.#tell, logger),
 		};
 		this.#stalls = new StallDetector(clock, () => this.#all.values(), this.#tell);
+		this.#again = {
+			house: this.#house,
+			clock,
+			turns: this.#turns,
+			isStill: (unread) => this.#all.get(unread.name) === unread && !this.waits.isOver,
+			mayOpen: (name) => options.portion?.mayChange(name) !== false,
+			onOpened: (subscription) => this.#begun(subscription),
+		};
 	}
 
 	/** All of them. Goes on where the last process stopped. Rejects where the state cannot be read. */
@@ -178,7 +188,8 @@ export class Subscriptions {
 	async take(has: (name: string) => boolean): Promise<void> {
 		try {
 			await this.letters.load(has);
-			this.#startAll(await this.#openAll(has));
+			const opened = await this.#openAll(has);
+			for (const subscription of inStartOrder(opened, this.#options.log.stats().lastSequence)) this.#begun(subscription);
 		} catch (thrown) {
 			await this.#closeAll(has, false);
 			throw thrown;
@@ -242,12 +253,12 @@ export class Subscriptions {
 		for (const { name } of closing) this.#all.delete(name);
 	}
 
-	#startAll(opened: readonly Subscription[]): void {
-		for (const subscription of inStartOrder(opened, this.#options.log.stats().lastSequence)) {
-			if (subscription.fault !== "")
-				this.#options.logger.error("a subscription is broken", { subscription: subscription.name, fault: subscription.fault });
-			subscription.start();
-		}
+	#begun(subscription: Subscription): void {
+		const { name, fault, isUnread } = subscription;
+		this.#all.set(name, subscription);
+		if (fault !== "") this.#options.logger.error("a subscription is broken", { subscription: name, fault });
+		subscription.start();
+		if (isUnread) openAgain(subscription, this.#again);
 	}
 
 	/** Writes the record, then lets the new one take the place of the old one. */
@@ -262,8 +273,7 @@ export class Subscriptions {
 			kept = { ...record, start: await safePosition(this.#options.state, name, current.members, record) };
 		}
 		const subscription = await Subscription.open(this.#house, name, kept, outcome.revision);
-		this.#all.set(name, subscription);
-		subscription.start();
+		this.#begun(subscription);
 		return { ok: true, subscription, isNew: current === undefined };
 	}
 

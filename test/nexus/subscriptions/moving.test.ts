@@ -1,9 +1,11 @@
-/** Subscriptions on their way: to another node, or to what they are changed to. */
+/** Subscriptions that are closed and opened: changed, on another node, or where log and state cannot be read at that moment. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { consumersOf } from "../../../src/nexus/api/consumer-routes.ts";
-import type { StateStore } from "../../../src/nexus/state/state-store.ts";
+import type { EventLog } from "../../../src/nexus/log/event-log.ts";
+import type { StateFailed, StateStore } from "../../../src/nexus/state/state-store.ts";
 import { fetchOnce } from "../../../src/nexus/subscriptions/consumers.ts";
+import { OPEN_RETRY_MS } from "../../../src/nexus/subscriptions/limits.ts";
 import { memoryHouse, quiet } from "./support.ts";
 
 const DOCUMENT = { filter: { type: "t" }, sink: { kind: "pull" } };
@@ -15,14 +17,16 @@ function slowCursors(state: StateStore): { readonly store: StateStore; release()
 		await gate.promise;
 		return state.saveCursor(...args);
 	};
-	const store = new Proxy(state, {
+	return { store: replaced(state, { saveCursor }), release: () => gate.resolve() };
+}
+
+function replaced<T extends object>(part: T, methods: Partial<T>): T {
+	return new Proxy(part, {
 		get(target, name) {
-			if (name === "saveCursor") return saveCursor;
-			const value = Reflect.get(target, name, target) as unknown;
+			const value = Reflect.get(name in methods ? methods : target, name) as unknown;
 			return typeof value === "function" ? (value.bind(target) as unknown) : value;
 		},
 	});
-	return { store, release: () => gate.resolve() };
 }
 
 test("who waits for events is let go when the subscription is changed, and who comes before that is done is told to come again", async (t) => {
@@ -50,3 +54,43 @@ test("who waits for events is let go when the subscription is changed, and who c
 	assert.ok((await changing).ok);
 	assert.ok("consumers" in consumersOf(subscriptions, "jobs"));
 });
+
+const AWAY: StateFailed = { ok: false, failure: "unavailable", detail: "the server is away" };
+
+for (const what of ["state", "log"] as const) {
+	test(`what cannot be opened because the ${what} cannot be read is opened once it can, and goes on where it was`, async (t) => {
+		const house = await memoryHouse(t);
+		const before = await house.open();
+		assert.ok((await before.put("jobs", DOCUMENT)).ok);
+		await house.publish({ id: "1", type: "t" }, { id: "2", type: "t" });
+		await quiet();
+		const first = before.get("jobs")?.consumers ?? assert.fail();
+		const taken = await fetchOnce(first, 2, 0, house.clock).entries;
+		assert.equal(taken.length, 2);
+		await before.close();
+
+		let isAway = true;
+		const cursor: StateStore["cursor"] = async (name) => (isAway ? AWAY : house.state.cursor(name));
+		const read: EventLog["read"] = async (query) => (isAway ? Promise.reject(new Error("the broker is away")) : house.log.read(query));
+		const parts = what === "state" ? { state: replaced(house.state, { cursor }) } : { log: replaced(house.log, { read }) };
+		const subscriptions = await house.open(parts);
+		t.after(() => subscriptions.close());
+		const broken = subscriptions.get("jobs");
+		assert.equal(broken?.state, "broken");
+		assert.match(broken.trouble, /away/);
+		house.clock.advance(OPEN_RETRY_MS);
+		await quiet();
+		assert.equal(subscriptions.get("jobs")?.state, "broken", "it is away still");
+		isAway = false;
+		house.clock.advance(OPEN_RETRY_MS);
+		await quiet();
+		assert.equal(subscriptions.get("jobs")?.state, "running");
+		const second = subscriptions.get("jobs")?.consumers ?? assert.fail();
+		const again = await fetchOnce(second, 10, 0, house.clock).entries;
+		assert.ok(again !== "too_many" && taken !== "too_many");
+		assert.deepEqual(
+			again.map(({ sequence }) => sequence),
+			taken.map(({ sequence }) => sequence),
+		);
+	});
+}
