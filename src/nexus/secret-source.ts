@@ -59,9 +59,12 @@ export function secretOf(secret: string | SecretSource): string {
 	return typeof secret === "string" ? secret : secret.read();
 }
 
+/** Up to its end of the line, where it is in no quotes: a comma may be a part of it. */
+const SECRET_VALUE = /(?<=\b(?:token|password)["']?:[ \t]*)(?:"(?:[^"\\\n]|\\.)*"?|'[^\n']*'?|[^\n}]+)/g;
+
 /** `text` with what stands before the @ of its URLs, and behind the keys of tokens and passwords, made unreadable; as long as before. */
 export function withoutSecrets(text: string): string {
 	return text
-		.replaceAll(/(?<=:\/\/)[^\s/@"']*(?=@)/g, (found) => "*".repeat(found.length))
-		.replaceAll(/(?<=\b(?:token|password):[ \t]*)[^\s,}#]+/g, (found) => (found.startsWith("$") ? found : "*".repeat(found.length)));
+		.replaceAll(/(?<=:\/\/)[^\s"']*(?=@)/g, (found) => "*".repeat(found.length))
+		.replaceAll(SECRET_VALUE, (found) => (/^["']?\$/.test(found) ? found : "*".repeat(found.length)));
 }

@@ -69,6 +69,25 @@ test("what of a login or a certificate contradicts itself is told with its place
 	}
 });
 
+test("no way to write a secret shows it in a line that is at fault", () => {
+	const lines = [
+		'log: { redis: { url: "http://u:hunter2/hunter2@r" } }',
+		'log: { kafka: { brokers: [x], user: u, password: "a hunter2 \\" hunter2" } }',
+		"log: { kafka: { brokers: [x], user: u, password: 'a, hunter2' } }",
+		'{ "log": { "kafka": { "brokers": ["x"], "user": "u", "password": "hunter2" } } }',
+	];
+	for (const text of lines) {
+		const result = loadNexusConfig(text, "n.yaml", {});
+		assert.ok(!result.ok, text);
+		const shown = formatFaults(result.faults, withoutSecrets(text));
+		assert.doesNotMatch(shown, /hunter2/);
+		assert.equal(withoutSecrets(text).length, text.length);
+	}
+	assert.doesNotMatch(withoutSecrets("log:\n  nats:\n    token: a, hunter2\n"), /hunter2/);
+	// Whence it comes is no secret.
+	assert.equal(withoutSecrets('password: "${SECRET}"'), 'password: "${SECRET}"');
+});
+
 test("a Nexus does not start with certificates for webhooks that cannot be used, and says which", async (t) => {
 	const dir = temporaryDir(t);
 	const certificates = { partner: { ca: join(dir, "none.crt") } };
