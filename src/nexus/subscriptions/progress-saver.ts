@@ -11,6 +11,9 @@ export class ProgressSaver {
 	#saved = 0;
 	#writing: Promise<boolean> | undefined;
 	#timer: Timer | undefined;
+	/** Nothing is written by itself any more. */
+	#isClosing = false;
+	/** Nothing is written any more. */
 	#isClosed = false;
 
 	constructor(clock: Clock, save: () => Promise<boolean>) {
@@ -30,21 +33,24 @@ export class ProgressSaver {
 		// A write under way may have begun before the last change.
 		if (this.#saved < wanted && this.#writing !== undefined) await this.#writing;
 		while (this.#saved < wanted) {
-			if (!(await (this.#writing ?? this.#write()))) return false;
+			if (this.#isClosed || !(await (this.#writing ?? this.#write()))) return false;
 		}
 		return true;
 	}
 
-	/** Keeps what there is. Later changes are not kept. */
+	/** Keeps what there is. Once it has resolved nothing is written: of what was closed there is no progress, and what came after has its own. */
 	async close(): Promise<void> {
-		this.#isClosed = true;
+		this.#isClosing = true;
 		await this.flush();
+		// Somebody else who waits for his change may have begun another write.
+		while (this.#writing !== undefined) await this.#writing;
+		this.#isClosed = true;
 		this.#timer?.cancel();
 		this.#timer = undefined;
 	}
 
 	#writeIn(delayMs: number): void {
-		if (this.#isClosed) return;
+		if (this.#isClosing) return;
 		this.#timer = this.#clock.setTimer(delayMs, () => {
 			this.#timer = undefined;
 			if (this.#writing === undefined) void this.#write();
