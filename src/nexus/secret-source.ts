@@ -60,7 +60,7 @@ export function secretOf(secret: string | SecretSource): string {
 }
 
 /** Up to its end of the line, where it is in no quotes: a comma may be a part of it. */
-const SECRET_VALUE = /(?<=\b(?:token|password)["']?:[ \t]*)(?:"(?:[^"\\\n]|\\.)*"?|'[^\n']*'?|[^\n}]+)/g;
+const SECRET_VALUE = /(?<=\b(?:token|password)["']?:[ \t]*)(?:"(?:[^"\\\n]|\\.)*"?|'[^\n']*'?|[^\s"'}][^\n}]*)/g;
 
 /** `text` with what stands before the @ of its URLs, and behind the keys of tokens and passwords, made unreadable; as long as before. */
 export function withoutSecrets(text: string): string {

@@ -85,7 +85,7 @@ test("no way to write a secret shows it in a line that is at fault", () => {
 	}
 	assert.doesNotMatch(withoutSecrets("log:\n  nats:\n    token: a, hunter2\n"), /hunter2/);
 	// Whence it comes is no secret.
-	assert.equal(withoutSecrets('password: "${SECRET}"'), 'password: "${SECRET}"');
+	assert.equal(withoutSecrets('password: "$\u007bSECRET}"'), 'password: "$\u007bSECRET}"');
 });
 
 test("a Nexus does not start with certificates for webhooks that cannot be used, and says which", async (t) => {
