@@ -44,10 +44,13 @@ const ADMISSION_RETRY_MS = 100;
 const ADMISSION_TIMEOUT_MS = 60_000;
 /** RabbitMQ writes the names of new quorum queues to a file of its own when half a second was quiet; one that ends before does not find them. */
 const SETTLE_MS = 2_000;
-/** Of one turn: 8,000 appends a second, of all nodes together. */
-const GROUPS_MAX = 500_000;
-/** 17 MB/s. What comes beyond that is refused until the turn ends. */
-const QUEUE_BYTES_MAX = 1024 * 1024 * 1024;
+/**
+ * Of one turn: 1,000 appends a second, of all nodes together. All are read by one consumer, whose hand holds 16 bits of them: what several have
+ * had in hand comes back in another order.
+ */
+const GROUPS_MAX = 65_000;
+/** 9 MB/s. What comes beyond that is refused until the turn ends. */
+const QUEUE_BYTES_MAX = 512 * 1024 * 1024;
 /** Each time that the queue is read for a repair counts, and RabbitMQ 4 throws away what was read 20 times. */
 const DELIVERIES_MAX = 1_000_000;
 
