@@ -32,6 +32,7 @@ export interface ConsumeOptions {
 	readonly onError?: (thrown: unknown, delivery: Delivery) => void;
 }
 
+const ABORTED = Symbol("aborted");
 const CONCURRENCY = 16;
 const DRAIN_MS = 10_000;
 /** A connection that has lasted for so long was a good one. */
@@ -59,6 +60,7 @@ class Consumer implements LinkHost {
 	readonly #target: ConsumerTarget;
 	readonly #handler: Handler;
 	readonly #options: ConsumeOptions;
+	readonly #signal: AbortSignal;
 	/** By sequence. */
 	readonly #flying = new Map<number, HeldDelivery>();
 	/** Has come, and waits for a handler: those of a connection that broke may still be at work when the next one brings its first events. */
@@ -75,15 +77,15 @@ class Consumer implements LinkHost {
 		this.#target = target;
 		this.#handler = handler;
 		this.#options = options;
+		this.#signal = options.signal ?? new AbortController().signal;
 		this.credit = options.concurrency ?? CONCURRENCY;
 		this.#answers = new AnswerBatcher((answers) => this.#answer(answers), options.over === "poll" ? POSTS_IN_FLIGHT : ANSWERS_IN_FLIGHT);
 	}
 
 	async run(): Promise<void> {
-		const stop = stopOf(this.#options.signal);
 		const ticking = this.#tellProgress();
 		try {
-			await this.#connectOn(stop.aborted);
+			await this.#connectOn();
 		} finally {
 			this.#isStopping = true;
 			this.#link?.stop();
@@ -93,7 +95,6 @@ class Consumer implements LinkHost {
 			this.#enough.abort(new Error("the consumer has stopped"));
 			ticking.end();
 			this.#link?.close();
-			stop.forget();
 		}
 	}
 
@@ -128,34 +129,34 @@ class Consumer implements LinkHost {
 		return withRetry(() => subscriptions.answer(name, answers), { clock, rng, patienceMs: ANSWER_PATIENCE_MS, signal: this.#enough.signal });
 	}
 
-	/** From one connection to the next one, until `aborted` resolves. */
-	async #connectOn(aborted: Promise<"aborted">): Promise<void> {
-		const { onBreak, onReconnect, signal } = this.#options;
+	/** From one connection to the next one, until it is aborted. */
+	async #connectOn(): Promise<void> {
+		const { onBreak, onReconnect } = this.#options;
 		const { clock, rng } = this.#target;
 		let wasConnected = false;
-		for (let tries = 0; signal?.aborted !== true; tries++) {
+		for (let tries = 0; !this.#signal.aborted; tries++) {
 			const beganAtMs = clock.monotonicMs();
-			const cause = await this.#connectOnce(aborted, () => {
+			const cause = await this.#connectOnce(() => {
 				if (wasConnected) onReconnect?.();
 				wasConnected = true;
 			});
-			if (cause === "aborted") return;
+			if (cause === ABORTED) return;
 			// What it held comes again; a handler that has begun may finish.
 			this.#waiting = [];
 			if (isRefusal(cause)) throw cause;
 			if (clock.monotonicMs() - beganAtMs > STEADY_MS) tries = 0;
 			const waitMs = Math.max(retryAfterOf(cause), backoffMs(tries, rng));
 			onBreak?.(messageOf(cause), waitMs);
-			await Promise.race([wait(waitMs, clock, signal).catch(() => {}), aborted]);
+			await wait(waitMs, clock, this.#signal).catch(() => {}); // aborted
 		}
 	}
 
 	/** Resolves with why it is over. */
-	async #connectOnce(aborted: Promise<"aborted">, onOpen: () => void): Promise<unknown> {
+	async #connectOnce(onOpen: () => void): Promise<unknown> {
 		const opening = this.#options.over === "poll" ? openPollLink(this.#target, this) : openSocketLink(this.#target, this);
 		try {
-			const link = await Promise.race([opening, aborted]);
-			if (link === "aborted") {
+			const link = await orAborted(opening, this.#signal);
+			if (link === ABORTED) {
 				opening.then(
 					(late) => late.close(),
 					() => {},
@@ -164,8 +165,8 @@ class Consumer implements LinkHost {
 			}
 			this.#link = link;
 			onOpen();
-			const cause = await Promise.race([link.ended, aborted]);
-			if (cause !== "aborted") this.#link = undefined;
+			const cause = await orAborted(link.ended, this.#signal);
+			if (cause !== ABORTED) this.#link = undefined;
 			return cause;
 		} catch (thrown) {
 			return thrown;
@@ -227,13 +228,12 @@ function isRefusal(cause: unknown): boolean {
 	return !(cause instanceof NexusError) || (!cause.isTransient && cause.reason !== "paused");
 }
 
-function stopOf(signal: AbortSignal | undefined): { readonly aborted: Promise<"aborted">; forget(): void } {
-	let forget = (): void => {};
-	const aborted = new Promise<"aborted">((resolve) => {
-		const listener = (): void => resolve("aborted");
-		if (signal?.aborted === true) listener();
-		signal?.addEventListener("abort", listener, { once: true });
-		forget = () => signal?.removeEventListener("abort", listener);
+/** What comes first. Nothing of it stays with the signal, which may live for longer than many connections. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | typeof ABORTED> {
+	if (signal.aborted) return Promise.resolve(ABORTED);
+	return new Promise((resolve, reject) => {
+		const end = (): void => resolve(ABORTED);
+		signal.addEventListener("abort", end, { once: true });
+		work.then(resolve, reject).finally(() => signal.removeEventListener("abort", end));
 	});
-	return { aborted, forget };
 }

@@ -23,6 +23,8 @@ export interface JsonRequest extends CallOptions {
 
 /** 256 events of 1 MiB, which is the most that Nexus takes of each. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
+/** That the API gives out. */
+const PAGE_MAX = 1_000;
 const JSON_TYPE = "application/json";
 
 export class JsonCalls {
@@ -60,6 +62,22 @@ export class JsonCalls {
 			timer.cancel();
 			signal?.removeEventListener("abort", end);
 		}
+	}
+
+	/** What stands in `member` of each page, as it is asked for. */
+	async *list<T>(path: string, member: string, options: CallOptions, query: object = {}): AsyncGenerator<T, void, void> {
+		for (let after: unknown; after !== null; ) {
+			const page: Readonly<Record<string, unknown>> = await this.json(withQuery(path, { ...query, after }), options);
+			yield* page[member] as readonly T[];
+			after = page.next ?? null;
+		}
+	}
+
+	/** All of them, of lists that are short. */
+	async all<T>(path: string, member: string, options: CallOptions): Promise<readonly T[]> {
+		const all: T[] = [];
+		for await (const item of this.list<T>(path, member, options, { limit: PAGE_MAX })) all.push(item);
+		return all;
 	}
 }
 

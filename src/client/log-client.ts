@@ -66,8 +66,8 @@ export class LogClient {
 		return this.#calls.json("/v1/status", options);
 	}
 
-	async backups(options: CallOptions = {}): Promise<readonly LogBackup[]> {
-		return (await this.#calls.json<{ backups: readonly LogBackup[] }>("/v1/log/backups", options)).backups;
+	backups(options: CallOptions = {}): Promise<readonly LogBackup[]> {
+		return this.#calls.all("/v1/log/backups", "backups", options);
 	}
 
 	/** Begins one of log and state while the log runs; `backup` says how far it is. `name`: by default the time. */

@@ -1,5 +1,5 @@
 /** Events that violate the schema of their type, as a client looks at them, publishes those that are fine by now, or throws them away. */
-import { type CallOptions, type JsonCalls, path, withQuery } from "./json-calls.ts";
+import { type CallOptions, type JsonCalls, path } from "./json-calls.ts";
 
 export interface ParkedEvent {
 	/** Stands for (source, id). */
@@ -36,15 +36,8 @@ export class ParkedEventsClient {
 	}
 
 	/** In no order that means anything, page by page as they are asked for. */
-	async *list({ type, ...options }: CallOptions & { readonly type?: string } = {}): AsyncGenerator<ParkedEvent, void, void> {
-		for (let after: string | null | undefined; after !== null; ) {
-			const page: { events: readonly ParkedEvent[]; next: string | null } = await this.#calls.json(
-				withQuery("/v1/parked-events", { type, after }),
-				options,
-			);
-			yield* page.events;
-			after = page.next;
-		}
+	list({ type, ...options }: CallOptions & { readonly type?: string } = {}): AsyncGenerator<ParkedEvent, void, void> {
+		return this.#calls.list("/v1/parked-events", "events", options, { type });
 	}
 
 	get(key: string, options: CallOptions = {}): Promise<ParkedEvent> {

@@ -112,8 +112,8 @@ export class PoliciesClient {
 		this.#calls = calls;
 	}
 
-	async list(options: CallOptions = {}): Promise<readonly PolicySummary[]> {
-		return (await this.#calls.json<{ policies: readonly PolicySummary[] }>("/v1/policies", options)).policies;
+	list(options: CallOptions = {}): Promise<readonly PolicySummary[]> {
+		return this.#calls.all("/v1/policies", "policies", options);
 	}
 
 	/** `version`: an earlier one; otherwise that in force. */

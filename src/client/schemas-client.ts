@@ -35,8 +35,8 @@ export class SchemasClient {
 	}
 
 	/** The latest of each type. */
-	async list(options: CallOptions = {}): Promise<readonly SchemaInfo[]> {
-		return (await this.#calls.json<{ schemas: readonly SchemaInfo[] }>("/v1/schemas", options)).schemas;
+	list(options: CallOptions = {}): Promise<readonly SchemaInfo[]> {
+		return this.#calls.all("/v1/schemas", "schemas", options);
 	}
 
 	/** `version`: an earlier one. */

@@ -49,8 +49,8 @@ export class ServicesClient {
 		this.#rng = rng;
 	}
 
-	async list(options: CallOptions = {}): Promise<readonly Service[]> {
-		return (await this.#calls.json<{ services: readonly Service[] }>("/v1/services", options)).services;
+	list(options: CallOptions = {}): Promise<readonly Service[]> {
+		return this.#calls.all("/v1/services", "services", options);
 	}
 
 	/** Undefined where nobody has registered. */

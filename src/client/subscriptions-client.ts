@@ -17,7 +17,6 @@ export interface FetchOptions extends CallOptions {
 	readonly waitMs?: number;
 }
 
-const PAGE = 100;
 const WAIT_MS = 30_000;
 
 /** Each call rejects with a NexusError where it is refused. */
@@ -33,15 +32,8 @@ export class SubscriptionsClient {
 	}
 
 	/** By name, page by page as they are asked for. */
-	async *list(options: CallOptions = {}): AsyncGenerator<Subscription, void, void> {
-		for (let after: string | null | undefined; after !== null; ) {
-			const page: { subscriptions: readonly Subscription[]; next: string | null } = await this.#calls.json(
-				withQuery("/v1/subscriptions", { limit: PAGE, after }),
-				options,
-			);
-			yield* page.subscriptions;
-			after = page.next;
-		}
+	list(options: CallOptions = {}): AsyncGenerator<Subscription, void, void> {
+		return this.#calls.list("/v1/subscriptions", "subscriptions", options);
 	}
 
 	get(name: string, options: CallOptions = {}): Promise<Subscription> {

@@ -1,5 +1,5 @@
 /** Tokens for services that join and for callers of the API, as a client makes and takes them back. */
-import { type CallOptions, type JsonCalls, path, withQuery } from "./json-calls.ts";
+import { type CallOptions, type JsonCalls, path } from "./json-calls.ts";
 
 export interface TokenInfo {
 	readonly id: string;
@@ -62,12 +62,8 @@ export class TokensClient {
 	}
 
 	/** The newest first, without their secrets, page by page as they are asked for. */
-	async *list(options: CallOptions = {}): AsyncGenerator<TokenInfo, void, void> {
-		for (let after: string | null | undefined; after !== null; ) {
-			const page: { tokens: readonly TokenInfo[]; next: string | null } = await this.#calls.json(withQuery("/v1/tokens", { after }), options);
-			yield* page.tokens;
-			after = page.next;
-		}
+	list(options: CallOptions = {}): AsyncGenerator<TokenInfo, void, void> {
+		return this.#calls.list("/v1/tokens", "tokens", options);
 	}
 
 	create(wish: TokenWish, options: CallOptions = {}): Promise<NewToken> {

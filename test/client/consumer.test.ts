@@ -1,5 +1,6 @@
 /** The consume loop of the client against a real Nexus: answers, breaks, a Nexus that is killed and comes back, an orderly stop. */
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { type TestContext, test } from "node:test";
 import { type ConsumeOptions, type Delivery, type DeliverySettings, NexusClient, NexusError, type Transport } from "nexus-mesh/client";
 import { httpTransport } from "../../src/client/transport.ts";
@@ -273,6 +274,21 @@ test("a handler that never ends keeps a stop from being one no longer than it ma
 	await ended;
 	const [again] = await client.subscriptions.fetch("work");
 	assert.deepEqual([again?.event.id, again?.attempt], ["stuck", 2]);
+});
+
+test("while Nexus is away nothing piles up, however often it is tried", async () => {
+	const client = new NexusClient({ url: "http://127.0.0.1:1", rng: () => 0 });
+	for (const over of WAYS) {
+		const stop = new AbortController();
+		let [breaks, listeners] = [0, 0];
+		const onBreak = (): void => {
+			listeners = Math.max(listeners, getEventListeners(stop.signal, "abort").length);
+			if (++breaks === 200) stop.abort();
+		};
+		await client.subscriptions.consume("x", () => {}, { over, signal: stop.signal, onBreak });
+		assert.ok(listeners <= 2, `${listeners} listeners`);
+		assert.equal(getEventListeners(stop.signal, "abort").length, 0);
+	}
 });
 
 test("what cannot be a number of events at a time is refused before anything is sent", async () => {
