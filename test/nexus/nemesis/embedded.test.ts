@@ -9,7 +9,17 @@ test("embedded: nothing acknowledged is lost, nothing comes that nobody sent, ke
 }, async (t) => {
 	await runNemesis(t, {
 		engines: "",
-		faults: ["nexus-killed", "nexus-stopped", "tail-torn", "disk-full", "clock-jumped", "clients-cut", "consumer-killed"],
+		faults: [
+			"nexus-killed",
+			"nexus-ended",
+			"nexus-stopped",
+			"tail-torn",
+			"disk-full",
+			"clock-jumped",
+			"clients-cut",
+			"consumer-killed",
+			"subscription-paused",
+		],
 		durability: "disk",
 		seconds: SECONDS,
 	});

@@ -1,6 +1,7 @@
 /** Brings each fault about, and makes it good again. */
 import { seededRng } from "../../../src/core/rng.ts";
 import type { NexusHost, Worker } from "./house.ts";
+import type { Operator } from "./operator.ts";
 import { pause } from "./record.ts";
 import type { Relay } from "./relay.ts";
 import type { Fault } from "./schedule.ts";
@@ -34,11 +35,12 @@ export interface Victims {
 	readonly state: Footing | undefined;
 	readonly clientLinks: readonly Relay[];
 	readonly consumers: { readonly hook: Worker; readonly pull: Worker };
+	readonly operator: Operator;
 }
 
 /** Resolves once all is well again. */
 export async function bringAbout(fault: Fault, victims: Victims): Promise<void> {
-	const { nodes, dataDir, disk, broker, brokerDisk, brokerLink, state, clientLinks, consumers } = victims;
+	const { nodes, dataDir, disk, broker, brokerDisk, brokerLink, state, clientLinks, consumers, operator } = victims;
 	const [first] = nodes;
 	const chosen = (share: number): NexusHost | undefined => nodes[Math.floor(share * nodes.length)];
 	switch (fault.kind) {
@@ -49,6 +51,10 @@ export async function bringAbout(fault: Fault, victims: Victims): Promise<void> 
 			await Promise.all(killed.map((node) => node?.start()));
 			return;
 		}
+		case "nexus-ended":
+			await chosen(fault.node)?.stop();
+			await pause(fault.downMs);
+			return chosen(fault.node)?.start();
 		case "nexus-stopped":
 			chosen(fault.node)?.signal("SIGSTOP");
 			await pause(fault.forMs);
@@ -71,14 +77,15 @@ export async function bringAbout(fault: Fault, victims: Victims): Promise<void> 
 			await pause(fault.downMs);
 			return consumer.start();
 		}
-		case "broker-killed": {
-			const withIt = fault.withNexus ? nodes : [];
-			await Promise.all([broker?.kill(), brokerLink?.down(), ...withIt.map((node) => node.kill())]);
+		case "subscription-paused":
+			await operator.pause(fault.which);
+			await pause(fault.forMs);
+			return operator.resume(fault.which);
+		case "broker-killed":
+			await Promise.all([broker?.kill(), brokerLink?.down()]);
 			await pause(fault.downMs);
 			await Promise.all([broker?.start(), brokerLink?.up()]);
-			await Promise.all(withIt.map((node) => node.start()));
 			return;
-		}
 		case "broker-stopped":
 			await broker?.hang();
 			await pause(fault.forMs);

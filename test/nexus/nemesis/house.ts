@@ -7,6 +7,10 @@ import { type NexusProcess, spawnNexus } from "../nexus-process.ts";
 import type { Line } from "./history.ts";
 
 const SAID_CHARS_MAX = 6_000;
+/** Its exit code where its engines cannot be reached or its disk is full. */
+const CANNOT_START = 1;
+// Nothing is decided by it: it only turns what never starts into a failure that shows why.
+const START_MS = 120_000;
 
 /** Called with what has gone wrong: something ended that nobody has ended. */
 export type Alarm = (what: string) => void;
@@ -35,8 +39,20 @@ export class NexusHost {
 		this.#alarm = alarm;
 	}
 
-	/** Rejects with what it said where it does not become ready. */
+	/** As a supervisor does: again while it says that what it needs is not there. Rejects with what it said where it ends otherwise. */
 	async start(): Promise<void> {
+		const untilMs = performance.now() + START_MS;
+		for (;;) {
+			try {
+				return await this.#start();
+			} catch (thrown) {
+				const isRefused = thrown instanceof Error && thrown.message.startsWith(`ended with ${CANNOT_START}:`);
+				if (!isRefused || performance.now() > untilMs) throw thrown;
+			}
+		}
+	}
+
+	async #start(): Promise<void> {
 		const preload = new URL("shifted-clock.ts", import.meta.url);
 		preload.searchParams.set("file", this.#clock);
 		const node = await spawnNexus(["--config", this.#config], ["--import", preload.href]);

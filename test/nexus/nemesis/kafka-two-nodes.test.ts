@@ -21,6 +21,7 @@ test("two nodes on kafka and postgresql: nothing acknowledged is lost, nothing c
 		state: { kill: () => postgres.crash(), start: () => postgres.resume() },
 		faults: [
 			"nexus-killed",
+			"nexus-ended",
 			"nexus-stopped",
 			"clock-jumped",
 			"nexus-killed",
@@ -29,6 +30,7 @@ test("two nodes on kafka and postgresql: nothing acknowledged is lost, nothing c
 			"state-killed",
 			"clients-cut",
 			"consumer-killed",
+			"subscription-paused",
 		],
 		isTakenOnce: BACKENDS.kafka.features.dedupeAcrossNodes.has,
 		durability: "os",

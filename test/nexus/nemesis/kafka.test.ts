@@ -18,6 +18,7 @@ test("kafka: nothing acknowledged is lost, nothing comes that nobody sent, keys 
 		brokerDisk,
 		faults: [
 			"nexus-killed",
+			"nexus-ended",
 			"nexus-stopped",
 			"disk-full",
 			"clock-jumped",
@@ -26,6 +27,7 @@ test("kafka: nothing acknowledged is lost, nothing comes that nobody sent, keys 
 			"broker-stopped",
 			"clients-cut",
 			"consumer-killed",
+			"subscription-paused",
 		],
 		// Kafka leaves syncing to the system: a power cut may take what a kill does not.
 		durability: "os",

@@ -22,6 +22,7 @@ test("nats: nothing acknowledged is lost, nothing comes that nobody sent, keys s
 		// Its data directory holds nothing but its identity: a full disk there is none.
 		faults: [
 			"nexus-killed",
+			"nexus-ended",
 			"nexus-stopped",
 			"clock-jumped",
 			"broker-killed",
@@ -30,6 +31,7 @@ test("nats: nothing acknowledged is lost, nothing comes that nobody sent, keys s
 			"broker-cut",
 			"clients-cut",
 			"consumer-killed",
+			"subscription-paused",
 		],
 		// By default JetStream syncs every two minutes: a power cut may take what a kill does not.
 		durability: "os",

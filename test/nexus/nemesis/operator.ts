@@ -7,6 +7,8 @@ import { digestOf, TYPE, type WorkEvent } from "./workload.ts";
 // Nothing is decided by it: it only turns a hang into a failure that shows what it waits for.
 const PATIENCE_MS = 120_000;
 const POLL_MS = 200;
+// Longer than what is waited for there, and than what stands still.
+const ANSWER_MS = 40_000;
 const DELIVERY = { attempts: 5, ackWait: "1s", backoff: ["50ms", "200ms", "1s"] };
 
 export interface StoredLog {
@@ -51,6 +53,14 @@ export class Operator {
 
 	async subscribe(name: string, sink: object): Promise<void> {
 		await this.#call("PUT", `/v1/subscriptions/${name}`, { filter: { type: TYPE }, from: "all", sink, strategy: "keyed", delivery: DELIVERY });
+	}
+
+	async pause(name: string): Promise<void> {
+		await this.#call("POST", `/v1/subscriptions/${name}/pause`);
+	}
+
+	async resume(name: string): Promise<void> {
+		await this.#call("POST", `/v1/subscriptions/${name}/resume`);
 	}
 
 	/** All that is stored was looked at, and each event delivered or parked. */
@@ -103,7 +113,7 @@ export class Operator {
 		return { events, gaps };
 	}
 
-	/** Until it is done: a node that was just started has to get its lease first, and one that is sent on to may have gone. */
+	/** Until it is done: Nexus may not be there, or have no place to write, or have to get its lease first. Doing it twice is as good as once. */
 	async #call<T>(method: string, path: string, body?: object): Promise<T> {
 		let text = "";
 		await this.until(`${method} ${path} is answered`, async () => {
@@ -111,12 +121,17 @@ export class Operator {
 			const headers = { "content-type": "application/json" };
 			let response: Response;
 			try {
-				response = await fetch(url, { method, headers, ...(body !== undefined && { body: JSON.stringify(body) }) });
+				response = await fetch(url, {
+					method,
+					headers,
+					...(body !== undefined && { body: JSON.stringify(body) }),
+					signal: AbortSignal.timeout(ANSWER_MS),
+				});
 				text = await response.text();
 			} catch (thrown) {
 				return String(thrown instanceof Error ? (thrown.cause ?? thrown) : thrown);
 			}
-			assert.ok(response.ok || response.status === 503, `${method} ${path}: ${response.status} ${text}`);
+			assert.ok(response.ok || response.status === 503 || response.status === 507, `${method} ${path}: ${response.status} ${text}`);
 			return response.ok ? undefined : text;
 		});
 		return JSON.parse(text) as T;

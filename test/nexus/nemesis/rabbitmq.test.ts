@@ -18,6 +18,7 @@ test("rabbitmq: nothing acknowledged is lost, nothing comes that nobody sent, ke
 		brokerLink: link,
 		faults: [
 			"nexus-killed",
+			"nexus-ended",
 			"nexus-stopped",
 			"disk-full",
 			"clock-jumped",
@@ -26,6 +27,7 @@ test("rabbitmq: nothing acknowledged is lost, nothing comes that nobody sent, ke
 			"broker-cut",
 			"clients-cut",
 			"consumer-killed",
+			"subscription-paused",
 		],
 		durability: "disk",
 		seconds: SECONDS,

@@ -24,6 +24,7 @@ test("redis: nothing acknowledged is lost, nothing comes that nobody sent, keys 
 		brokerLink: link,
 		faults: [
 			"nexus-killed",
+			"nexus-ended",
 			"nexus-stopped",
 			"disk-full",
 			"clock-jumped",
@@ -33,6 +34,7 @@ test("redis: nothing acknowledged is lost, nothing comes that nobody sent, keys 
 			"broker-cut",
 			"clients-cut",
 			"consumer-killed",
+			"subscription-paused",
 		],
 		durability: "disk",
 		seconds: SECONDS,

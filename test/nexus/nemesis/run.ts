@@ -17,7 +17,7 @@ import { NexusHost, Worker } from "./house.ts";
 import { Operator, type StoredLog } from "./operator.ts";
 import { pause } from "./record.ts";
 import { Relay } from "./relay.ts";
-import { type FaultKind, scheduleOf } from "./schedule.ts";
+import { type FaultKind, lanesOf, scheduleOf } from "./schedule.ts";
 import { SmallDisk } from "./small-disk.ts";
 
 export interface RunOptions {
@@ -159,7 +159,7 @@ class Run {
 		await this.#operator.until("all are at work", () => this.#workers.find((worker) => worker.record().length === 0)?.name);
 	}
 
-	/** One fault after the other, until the time is over. */
+	/** Faults until the time is over: of each victim one after the other, of different ones also at once. */
 	async torment(kinds: readonly FaultKind[]): Promise<void> {
 		const { broker, brokerDisk, brokerLink, state } = this.#options;
 		const disks = new Map<FaultKind, SmallDisk | undefined>([
@@ -179,17 +179,30 @@ class Run {
 			state,
 			clientLinks: this.#links,
 			consumers: this.#consumers,
+			operator: this.#operator,
 		};
 		const endsAtMs = performance.now() + this.#seconds * 1000;
 		const counts = new Map<FaultKind, number>();
-		let steps = 0;
-		for (const { calmMs, fault } of scheduleOf(this.#seed, possible)) {
-			if (steps++ >= possible.length && performance.now() > endsAtMs) break;
-			await pause(calmMs);
-			await bringAbout(fault, victims);
-			this.#checkAlarms();
-			counts.set(fault.kind, (counts.get(fault.kind) ?? 0) + 1);
-		}
+		let isLost = false;
+		const tormentOne = async (lane: readonly FaultKind[], seed: number): Promise<void> => {
+			let steps = 0;
+			for (const { calmMs, fault } of scheduleOf(seed, lane)) {
+				if (isLost || (steps++ >= lane.length && performance.now() > endsAtMs)) return;
+				await pause(calmMs);
+				await bringAbout(fault, victims);
+				this.#checkAlarms();
+				counts.set(fault.kind, (counts.get(fault.kind) ?? 0) + 1);
+			}
+		};
+		const lanes = lanesOf(possible).map((lane, i) =>
+			tormentOne(lane, this.#seed + i).catch((thrown: unknown) => {
+				isLost = true;
+				throw thrown;
+			}),
+		);
+		// None of them starts anything once the run is over.
+		await Promise.allSettled(lanes);
+		await Promise.all(lanes);
 		this.#t.diagnostic([...counts].map(([kind, count]) => `${kind} ${count}`).join(", "));
 	}
 

@@ -1,7 +1,7 @@
 /** A seed decides the whole schedule. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type FaultKind, type Step, scheduleOf } from "./schedule.ts";
+import { type FaultKind, lanesOf, type Step, scheduleOf } from "./schedule.ts";
 
 const KINDS: readonly FaultKind[] = ["nexus-killed", "nexus-stopped", "tail-torn", "disk-full", "consumer-killed", "broker-killed", "broker-stopped"];
 
@@ -20,4 +20,9 @@ test("each kind comes once in each round", () => {
 		const kinds = steps.slice(round * KINDS.length, (round + 1) * KINDS.length).map(({ fault }) => fault.kind);
 		assert.deepEqual(kinds.toSorted(), KINDS.toSorted());
 	}
+});
+
+test("each kind is of one victim", () => {
+	assert.deepEqual(lanesOf(KINDS).flat().toSorted(), KINDS.toSorted());
+	assert.deepEqual(lanesOf(["clients-cut", "nexus-killed"]), [["nexus-killed"], ["clients-cut"]]);
 });

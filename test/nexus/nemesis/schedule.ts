@@ -4,6 +4,8 @@ import { type Rng, seededRng } from "../../../src/core/rng.ts";
 export type Fault =
 	/** `node`, here and below: of several, as a share of them. `all`: every one of them. */
 	| { readonly kind: "nexus-killed"; readonly node: number; readonly all: boolean; readonly downMs: number }
+	/** As an operator ends it, under load. */
+	| { readonly kind: "nexus-ended"; readonly node: number; readonly downMs: number }
 	/** As a pause of its machine. */
 	| { readonly kind: "nexus-stopped"; readonly node: number; readonly forMs: number }
 	/** Its wall clock is wrong by so much from here on. */
@@ -13,8 +15,8 @@ export type Fault =
 	/** `kill`: in the middle of it; it starts again once there is room. */
 	| { readonly kind: "disk-full"; readonly forMs: number; readonly kill: boolean }
 	| { readonly kind: "consumer-killed"; readonly which: "hook" | "pull"; readonly downMs: number }
-	/** `withNexus`: as where both stand on one machine. */
-	| { readonly kind: "broker-killed"; readonly downMs: number; readonly withNexus: boolean }
+	| { readonly kind: "subscription-paused"; readonly which: "hook" | "pull"; readonly forMs: number }
+	| { readonly kind: "broker-killed"; readonly downMs: number }
 	| { readonly kind: "broker-stopped"; readonly forMs: number }
 	/** It has no room, and what becomes of it then is its own affair; once there is room it is started again. */
 	| { readonly kind: "broker-full"; readonly forMs: number }
@@ -24,6 +26,13 @@ export type Fault =
 	| { readonly kind: "state-killed"; readonly downMs: number };
 
 export type FaultKind = Fault["kind"];
+
+/** Whose faults come one after the other. Those of different victims come as they fall, also at once. */
+const VICTIMS: readonly (readonly FaultKind[])[] = [
+	["nexus-killed", "nexus-ended", "nexus-stopped", "clock-jumped", "tail-torn", "disk-full"],
+	["broker-killed", "broker-stopped", "broker-full", "broker-cut", "state-killed"],
+	["consumer-killed", "subscription-paused", "clients-cut"],
+];
 
 export const TEARS = ["garbage", "zeros", "half-block", "old-block", "index-cut"] as const;
 export type Tear = (typeof TEARS)[number];
@@ -35,16 +44,22 @@ export interface Step {
 }
 
 const CALM_MIN_MS = 300;
-const CALM_MAX_MS = 1_800;
+// For each victim on its own: now and then all are well together, and something gets done.
+const CALM_MAX_MS = 4_000;
 // Longer than what callers wait for an answer, than ackWait and than a lease.
 const STOPPED_MS = 5_000;
 const DOWN_MAX_MS = 1_000;
-/** Share of faults that come with a second one. */
+/** Share of faults that come with another one of the same victim. */
 const TOGETHER = 0.3;
 const CLOCK_OFF_MAX_MS = 3_600_000;
 const HELD_MAX_MS = 3_000;
 const FULL_MIN_MS = 1_000;
 const FULL_MAX_MS = 2_500;
+
+/** The kinds that there are, by victim: each is the material of a schedule of its own. */
+export function lanesOf(kinds: readonly FaultKind[]): FaultKind[][] {
+	return VICTIMS.map((ofVictim) => kinds.filter((kind) => ofVictim.includes(kind))).filter((lane) => lane.length > 0);
+}
 
 /** Without an end: rounds in which each kind comes once, in an order of their own. */
 export function* scheduleOf(seed: number, kinds: readonly FaultKind[]): Generator<Step, never, void> {
@@ -59,7 +74,11 @@ function faultOf(kind: FaultKind, rng: Rng): Fault {
 		case "nexus-killed":
 			return { kind, node: rng(), all: rng() < TOGETHER, downMs: between(0, DOWN_MAX_MS, rng) };
 		case "broker-killed":
-			return { kind, downMs: between(0, DOWN_MAX_MS, rng), withNexus: rng() < TOGETHER };
+			return { kind, downMs: between(0, DOWN_MAX_MS, rng) };
+		case "subscription-paused":
+			return { kind, which: rng() < 0.5 ? "hook" : "pull", forMs: between(0, DOWN_MAX_MS, rng) };
+		case "nexus-ended":
+			return { kind, node: rng(), downMs: between(0, DOWN_MAX_MS, rng) };
 		case "nexus-stopped":
 			return { kind, node: rng(), forMs: STOPPED_MS };
 		case "clock-jumped":
