@@ -1,4 +1,4 @@
-/** Kafka as a contestant: one KRaft node, one partition; events of one turn of the loop in one request, as its clients have it by default. */
+/** Kafka as a contestant: one KRaft node, one partition; what gathers while a request is under way leaves in the next one. */
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
@@ -15,6 +15,8 @@ import { accepts, directory } from "./server-support.ts";
 /** A folder with the jars of Kafka (kafka_2.13 and slf4j-simple with all that they need). */
 export const KAFKA_LIBS = process.env.NEXUS_TEST_KAFKA_LIBS;
 const TOPIC = "events";
+/** The broker takes 1 MiB at a time (`message.max.bytes`). */
+const REQUEST_EVENTS_MAX = 1_000;
 /** So long a fetch waits for something; it is answered at once where there is. */
 const FETCH_WAIT_MS = 500;
 
@@ -76,17 +78,27 @@ function overKafka(port: number): OpenSender {
 		});
 		const message = new Message(1, false, (json) => json);
 		let waiting = 0;
+		let isBusy = false;
+		// One request at a time, with all that has gathered: the producer would send any number at once, and the broker takes no more than five in order.
+		const sendSoon = (): void => {
+			if (isBusy || waiting === 0) return;
+			isBusy = true;
+			setImmediate(flush);
+		};
 		const flush = (): void => {
-			const sent = waiting;
-			waiting = 0;
+			const sent = Math.min(waiting, Math.floor(REQUEST_EVENTS_MAX / eventsPerMessage));
+			waiting -= sent;
 			const messages = Array.from({ length: sent * eventsPerMessage }, () => ({ topic: TOPIC, partition: 0, value: message.next() }));
 			producer.send({ messages }).then(() => {
+				isBusy = false;
 				for (let i = 0; i < sent; i++) answered(eventsPerMessage);
+				sendSoon();
 			}, failed);
 		};
 		return {
 			send() {
-				if (++waiting === 1) setImmediate(flush);
+				waiting++;
+				sendSoon();
 			},
 			close: () => void producer.close().catch(() => {}),
 		};
