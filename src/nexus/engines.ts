@@ -21,6 +21,7 @@ import { put, type StateStore } from "./state/state-store.ts";
 
 export interface EnginesOptions extends EngineConfig {
 	readonly dataDir: string;
+	readonly limits: { readonly eventBytesMax: number };
 	readonly clock: Clock;
 	readonly rng: Rng;
 	readonly logger: Logger;
@@ -72,6 +73,7 @@ export async function openEngines(options: EnginesOptions): Promise<Engines> {
 		wanted: { ...wantedByRetention(retention), ...(durability === undefined ? {} : { durability }) },
 	});
 	lifecycle.onClose("the event log", () => log.close());
+	refuseTooLarge(log, options.limits.eventBytesMax);
 	const opened = await openState(stateOptions(options.state, dataDir, clock, rng));
 	if (!opened.ok) throw new Error(`the state cannot be opened: ${opened.detail}`);
 	const state = opened.store;
@@ -85,6 +87,15 @@ export async function openEngines(options: EnginesOptions): Promise<Engines> {
 		isShared: log.capabilities.features.sharedByNodes.has && state.capabilities.isShared,
 		retention: isHeldHere ? undefined : retention,
 	};
+}
+
+/** What is accepted must be kept: an event that the server refuses would be sent again and again. */
+function refuseTooLarge({ capabilities: { backend, eventBytesMax } }: EventLog, wanted: number): void {
+	if (eventBytesMax === undefined || wanted <= eventBytesMax) return;
+	const setting = backend === "kafka" ? "max.message.bytes of the topic" : "max_payload of the server";
+	throw new Error(
+		`the log ${backend} takes events of ${eventBytesMax} bytes at most (${setting}), and limits.maxEventBytes is ${wanted}: raise the one, or lower the other`,
+	);
 }
 
 /** With secrets that are read for each connection. */

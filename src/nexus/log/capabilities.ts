@@ -37,6 +37,8 @@ export interface LogCapabilities {
 	/** The mechanism or setting that the durability stands on; a phrase. */
 	readonly durabilityBasis: string;
 	readonly features: Readonly<Record<LogFeature, Support>>;
+	/** The largest event that this server takes; undefined: larger than any that Nexus does. */
+	readonly eventBytesMax?: number;
 }
 
 /** What a configuration asks of its log. */

@@ -16,6 +16,8 @@ export interface KafkaTopic extends KafkaAccess {
 
 const LOOK_MS = 100;
 const QUORUM = 3;
+/** Of a batch beside its one event: its head, a key, headers. */
+const AROUND_BYTES = 4 * 1024;
 const PARTITION = 0;
 const TOPIC_EXISTS = "TOPIC_ALREADY_EXISTS";
 
@@ -40,7 +42,9 @@ export async function prepareTopic(options: KafkaTopic & { readonly clock: Clock
 		const [description] = await admin.describeConfigs({ resources: [{ resourceType: ConfigResourceTypes.TOPIC, resourceName: topic }] });
 		const settings = new Map(description?.configs.map(({ name, value }) => [name, value]));
 		if (settings.get("cleanup.policy") !== "delete") throw new Error(`the topic ${topic} is compacted: it would forget events with the same key`);
-		return capabilitiesOf(settings, known?.partitions[PARTITION]?.replicas.length ?? 0);
+		const capabilities = capabilitiesOf(settings, known?.partitions[PARTITION]?.replicas.length ?? 0);
+		const bytesMax = Number(settings.get("max.message.bytes"));
+		return Number.isSafeInteger(bytesMax) && bytesMax > 0 ? { ...capabilities, eventBytesMax: bytesMax - AROUND_BYTES } : capabilities;
 	} catch (thrown) {
 		const words = causeOf(thrown) + hintOf(thrown, options.tls !== undefined);
 		throw new Error(`Kafka at ${options.brokers.join(", ")}: ${words}`, { cause: thrown });

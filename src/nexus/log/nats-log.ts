@@ -41,6 +41,9 @@ export async function openNatsLog(options: NatsLogOptions): Promise<EventLog> {
 	return openBrokerLog({ broker, clock, log, dedupesHere: false, ...(retention && { retention }) });
 }
 
+/** Of a message beside its event, which count as payload: one header with its identity. */
+const HEADER_BYTES = 256;
+
 interface Session {
 	readonly connection: NatsConnection;
 	readonly client: JetStreamClient;
@@ -81,9 +84,11 @@ class NatsBroker implements Broker {
 			({ connection }) => disconnect(connection, options.clock),
 		);
 		try {
-			const { manager } = await link.get();
+			const { connection, manager } = await link.get();
 			const replicas = await ensureStream(manager, options);
-			broker = new NatsBroker(options, link, await capabilitiesOf(options, replicas));
+			const payloadMax = connection.info?.max_payload;
+			const eventBytesMax = payloadMax === undefined ? {} : { eventBytesMax: payloadMax - HEADER_BYTES };
+			broker = new NatsBroker(options, link, { ...(await capabilitiesOf(options, replicas)), ...eventBytesMax });
 			return broker;
 		} catch (thrown) {
 			await link.close();

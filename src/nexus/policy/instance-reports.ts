@@ -22,7 +22,8 @@ export const reportDocument = z.strictObject({
 	/** 0: its own file alone. */
 	running: z.int().nonnegative(),
 	/** By its own clock. */
-	sinceMs: z.number().nonnegative(),
+	/** As far as there are dates (ECMA-262 section 21.4.1.1). */
+	sinceMs: z.number().nonnegative().max(8.64e15),
 	rejected: z.strictObject({ version: z.int().positive(), faults: z.array(faultDocument).max(FAULTS_MAX) }).nullable(),
 });
 

@@ -12,7 +12,7 @@ import { type Engines, enginesText, openEngines } from "../../../src/nexus/engin
 import { SLICES } from "../../../src/nexus/slices.ts";
 import { skipWithout, skipWithoutRabbitmq, startNats, startRabbitmq, startRedis } from "../log/servers.ts";
 import { PostgresServer, skipWithoutPostgres } from "../state/postgres-server.ts";
-import { eventJson, serveNexus, temporaryDir } from "../support.ts";
+import { batchOf, eventJson, serveNexus, temporaryDir } from "../support.ts";
 
 function configOf(dir: string, text: string) {
 	const result = loadNexusConfig(`data: ./data\n${text}`, join(dir, "nexus.yaml"), {});
@@ -56,6 +56,20 @@ test("a state stays with the log whose positions it holds", { skip: skipWithout(
 	assert.equal(own.retention, undefined, "one node holds the log within its limits by itself");
 	await own.close();
 	await (await open(t, dir, "log: embedded")).close();
+});
+
+test("a size of events that the server does not take is refused in words", { skip: skipWithout("nats-server") }, async (t) => {
+	const { address } = await startNats(t);
+	const log = `log: { nats: { servers: ['${address}'] } }\n`;
+	await assert.rejects(
+		open(t, temporaryDir(t), `${log}limits: { maxEventBytes: 1MiB }`),
+		/the log nats takes events of 1048320 bytes at most \(max_payload of the server\), and limits\.maxEventBytes is 1048576/,
+	);
+	const { log: opened, close } = await open(t, temporaryDir(t), `${log}limits: { maxEventBytes: 1023KiB }`);
+	const around = eventJson({ id: "large", data: "" }).length;
+	const outcome = await opened.append(batchOf([{ id: "large", data: "x".repeat(1023 * 1024 - around) }, { id: "small" }]));
+	assert.equal(outcome.ok && outcome.accepted, 2, JSON.stringify(outcome));
+	await close();
 });
 
 test("a durability that the server does not give is refused in words", { skip: skipWithout("redis-server") }, async (t) => {

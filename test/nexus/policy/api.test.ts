@@ -84,6 +84,10 @@ describe("the API of policies", () => {
 		const call = caller((await serveNexus(t, temporaryDir(t))).url);
 		const status = async (): Promise<Status> => (await call("GET", "/v1/policies/a/status")).body as unknown as Status;
 		await call("PUT", "/v1/policies/a", { policy: policy(1) });
+		// A time that is none would be in the way of the status of all.
+		assert.equal((await call("POST", "/v1/policies/a/sync", report("x", 1, { sinceMs: 8.7e15 }))).status, 400);
+		assert.equal((await call("POST", "/v1/policies/a/sync", report("x", 1, { sinceMs: 8.64e15 }))).status, 200);
+		assert.equal((await call("GET", "/v1/policies/a/status")).status, 200);
 		for (const instance of ["x", "y"]) await call("POST", "/v1/policies/a/sync", report(instance, 1));
 		await call("PUT", "/v1/policies/a", { policy: policy(2), rollout: { stages: ["1"] } });
 		const chosen = (await status()).rollout?.instances[0] ?? "";
