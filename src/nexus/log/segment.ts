@@ -137,7 +137,8 @@ export class Segment {
 		let failure: unknown;
 		if (bytes !== undefined) {
 			try {
-				writeSync(this.#indexFd, bytes);
+				// A disk with some room left takes a part, and only then says that it is full.
+				for (let written = 0; written < bytes.length; ) written += writeSync(this.#indexFd, bytes, written);
 				this.extents.push({ summary: extent.summary, at: { offset: this.#indexEnd, bytes: bytes.length }, pinned: undefined });
 				this.#indexEnd += bytes.length;
 				return undefined;

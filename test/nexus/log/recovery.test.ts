@@ -203,21 +203,26 @@ test("a damaged index is made again from the blocks", async (t) => {
 	}
 });
 
-test("a full disk refuses and says so, keeps all it acknowledged, and goes on by itself when there is room", async (t) => {
-	const dir = join(temporaryDir(t), "small");
-	mkdirSync(dir);
-	const mounted = process.getuid?.() === 0 && spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", dir]).status === 0;
-	if (!mounted) {
-		t.skip("a small file system can only be mounted by root on Linux");
-		return;
-	}
-	try {
-		await fillAndFree(t, dir);
-	} finally {
-		// Before the clean-up of the directory, which cannot remove what is mounted.
-		spawnSync("umount", ["-l", dir]);
-	}
-});
+for (const [title, run] of [
+	["a full disk refuses and says so, keeps all it acknowledged, and goes on by itself when there is room", fillAndFree],
+	["a full disk that takes a part of an index hides nothing", fillUpToAPage],
+] as const) {
+	test(title, async (t) => {
+		const dir = join(temporaryDir(t), "small");
+		mkdirSync(dir);
+		const mounted = process.getuid?.() === 0 && spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", dir]).status === 0;
+		if (!mounted) {
+			t.skip("a small file system can only be mounted by root on Linux");
+			return;
+		}
+		try {
+			await run(t, dir);
+		} finally {
+			// Before the clean-up of the directory, which cannot remove what is mounted.
+			spawnSync("umount", ["-l", dir]);
+		}
+	});
+}
 
 async function fillAndFree(t: TestContext, dir: string): Promise<void> {
 	const filler = join(dir, "filler");
@@ -248,5 +253,30 @@ async function fillAndFree(t: TestContext, dir: string): Promise<void> {
 	await log.close();
 	const { log: reopened } = openLog(t, dir);
 	assert.deepEqual((await readAll(reopened)).map(idOf), [...acknowledged, ...refused]);
+	await reopened.close();
+}
+
+async function fillUpToAPage(t: TestContext, dir: string): Promise<void> {
+	const filler = join(dir, "filler");
+	const fillerBytes = 500_000;
+	writeFileSync(filler, Buffer.alloc(fillerBytes));
+	const { log } = openLog(t, dir);
+	const acknowledged: string[] = [];
+	for (let i = 0; ; i++) {
+		const outcome = await log.append(batchOf([{ id: `${i}` }]));
+		if (!outcome.ok) break;
+		acknowledged.push(`${i}`);
+	}
+	const PAGE = 4096;
+	// What comes next begins a segment of its own, and ends this one with its index: of which there is room for a part.
+	truncateSync(filler, Math.floor(fillerBytes / PAGE - 1) * PAGE);
+	assert.equal((await log.append(batchOf([{ id: "more" }]))).ok, false);
+	assert.deepEqual((await readAll(log)).map(idOf), acknowledged);
+	rmSync(filler);
+	assert.equal((await log.append(batchOf([{ id: "more" }]))).ok, true);
+	assert.deepEqual((await readAll(log)).map(idOf), [...acknowledged, "more"]);
+	await log.close();
+	const { log: reopened } = openLog(t, dir);
+	assert.deepEqual((await readAll(reopened)).map(idOf), [...acknowledged, "more"]);
 	await reopened.close();
 }
