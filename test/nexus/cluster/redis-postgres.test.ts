@@ -43,7 +43,7 @@ test("while the state is away events are taken and nobody delivers; all go on wh
 	const event = { specversion: "1.0", id: "away", source: "/test", type: "test.keyed", partitionkey: "away", data: { key: "away", n: 0 } };
 	const headers = { "content-type": "application/cloudevents+json" };
 	assert.equal(await statusOf(`${a.url}/v1/events`, { method: "POST", headers, body: JSON.stringify(event) }), 200);
-	assert.ok((await storedAt(b.url)).some((stored) => stored.event.id === "away"));
+	await eventually("the other node has it", async () => (await storedAt(b.url)).some((stored) => stored.event.id === "away"));
 	for (const lane of LANES) assert.equal(await statusOf(`${b.url}/v1/subscriptions/${lane}`), 503);
 	assert.ok(!receiver.arrivals.some(({ id }) => id === "away"));
 
