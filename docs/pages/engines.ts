@@ -91,7 +91,7 @@ A redirect takes no \`authorization\` along in most clients when the host change
 | SIGSTOP beyond the lease, then SIGCONT | the other one has them meanwhile; the one that wakes delivers nothing more |
 | a third node joins | 0.2 to 0.6 s of silence for what moves; nothing comes twice |
 | SIGTERM of one of three | 0.3 to 0.9 s; nothing comes twice |
-| PostgreSQL away for longer than the lease (log on Redis) | events are taken; nobody delivers once the leases are over; when it is back all go on, and what was delivered while it could not be written down comes again: some seconds of it, up to the lease |
+| PostgreSQL away for longer than the lease (log on Redis) | events are taken; nobody delivers once the leases are over; when it is back all go on, and what was delivered while it could not be written down comes again: at most 1,000 events of a subscription, which waits then, and those under way |
 
 Idle nodes cost the state one write each third of a lease and, where they are several, some reads a second: 0.3 writes and 4 to 11 questions a second and node with the lease of 10 s
 ([0103](decisions/0103-sixteen-slices-each-under-a-lease.md)). A shorter lease takes over sooner, costs as much more, and is lost by shorter pauses: 5 s and more for machines that are

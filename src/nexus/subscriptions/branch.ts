@@ -14,7 +14,7 @@ import type { Strategy } from "./document.ts";
 import { parseStored } from "./feed.ts";
 import { type Figures, figuresIn, figuresOf } from "./figures.ts";
 import type { Filter } from "./filter/filter.ts";
-import { CATCH_UP_PAGE_EVENTS, DRAIN_MS } from "./limits.ts";
+import { CATCH_UP_PAGE_EVENTS, DRAIN_MS, UNWRITTEN_MAX } from "./limits.ts";
 import type { Portion } from "./portion.ts";
 import { decodeProgress, type OpenEvent, type Progress } from "./progress.ts";
 import { Pump } from "./pump.ts";
@@ -101,17 +101,27 @@ export class Branch implements CatchUpTarget {
 		let branch: Branch | undefined;
 		const { portion } = house;
 		const mayDeliver = portion?.guardOf(subscription);
-		const dispatcher = new Dispatcher({
+		let written = 0;
+		let isHeld = false;
+		const mayAct = (): boolean => {
+			isHeld = dispatcher.counts.acked - written >= UNWRITTEN_MAX;
+			return !isHeld && (branch === undefined || !branch.#isDraining) && mayDeliver?.() !== false;
+		};
+		const dispatcher: Dispatcher = new Dispatcher({
 			...house,
-			...(mayDeliver === undefined ? {} : { mayAct: () => (branch === undefined || !branch.#isDraining) && mayDeliver() }),
+			...(mayDeliver === undefined ? {} : { mayAct }),
 			policy: options.policy,
 			ready: isKeyed ? new KeyedQueue() : new PlainQueue(strategy === "priority"),
 			isKeyed,
 			life,
 			position,
 			async save(text) {
+				const { acked } = dispatcher.counts;
 				const cursor = portion === undefined || branch === undefined ? text : { ...text, figures: branch.#figures() };
-				return (await state.saveCursor(cursorName(name), cursor)).ok;
+				const { ok } = await state.saveCursor(cursorName(name), cursor);
+				if (ok) written = acked;
+				if (ok && isHeld) dispatcher.onReady();
+				return ok;
 			},
 			async park(entry, failure) {
 				const isKept = await letters.park(subscription, member, entry, failure, clock.wallMs());

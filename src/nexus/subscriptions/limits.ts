@@ -48,6 +48,8 @@ export const OPEN_RETRY_MS = 5_000;
 
 /** Progress is written at most this often, unless somebody waits for it: what a crash repeats is bounded, and so is what the disk does. */
 export const SAVE_PAUSE_MS = 20;
+/** Where other nodes take over: acknowledged events whose progress is not written yet. They come again when the lease is lost, so a state that is away holds deliveries. */
+export const UNWRITTEN_MAX = 1_000;
 /** After the state refused a write. */
 export const SAVE_RETRY_MS = 1_000;
 

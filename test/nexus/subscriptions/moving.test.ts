@@ -5,7 +5,7 @@ import { consumersOf } from "../../../src/nexus/api/consumer-routes.ts";
 import type { EventLog } from "../../../src/nexus/log/event-log.ts";
 import type { StateFailed, StateStore } from "../../../src/nexus/state/state-store.ts";
 import { fetchOnce } from "../../../src/nexus/subscriptions/consumers.ts";
-import { OPEN_RETRY_MS } from "../../../src/nexus/subscriptions/limits.ts";
+import { OPEN_RETRY_MS, SAVE_RETRY_MS, UNWRITTEN_MAX } from "../../../src/nexus/subscriptions/limits.ts";
 import { memoryHouse, quiet } from "./support.ts";
 
 const DOCUMENT = { filter: { type: "t" }, sink: { kind: "pull" } };
@@ -94,3 +94,31 @@ for (const what of ["state", "log"] as const) {
 		);
 	});
 }
+
+test("where other nodes take over, a state that takes no progress holds deliveries before too many would come again", async (t) => {
+	const house = await memoryHouse(t);
+	let isAway = false;
+	const saveCursor: StateStore["saveCursor"] = async (...args) => (isAway ? AWAY : house.state.saveCursor(...args));
+	const portion = { mayChange: () => true, guardOf: () => () => true, part: () => 1 };
+	const subscriptions = await house.open({ state: replaced(house.state, { saveCursor }), portion });
+	t.after(() => subscriptions.close());
+	assert.ok((await subscriptions.put("jobs", DOCUMENT)).ok);
+	const consumers = subscriptions.get("jobs")?.consumers ?? assert.fail();
+	isAway = true;
+	const total = UNWRITTEN_MAX + 200;
+	for (let n = 0; n < total; n++) await house.publish({ id: `${n}`, type: "t" });
+	const takeAll = async (): Promise<number> => {
+		for (let count = 0; ; ) {
+			await quiet();
+			const entries = await fetchOnce(consumers, 1, 0, house.clock).entries;
+			assert.ok(entries !== "too_many");
+			if (entries.length === 0) return count;
+			count += entries.length;
+			for (const { token } of await consumers.shown(entries)) void consumers.answer({ ack: [token], nak: [], term: [], progress: [] });
+		}
+	};
+	assert.equal(await takeAll(), UNWRITTEN_MAX);
+	isAway = false;
+	house.clock.advance(SAVE_RETRY_MS);
+	assert.equal(await takeAll(), 200);
+});
