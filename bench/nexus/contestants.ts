@@ -126,6 +126,9 @@ async function startRabbit(workspace: Workspace, core: number): Promise<Running>
 		return join(dir, name);
 	};
 	const conf = `listeners.tcp.1 = 127.0.0.1:${port}\nloopback_users = none\nvm_memory_high_watermark.absolute = 2GB\ndisk_free_limit.absolute = 100MB\n`;
+	// It would start one by itself, which would outlive it; this one ends with the workspace.
+	const mapper = await workspace.start("epmd", core, { command: "epmd", args: ["-port", String(epmd), "-address", "127.0.0.1"] });
+	await waitUntil(() => accepts(epmd), mapper);
 	const child = await workspace.start("rabbitmq", core, {
 		command: RABBIT,
 		args: [],

@@ -71,12 +71,8 @@ export function overRabbit(port: number): OpenSender {
 		const once = () => publisher.send({ routingKey: RABBIT_QUEUE.queue, durable: true }, message.next());
 		return {
 			send: () => void Promise.all(Array.from({ length: eventsPerMessage }, once)).then(() => answered(eventsPerMessage), failed),
-			// The server may be gone before it has answered.
-			close: () =>
-				void publisher
-					.close()
-					.then(() => connection.close())
-					.catch(() => {}),
+			// Asked in good order it would wait for a server that is being stopped, and call it again for ever.
+			close: () => connection.unsafeDestroy(),
 		};
 	};
 }

@@ -118,13 +118,7 @@ export function fromRabbit(port: number): OpenReceiver {
 		const consumer = connection.createConsumer({ queue, queueOptions, qos: { prefetchCount: CREDIT } }, async ({ body }) => received(body));
 		consumer.on("error", failed);
 		await new Promise((resolve) => consumer.once("ready", resolve as () => void));
-		// The server may be gone before it has answered.
-		return {
-			close: () =>
-				void consumer
-					.close()
-					.then(() => connection.close())
-					.catch(() => {}),
-		};
+		// Asked in good order it would wait for a server that is being stopped, and call it again for ever.
+		return { close: () => connection.unsafeDestroy() };
 	};
 }
