@@ -66,8 +66,9 @@ export class Operator {
 	/** All that is stored was looked at, and each event delivered or parked. */
 	settled(name: string): Promise<void> {
 		return this.until(`${name} has nothing open`, async () => {
-			const shown = await this.#call<{ lag: { open: number; unread: number } }>("GET", `/v1/subscriptions/${name}`);
-			return shown.lag.open === 0 && shown.lag.unread === 0 ? undefined : JSON.stringify(shown);
+			const shown = await this.#call<{ state: string; lag: { open: number; unread: number } }>("GET", `/v1/subscriptions/${name}`);
+			// One that does not run has nothing open either.
+			return shown.state === "running" && shown.lag.open === 0 && shown.lag.unread === 0 ? undefined : JSON.stringify(shown);
 		});
 	}
 
