@@ -128,7 +128,7 @@ export class Subscriptions {
 			const missing = missingPart(parsed.data, this.#house.registered, this.#house.clock);
 			if (missing !== undefined) return { ok: false, failure: "invalid", faults: [missing] };
 			if (current === undefined && this.#all.size >= SUBSCRIPTIONS_MAX * (this.#options.portion?.part() ?? 1))
-				return { ok: false, failure: "too_many" };
+				return this.absence(name) === MOVED ? MOVED : { ok: false, failure: "too_many" };
 			const document = complete as Record<string, unknown>;
 			const updatedAtMs = this.#options.clock.wallMs();
 			if (current !== undefined) return this.#change(name, { ...current.record, document, updatedAtMs }, expected);
