@@ -27,7 +27,7 @@ const roles = {
 	},
 	serve: async (options: { configFile?: string; listen?: string; dataDir?: string }): Promise<number> =>
 		(await import("./nexus/run.ts")).runNexus(options),
-	logTools: async (warn: (text: string) => void) => new (await import("./nexus/log-tools.ts")).LogTools(warn),
+	logTools: async (warn: (text: string) => void) => new (await import("./nexus/backup/log-tools.ts")).LogTools(warn),
 };
 
 guardProcess();

@@ -1,10 +1,10 @@
 /** How log, state and the duties of this node are, for people, probes and dashboards: the whole of it, what is wrong, and the figures. */
 import { statfsSync } from "node:fs";
-import type { Cluster, NodeView } from "./cluster.ts";
-import type { Dispatch } from "./dispatch.ts";
-import type { Engines } from "./engines.ts";
+import type { Cluster, NodeView } from "./cluster/cluster.ts";
+import type { Dispatch } from "./cluster/dispatch.ts";
+import { SLICES } from "./cluster/slices.ts";
+import type { Engines } from "./engines/engines.ts";
 import type { LabelledReading } from "./metrics.ts";
-import { SLICES } from "./slices.ts";
 import type { SubscriptionTrouble } from "./subscriptions/metrics.ts";
 
 export interface ConditionOptions {

@@ -13,7 +13,7 @@ import { Tokens } from "./access/tokens.ts";
 import type { Authority } from "./authority/authority.ts";
 import type { Role } from "./authority/identity-state.ts";
 import { StateFile } from "./authority/state-file.ts";
-import { exposureFault, type NexusConfig } from "./config.ts";
+import { exposureFault, type NexusConfig } from "./config/config.ts";
 import type { StateStore } from "./state/state-store.ts";
 
 export interface IdentityOptions extends NexusConfig {

@@ -5,10 +5,10 @@ import { messageOf } from "../core/errors.ts";
 import { formatFaults, isRefusal } from "../policy/fault.ts";
 import { parseTcpAddress } from "../policy/values.ts";
 import { createLogger } from "../telemetry/log.ts";
-import { DEFAULT_CONFIG, loadNexusConfig, type NexusConfig } from "./config.ts";
-import { enginesText } from "./engines.ts";
+import { DEFAULT_CONFIG, loadNexusConfig, type NexusConfig } from "./config/config.ts";
+import { withoutSecrets } from "./config/secret-source.ts";
+import { enginesText } from "./engines/engines.ts";
 import { type Nexus, startNexus } from "./nexus.ts";
-import { withoutSecrets } from "./secret-source.ts";
 
 export interface RunNexusOptions {
 	readonly configFile?: string;

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, tru
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { seededRng } from "../../src/core/rng.ts";
-import { LogTools } from "../../src/nexus/log-tools.ts";
+import { LogTools } from "../../src/nexus/backup/log-tools.ts";
 import { SmallDisk } from "./nemesis/small-disk.ts";
 import { type NexusProcess, spawnNexus } from "./nexus-process.ts";
 import { call, publish, until } from "./subscriptions/support.ts";

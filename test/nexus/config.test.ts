@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { DEFAULT_CONFIG, exposureFault, loadNexusConfig, parseSize } from "../../src/nexus/config.ts";
+import { DEFAULT_CONFIG, exposureFault, loadNexusConfig, parseSize } from "../../src/nexus/config/config.ts";
 
 function load(text: string) {
 	return loadNexusConfig(text, "/etc/nexus/nexus.yaml", { PORT: "7500" });

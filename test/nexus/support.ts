@@ -2,7 +2,7 @@
 import type { TestContext } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { type Logger, silentLogger } from "../../src/core/log.ts";
-import { DEFAULT_CONFIG } from "../../src/nexus/config.ts";
+import { DEFAULT_CONFIG } from "../../src/nexus/config/config.ts";
 import { type Nexus, type NexusOptions, startNexus } from "../../src/nexus/nexus.ts";
 
 export { batchOf, eventJson, idOf, numbered, openLog, readAll, type TestEvent, temporaryDir } from "./log/support.ts";

@@ -10,7 +10,7 @@ import type { Access } from "../access/access.ts";
 import type { OpenStreams } from "../access/open-streams.ts";
 import type { Tokens } from "../access/tokens.ts";
 import type { Authority } from "../authority/authority.ts";
-import type { Backups } from "../backups.ts";
+import type { Backups } from "../backup/backups.ts";
 import type { Condition } from "../condition.ts";
 import { storedEventJson } from "../event-json.ts";
 import { Followers } from "../followers/followers.ts";

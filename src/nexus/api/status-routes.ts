@@ -1,7 +1,7 @@
 /** The part of the API that says how Nexus is, and makes backups. */
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Logger } from "../../core/log.ts";
-import { BACKUP_NAME, type Backups } from "../backups.ts";
+import { BACKUP_NAME, type Backups } from "../backup/backups.ts";
 import type { Condition } from "../condition.ts";
 import { nextPlace, pageOf, pageQuery } from "./pages.ts";
 import { failure, json, noQuery, problemResponse, type Routes } from "./route.ts";

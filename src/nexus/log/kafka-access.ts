@@ -1,8 +1,8 @@
 /** How the clients of a Kafka log reach their brokers: where to, as whom, and over TLS or not. */
 import { isIP } from "node:net";
 import type { BaseOptions, ConnectionPool } from "@platformatic/kafka";
-import type { KafkaLogin } from "../engine-choice.ts";
-import { type EngineTls, type TlsParts, tlsParts } from "../engine-tls.ts";
+import type { KafkaLogin } from "../config/engine-choice.ts";
+import { type EngineTls, type TlsParts, tlsParts } from "../engines/engine-tls.ts";
 import { READ_TIMEOUT_MS } from "./broker.ts";
 
 export interface KafkaAccess {

@@ -2,7 +2,7 @@
 import type { Admin, ClusterMetadata } from "@platformatic/kafka";
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
-import { accessFault, hintOf } from "../engine-tls.ts";
+import { accessFault, hintOf } from "../engines/engine-tls.ts";
 import { READ_TIMEOUT_MS } from "./broker.ts";
 import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
 import { clientsOf, type KafkaAccess } from "./kafka-access.ts";

@@ -1,7 +1,7 @@
 /** A connection to NATS, for the log and the state alike: where to, as whom, and over TLS or not. */
 import type { Authenticator, NatsConnection, TlsOptions } from "@nats-io/transport-node";
-import type { NatsLogin } from "../engine-choice.ts";
-import { connectFault, type EngineTls, hostOf, tlsParts } from "../engine-tls.ts";
+import type { NatsLogin } from "../config/engine-choice.ts";
+import { connectFault, type EngineTls, hostOf, tlsParts } from "../engines/engine-tls.ts";
 
 export interface NatsAccess {
 	/** `host:port` of one or more members of the cluster. */

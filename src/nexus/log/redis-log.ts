@@ -2,8 +2,8 @@
 import type { Clock } from "../../core/clock.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
-import { connectFault, type EngineTls, type TlsParts, urlAccess } from "../engine-tls.ts";
-import type { SecretSource } from "../secret-source.ts";
+import type { SecretSource } from "../config/secret-source.ts";
+import { connectFault, type EngineTls, type TlsParts, urlAccess } from "../engines/engine-tls.ts";
 import {
 	APPEND_TIMEOUT_MS,
 	type Bounds,

@@ -1,7 +1,7 @@
 /** State in PostgreSQL, for several nodes: what is asked of the server, and what its failures mean. */
 import { DatabaseError } from "pg";
 import { messageOf } from "../../core/errors.ts";
-import type { SecretSource } from "../secret-source.ts";
+import type { SecretSource } from "../config/secret-source.ts";
 import { type EncodedEntry, type EncodedPage, endOfPrefix, type GroupResult, type Outcome, type Span, type StateEngine } from "./engine.ts";
 import { COMMIT_WRITES_MAX, GROUP_MAX, PAGE_ENTRIES_MAX } from "./limits.ts";
 import { type LinkOptions, NotConnected, PostgresLink } from "./postgres-link.ts";

@@ -2,8 +2,8 @@
 import { Client, type ClientConfig, Pool, type PoolClient } from "pg";
 import type { Clock, Timer } from "../../core/clock.ts";
 import type { Rng } from "../../core/rng.ts";
-import { connectFault, type EngineTls, hostOf, type TlsParts, tlsParts } from "../engine-tls.ts";
-import { type SecretSource, secretOf } from "../secret-source.ts";
+import { type SecretSource, secretOf } from "../config/secret-source.ts";
+import { connectFault, type EngineTls, hostOf, type TlsParts, tlsParts } from "../engines/engine-tls.ts";
 import { channelOf } from "./postgres-schema.ts";
 
 export interface LinkOptions {

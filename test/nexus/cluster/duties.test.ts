@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { SLICES } from "../../../src/nexus/slices.ts";
+import { SLICES } from "../../../src/nexus/cluster/slices.ts";
 import { eventually } from "../../support/processes.ts";
 import { skipWithout, startNats } from "../log/servers.ts";
 import { spawnNexus } from "../nexus-process.ts";

@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { SLICES, sliceOf } from "../../../src/nexus/slices.ts";
+import { SLICES, sliceOf } from "../../../src/nexus/cluster/slices.ts";
 import { WINDOW } from "../../../src/nexus/subscriptions/limits.ts";
 import { eventually } from "../../support/processes.ts";
 import { type NexusProcess, spawnNexus } from "../nexus-process.ts";

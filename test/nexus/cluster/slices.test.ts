@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { seededRng } from "../../../src/core/rng.ts";
-import { SLICES, shareOf, sliceOf } from "../../../src/nexus/slices.ts";
+import { SLICES, shareOf, sliceOf } from "../../../src/nexus/cluster/slices.ts";
 
 const NODES_MAX = 40;
 

@@ -1,7 +1,7 @@
 /** What is wrong with log, state and disk is told where probes and people look, and nothing is told where all is well. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { loadNexusConfig } from "../../../src/nexus/config.ts";
+import { loadNexusConfig } from "../../../src/nexus/config/config.ts";
 import { serveNexus, temporaryDir } from "../support.ts";
 
 test("trouble of the state and damage of the log stand in /readyz and /v1/status; events are taken all the same", async (t) => {

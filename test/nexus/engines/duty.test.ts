@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { silentLogger } from "../../../src/core/log.ts";
-import { Duty } from "../../../src/nexus/duty.ts";
-import { fencedState } from "../../../src/nexus/fenced-state.ts";
+import { Duty } from "../../../src/nexus/cluster/duty.ts";
+import { fencedState } from "../../../src/nexus/cluster/fenced-state.ts";
 import { GroupedStore } from "../../../src/nexus/state/grouped-store.ts";
 import { type Lease, Leases } from "../../../src/nexus/state/leases.ts";
 import { memoryEngine } from "../../../src/nexus/state/memory-engine.ts";

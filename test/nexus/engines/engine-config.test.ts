@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { inspect } from "node:util";
-import { loadNexusConfig, type NexusConfig } from "../../../src/nexus/config.ts";
-import { withoutSecrets } from "../../../src/nexus/secret-source.ts";
+import { loadNexusConfig, type NexusConfig } from "../../../src/nexus/config/config.ts";
+import { withoutSecrets } from "../../../src/nexus/config/secret-source.ts";
 import { formatFaults } from "../../../src/policy/fault.ts";
 
 const ENV = { REDIS_URL: "redis://:hunter2@r:6379", NATS_TOKEN: "hunter2" };

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { createSecureContext, createServer } from "node:tls";
 import { Admin } from "@platformatic/kafka";
-import type { EngineTls } from "../../../src/nexus/engine-tls.ts";
+import type { EngineTls } from "../../../src/nexus/engines/engine-tls.ts";
 import { clientsOf } from "../../../src/nexus/log/kafka-access.ts";
 import { freePorts } from "../../support/processes.ts";
 import { skipWithoutKafka, startKafka } from "../log/servers.ts";

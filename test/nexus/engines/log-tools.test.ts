@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type LogContext, runLogBackup, runLogCopy, runLogList, runLogRestore, runLogVerify } from "../../../src/cli/log.ts";
 import { systemClock } from "../../../src/core/clock.ts";
-import { LogTools } from "../../../src/nexus/log-tools.ts";
+import { LogTools } from "../../../src/nexus/backup/log-tools.ts";
 import { type CaptureIo, captureIo } from "../../cli/capture-io.ts";
 import { skipWithout, startNats } from "../log/servers.ts";
 import { batchOf, numbered, openLog, serveNexus, temporaryDir } from "../support.ts";

@@ -5,7 +5,7 @@ import { type TestContext, test } from "node:test";
 import { Client } from "pg";
 import { systemClock } from "../../../src/core/clock.ts";
 import { systemRng } from "../../../src/core/rng.ts";
-import { loadNexusConfig } from "../../../src/nexus/config.ts";
+import { loadNexusConfig } from "../../../src/nexus/config/config.ts";
 import { openState } from "../../../src/nexus/state/open-state.ts";
 import { PostgresServer, skipWithoutPostgres } from "../state/postgres-server.ts";
 import { PASSWORD, type Papers, USER } from "./papers.ts";

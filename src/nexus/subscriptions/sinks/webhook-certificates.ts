@@ -2,7 +2,7 @@
 import type { Clock, Timer } from "../../../core/clock.ts";
 import type { Logger } from "../../../core/log.ts";
 import { type FileWatch, watchFile } from "../../../core/watch-file.ts";
-import { PemMaterial, type PemPaths } from "../../pem-files.ts";
+import { PemMaterial, type PemPaths } from "../../engines/pem-files.ts";
 
 /** Tools write certificate and key one after the other. What does not fit after this long is told; the next change is looked at all the same. */
 const SETTLE_MS = 1_000;

@@ -2,7 +2,7 @@
 import { z } from "@hono/zod-openapi";
 import { isRefusal, type Refusal } from "../../../policy/fault.ts";
 import { parseHostName, parseServiceIdentity } from "../../../policy/values.ts";
-import { CERTIFICATE_NAME, MESH, SYSTEM } from "../../webhook-config.ts";
+import { CERTIFICATE_NAME, MESH, SYSTEM } from "../../config/webhook-config.ts";
 
 const NAME_FAULT = "is no name of a certificate";
 

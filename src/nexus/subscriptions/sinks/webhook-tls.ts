@@ -12,7 +12,7 @@ import { type TlsConnector, tlsConnector } from "../../../net/tls-connector.ts";
 import { verifyByLibrary } from "../../../net/tls-dial.ts";
 import type { Refused, ShownPeer, Verified } from "../../../net/tls-peer.ts";
 import type { Authority } from "../../authority/authority.ts";
-import { MESH, SYSTEM } from "../../webhook-config.ts";
+import { MESH, SYSTEM } from "../../config/webhook-config.ts";
 import { guardedLookup } from "./webhook-address.ts";
 import type { NamedCertificate, WebhookCertificates } from "./webhook-certificates.ts";
 import { rootsOf, type WebhookTlsDocument } from "./webhook-tls-document.ts";

@@ -1,5 +1,5 @@
 /** The log and the state that a configuration chooses, with secrets that are not read yet. */
-import type { EngineTls } from "./engine-tls.ts";
+import type { EngineTls } from "../engines/engine-tls.ts";
 import type { SecretSource } from "./secret-source.ts";
 
 /** By whom NATS knows its client. */

@@ -1,12 +1,12 @@
 /** The keys by which an engine's servers know Nexus, and it them: TLS, logins and secrets, from the configuration to what is used. Pure. */
 import { z } from "zod";
-import { refuse } from "../policy/fault.ts";
-import type { Path } from "../policy/tree.ts";
-import { parseHostName } from "../policy/values.ts";
+import { refuse } from "../../policy/fault.ts";
+import type { Path } from "../../policy/tree.ts";
+import { parseHostName } from "../../policy/values.ts";
+import type { EngineTls } from "../engines/engine-tls.ts";
 import { secretText, text } from "./config-values.ts";
 import type { Tell } from "./engine-checks.ts";
 import { type KafkaLogin, type NatsLogin, SASL_MECHANISMS } from "./engine-choice.ts";
-import type { EngineTls } from "./engine-tls.ts";
 import { pairFault, pemKeys, pemPaths } from "./pem-config.ts";
 import { SecretSource } from "./secret-source.ts";
 

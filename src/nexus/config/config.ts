@@ -1,18 +1,18 @@
 /** The configuration file of Nexus: text -> checked values, or all of its faults with their places. Pure. */
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { parseSpiffeId } from "../identity/spiffe-id.ts";
-import type { Env } from "../policy/env.ts";
-import { LineIndex, type PolicyFault, type Refusal } from "../policy/fault.ts";
-import { pathText, type TreeFault, toPlain } from "../policy/tree.ts";
-import { validate } from "../policy/validate.ts";
-import { parseDuration, parseTcpAddress } from "../policy/values.ts";
-import { readYaml } from "../policy/yaml-reader.ts";
-import { isLoopback, type RolesOfIdentities } from "./access/access.ts";
-import { ROLES, type Role } from "./authority/identity-state.ts";
+import { parseSpiffeId } from "../../identity/spiffe-id.ts";
+import type { Env } from "../../policy/env.ts";
+import { LineIndex, type PolicyFault, type Refusal } from "../../policy/fault.ts";
+import { pathText, type TreeFault, toPlain } from "../../policy/tree.ts";
+import { validate } from "../../policy/validate.ts";
+import { parseDuration, parseTcpAddress } from "../../policy/values.ts";
+import { readYaml } from "../../policy/yaml-reader.ts";
+import { isLoopback, type RolesOfIdentities } from "../access/access.ts";
+import { ROLES, type Role } from "../authority/identity-state.ts";
+import { EVENT_BYTES, EVENT_BYTES_LIMIT } from "../publish/limits.ts";
 import { parseSize, text, within } from "./config-values.ts";
 import { DEFAULT_ENGINES, type EngineConfig, engineConfig, engineKeys, normalised } from "./engine-config.ts";
-import { EVENT_BYTES, EVENT_BYTES_LIMIT } from "./publish/limits.ts";
 import { NO_WEBHOOK_CERTIFICATES, type WebhookConfig, webhookConfig, webhookKeys } from "./webhook-config.ts";
 import { zodShape } from "./zod-shape.ts";
 

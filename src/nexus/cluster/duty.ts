@@ -1,9 +1,9 @@
 /** Something that one node does at a time: taken under a lease, kept while it is renewed, given up before anybody else may take it. */
-import type { Clock, Timer } from "../core/clock.ts";
-import { messageOf } from "../core/errors.ts";
-import type { Logger } from "../core/log.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import { messageOf } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import type { Lease, Leases } from "../state/leases.ts";
 import { untilBeatMs, untilTickMs } from "./beat.ts";
-import type { Lease, Leases } from "./state/leases.ts";
 
 export interface DutyOptions {
 	readonly name: string;

@@ -1,10 +1,10 @@
 /** How the servers of an engine are reached: TLS from files that are read anew for each connection, and what went wrong with it in words. */
 import { isIP } from "node:net";
 import { checkServerIdentity, type PeerCertificate, type SecureContext } from "node:tls";
-import { codeOf, messageOf } from "../core/errors.ts";
-import { failureOf, failureOfVerdict, sslCodeOf, type TlsFailure } from "../net/tls-cause.ts";
+import { codeOf, messageOf } from "../../core/errors.ts";
+import { failureOf, failureOfVerdict, sslCodeOf, type TlsFailure } from "../../net/tls-cause.ts";
+import { type SecretSource, secretOf } from "../config/secret-source.ts";
 import { PemMaterial, type PemPaths } from "./pem-files.ts";
-import { type SecretSource, secretOf } from "./secret-source.ts";
 
 export interface EngineTls {
 	/** Without `ca` the roots of this machine, without `cert` none is shown. */

@@ -1,6 +1,6 @@
 /** Files of a certificate, its key and roots in the configuration: `{ cert, key, ca }`, alike wherever they stand. Pure. */
 import { z } from "zod";
-import type { PemPaths } from "./pem-files.ts";
+import type { PemPaths } from "../engines/pem-files.ts";
 
 const file = z.string().min(1).max(4096);
 

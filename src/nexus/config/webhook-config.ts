@@ -1,8 +1,8 @@
 /** The part `webhooks` of the configuration: certificates and roots that subscriptions may name. Pure. */
 import { z } from "zod";
-import { locate, type Node, type Path, type TreeFault } from "../policy/tree.ts";
+import { locate, type Node, type Path, type TreeFault } from "../../policy/tree.ts";
+import type { PemPaths } from "../engines/pem-files.ts";
 import { pairFault, pemKeys, pemPaths } from "./pem-config.ts";
-import type { PemPaths } from "./pem-files.ts";
 
 export interface WebhookConfig {
 	/** By name; paths are absolute. */

@@ -1,7 +1,7 @@
 /** A secret of the configuration: where it stands, or itself; read when it is needed, and shown by nothing. */
 import { readFileSync } from "node:fs";
 import { inspect } from "node:util";
-import { messageOf } from "../core/errors.ts";
+import { messageOf } from "../../core/errors.ts";
 
 /** No URL or token is longer; a file that is was meant for something else. */
 const CHARS_MAX = 8192;

@@ -1,6 +1,6 @@
 /** A schema of zod as a shape, so that the configuration of Nexus is checked and told like a policy. */
 import { z } from "zod";
-import { NOTHING, type Problem, type Shape } from "../policy/shape.ts";
+import { NOTHING, type Problem, type Shape } from "../../policy/shape.ts";
 
 export function zodShape<T>(schema: z.ZodType<T>): Shape<T> {
 	return {

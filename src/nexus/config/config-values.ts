@@ -1,6 +1,6 @@
 /** Values of the configuration of Nexus as a schema takes them: text that is parsed, and bounds that are told. */
 import { z } from "zod";
-import { isRefusal, type Refusal, refuse } from "../policy/fault.ts";
+import { isRefusal, type Refusal, refuse } from "../../policy/fault.ts";
 
 const UNITS: Readonly<Record<string, number>> = { KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 };
 

@@ -1,13 +1,13 @@
 /** Backups of log and state while Nexus runs: one at a time, each under a name in one directory. */
 import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { Clock } from "../core/clock.ts";
-import { messageOf } from "../core/errors.ts";
-import type { Logger } from "../core/log.ts";
-import { type Companion, PARTIAL } from "./log/backup.ts";
-import { isBackup } from "./log/backup-manifest.ts";
-import type { EventLog } from "./log/event-log.ts";
-import { makeDirectory } from "./log/segment.ts";
+import type { Clock } from "../../core/clock.ts";
+import { messageOf } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import { type Companion, PARTIAL } from "../log/backup.ts";
+import { isBackup } from "../log/backup-manifest.ts";
+import type { EventLog } from "../log/event-log.ts";
+import { makeDirectory } from "../log/segment.ts";
 
 export interface BackupsOptions {
 	readonly log: EventLog;

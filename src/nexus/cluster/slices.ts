@@ -1,5 +1,5 @@
 /** The parts in which the subscriptions are shared out over the nodes, by their names alone: a node knows whom to ask without asking anybody. */
-import { hashModulo, xxh64Utf8 } from "../core/xxh64.ts";
+import { hashModulo, xxh64Utf8 } from "../../core/xxh64.ts";
 
 /** As many nodes can share the work; each slice costs a few small writes in the time of a lease. All nodes must agree on it (record 0103). */
 export const SLICES = 16;

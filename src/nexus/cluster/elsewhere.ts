@@ -1,7 +1,7 @@
 /** Requests about a subscription that reach a node which does not dispatch it: sent on to the one that does. */
-import { sendProblem } from "../server/problem.ts";
-import type { ServerRequest } from "../server/server-request.ts";
-import type { ServerResponse } from "../server/server-response.ts";
+import { sendProblem } from "../../server/problem.ts";
+import type { ServerRequest } from "../../server/server-request.ts";
+import type { ServerResponse } from "../../server/server-response.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Dispatch } from "./dispatch.ts";
 

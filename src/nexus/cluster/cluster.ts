@@ -1,13 +1,13 @@
 /** The nodes that share one log and one state: who they are, where they are reached, and what only one of them does at a time. */
-import type { Clock, Timer } from "../core/clock.ts";
-import { messageOf } from "../core/errors.ts";
-import type { Logger } from "../core/log.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import { messageOf } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import type { EventLog, RetentionLimits } from "../log/event-log.ts";
+import { Leases } from "../state/leases.ts";
+import { put, remove, type StateStore } from "../state/state-store.ts";
 import { untilBeatMs } from "./beat.ts";
 import type { DispatchView } from "./dispatch-view.ts";
 import { Duty, type DutyOptions } from "./duty.ts";
-import type { EventLog, RetentionLimits } from "./log/event-log.ts";
-import { Leases } from "./state/leases.ts";
-import { put, remove, type StateStore } from "./state/state-store.ts";
 
 export interface ClusterOptions {
 	readonly state: StateStore;

@@ -1,6 +1,6 @@
 /** What a node tells the others about the subscriptions that it dispatches, and what that is for all of them together. */
-import { type SubscriptionTrouble, subscriptionTrouble, TROUBLED_SHOWN_MAX } from "./subscriptions/metrics.ts";
-import type { Subscriptions } from "./subscriptions/subscriptions.ts";
+import { type SubscriptionTrouble, subscriptionTrouble, TROUBLED_SHOWN_MAX } from "../subscriptions/metrics.ts";
+import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 
 export interface DispatchFigures {
 	readonly count: number;

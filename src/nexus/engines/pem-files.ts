@@ -1,9 +1,9 @@
 /** A certificate with its key, and roots, from PEM files that the configuration names: read whole and checked, the key shown by nothing. */
 import { X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
-import { messageOf } from "../core/errors.ts";
-import { readPem } from "../identity/pem.ts";
-import { makeSecureContext, type SecureContextMade, type SecureContextOptions } from "../net/secure-contexts.ts";
+import { messageOf } from "../../core/errors.ts";
+import { readPem } from "../../identity/pem.ts";
+import { makeSecureContext, type SecureContextMade, type SecureContextOptions } from "../../net/secure-contexts.ts";
 
 /** Absolute. `cert` and `key` are there together or not at all. */
 export interface PemPaths {

@@ -1,8 +1,8 @@
 /** What of a configuration a log cannot do, and which log and state do not go together: told with its place. Pure. */
-import type { Path } from "../policy/tree.ts";
+import type { Path } from "../../policy/tree.ts";
+import { BACKENDS, type Backend, DURABILITIES, type Durability, FEATURE_TITLES, type LogFeature } from "../log/capabilities.ts";
 import type { LogChoice, StateChoice } from "./engine-choice.ts";
 import type { GivenEngines } from "./engine-config.ts";
-import { BACKENDS, type Backend, DURABILITIES, type Durability, FEATURE_TITLES, type LogFeature } from "./log/capabilities.ts";
 
 export type Tell = (path: Path, message: string, hint: string) => void;
 

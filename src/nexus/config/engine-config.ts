@@ -1,15 +1,15 @@
 /** Which log and which state Nexus stands on, as its configuration says it: schema, defaults, and what does not go together. Pure. */
 import { z } from "zod";
-import { type Refusal, refuse } from "../policy/fault.ts";
-import { locate, type Node, type Path, type Plain, type TreeFault } from "../policy/tree.ts";
-import { parseDuration } from "../policy/values.ts";
+import { type Refusal, refuse } from "../../policy/fault.ts";
+import { locate, type Node, type Path, type Plain, type TreeFault } from "../../policy/tree.ts";
+import { parseDuration } from "../../policy/values.ts";
+import { BACKENDS, type Backend, DURABILITIES, type Durability } from "../log/capabilities.ts";
+import type { RetentionLimits, TypeRetention } from "../log/event-log.ts";
+import { RETENTION_AGE_MS, RETENTION_BYTES } from "../log/limits.ts";
 import { parseSize, text, within } from "./config-values.ts";
 import { checkDurability, checkRetention, checkTogether, type Tell } from "./engine-checks.ts";
 import type { LogChoice, NatsPlace, StateChoice } from "./engine-choice.ts";
 import { kafkaLoginKeys, kafkaLoginOf, natsLoginKeys, natsLoginOf, tlsOf, urlKeys, urlOf, urlText } from "./engine-login.ts";
-import { BACKENDS, type Backend, DURABILITIES, type Durability } from "./log/capabilities.ts";
-import type { RetentionLimits, TypeRetention } from "./log/event-log.ts";
-import { RETENTION_AGE_MS, RETENTION_BYTES } from "./log/limits.ts";
 
 export interface EngineConfig {
 	readonly log: LogChoice;

@@ -1,6 +1,6 @@
 /** A state through which only the owner of a lease can write: every commit checks its fence, every cursor names it. Reads are open. */
-import { fenceOf, type Lease } from "./state/leases.ts";
-import type { CommitOutcome, CursorOutcome, StateStore, Write } from "./state/state-store.ts";
+import { fenceOf, type Lease } from "../state/leases.ts";
+import type { CommitOutcome, CursorOutcome, StateStore, Write } from "../state/state-store.ts";
 
 const NOT_HELD = Object.freeze({ ok: false, failure: "unavailable", detail: "another node does this" }) satisfies CommitOutcome & CursorOutcome;
 

@@ -2,15 +2,16 @@
  * Which subscriptions this node dispatches. Where no other node can be: all. Otherwise its share of the slices (slices.ts), each under a lease:
  * nothing of a slice is delivered or written once its lease has run out, whatever this process was doing meanwhile.
  */
+
+import type { Lease } from "../state/leases.ts";
+import { subscriptionOfCursor } from "../subscriptions/branch.ts";
+import { readableUpToOpen } from "../subscriptions/readable.ts";
+import { Subscriptions, type SubscriptionsOptions } from "../subscriptions/subscriptions.ts";
 import type { Cluster } from "./cluster.ts";
 import { type DispatchFigures, type DispatchView, figuresOf, together } from "./dispatch-view.ts";
 import { Duty } from "./duty.ts";
 import { fencedState } from "./fenced-state.ts";
 import { SLICES, shareOf, sliceOf } from "./slices.ts";
-import type { Lease } from "./state/leases.ts";
-import { subscriptionOfCursor } from "./subscriptions/branch.ts";
-import { readableUpToOpen } from "./subscriptions/readable.ts";
-import { Subscriptions, type SubscriptionsOptions } from "./subscriptions/subscriptions.ts";
 
 export interface DispatchOptions extends Omit<SubscriptionsOptions, "portion"> {
 	/** Undefined: there are no other nodes. */

@@ -1,23 +1,23 @@
 /** Opens what Nexus stands on: its log and its state, as configured, and only where the two belong together. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Clock } from "../core/clock.ts";
-import { codeOf } from "../core/errors.ts";
-import { IdSource } from "../core/ids.ts";
-import type { Lifecycle } from "../core/lifecycle.ts";
-import type { Logger } from "../core/log.ts";
-import type { Rng } from "../core/rng.ts";
-import { writePublicFile } from "../core/secret-file.ts";
-import type { LogChoice, StateChoice } from "./engine-choice.ts";
-import type { EngineConfig } from "./engine-config.ts";
-import { BACKENDS, FEATURE_TITLES, type LogFeature } from "./log/capabilities.ts";
-import { lockDirectory } from "./log/directory-lock.ts";
-import type { EventLog, RetentionLimits } from "./log/event-log.ts";
-import { type LogConfig, openLog, wantedByRetention } from "./log/open-log.ts";
-import type { RecoveryNote } from "./log/recovery.ts";
-import { makeDirectory } from "./log/segment.ts";
-import { openState, type StateOptions } from "./state/open-state.ts";
-import { put, type StateStore } from "./state/state-store.ts";
+import type { Clock } from "../../core/clock.ts";
+import { codeOf } from "../../core/errors.ts";
+import { IdSource } from "../../core/ids.ts";
+import type { Lifecycle } from "../../core/lifecycle.ts";
+import type { Logger } from "../../core/log.ts";
+import type { Rng } from "../../core/rng.ts";
+import { writePublicFile } from "../../core/secret-file.ts";
+import type { LogChoice, StateChoice } from "../config/engine-choice.ts";
+import type { EngineConfig } from "../config/engine-config.ts";
+import { BACKENDS, FEATURE_TITLES, type LogFeature } from "../log/capabilities.ts";
+import { lockDirectory } from "../log/directory-lock.ts";
+import type { EventLog, RetentionLimits } from "../log/event-log.ts";
+import { type LogConfig, openLog, wantedByRetention } from "../log/open-log.ts";
+import type { RecoveryNote } from "../log/recovery.ts";
+import { makeDirectory } from "../log/segment.ts";
+import { openState, type StateOptions } from "../state/open-state.ts";
+import { put, type StateStore } from "../state/state-store.ts";
 
 export interface EnginesOptions extends EngineConfig {
 	readonly dataDir: string;

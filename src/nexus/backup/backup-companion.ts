@@ -1,11 +1,11 @@
 /** What a backup of the log takes along, as far as it is files of this node: state, tokens, deny list, who holds which certificate. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { codeOf } from "../core/errors.ts";
-import { writeSecretFile } from "../core/secret-file.ts";
-import type { Companion } from "./log/backup.ts";
-import type { BesideLog } from "./log/backup-manifest.ts";
-import type { StateStore } from "./state/state-store.ts";
+import { codeOf } from "../../core/errors.ts";
+import { writeSecretFile } from "../../core/secret-file.ts";
+import type { Companion } from "../log/backup.ts";
+import type { BesideLog } from "../log/backup-manifest.ts";
+import type { StateStore } from "../state/state-store.ts";
 
 /** Replaced as a whole whenever they change. Not the token of the first operator, which would be a secret in every copy. */
 const IDENTITY: readonly BesideLog[] = ["identity.json", "workloads.json"];
