@@ -63,6 +63,8 @@ export class Dispatcher {
 	readonly #waiting: DueQueue<Entry>;
 	/** Of those that are being parked. */
 	readonly #failures = new WeakMap<Entry, Failure>();
+	/** Letters that are being written or removed. */
+	readonly #letters = new Set<Promise<boolean>>();
 	readonly #pace: Pace;
 	readonly #saver: ProgressSaver;
 	#expiry: Timer | undefined;
@@ -244,9 +246,10 @@ export class Dispatcher {
 		return this.position - this.#savedPosition;
 	}
 
-	/** Resolves once what has been settled by now is kept; false where it could not be. */
-	saved(): Promise<boolean> {
-		return this.#saver.flush();
+	/** Resolves once what has been settled by now is kept, its letters included; false where it could not be. */
+	async saved(): Promise<boolean> {
+		const letters = await Promise.all(this.#letters);
+		return (await this.#saver.flush()) && !letters.includes(false);
 	}
 
 	saveSoon(): void {
@@ -353,16 +356,23 @@ export class Dispatcher {
 		entry.state = "parking";
 		const { attempts, firstTriedAtMs } = entry;
 		this.#failures.set(entry, { ...failure, attempts, firstTriedAtMs, lastTriedAtMs: this.#options.clock.wallMs() });
-		void this.#keepParking(entry);
+		this.#awaitLetter(this.#keepParking(entry));
 	}
 
-	async #keepParking(entry: Entry): Promise<void> {
+	async #keepParking(entry: Entry): Promise<boolean> {
 		const failure = this.#failures.get(entry);
-		if (failure === undefined) return;
-		if (await this.#options.park(entry, failure)) {
+		if (failure === undefined) return true;
+		const isKept = await this.#options.park(entry, failure);
+		if (isKept) {
 			if (entry.replay === undefined) this.counts.parked++;
 			this.#leave(entry, "failed");
 		} else this.#waiting.push(entry, entry.attempts, SAVE_RETRY_MS);
+		return isKept;
+	}
+
+	#awaitLetter(letter: Promise<boolean>): void {
+		this.#letters.add(letter);
+		void letter.finally(() => this.#letters.delete(letter));
 	}
 
 	#finish(entry: Entry): void {
@@ -372,7 +382,13 @@ export class Dispatcher {
 		}
 		// Its letter goes before it is told; where that fails it is there still, and may come again.
 		entry.state = "parking";
-		void this.#options.unpark(entry).then((isGone) => this.#leave(entry, isGone ? "recovered" : "failed"));
+		this.#awaitLetter(this.#unpark(entry));
+	}
+
+	async #unpark(entry: Entry): Promise<boolean> {
+		const isGone = await this.#options.unpark(entry);
+		this.#leave(entry, isGone ? "recovered" : "failed");
+		return isGone;
 	}
 
 	#leave(entry: Entry, outcome: ReplayOutcome): void {

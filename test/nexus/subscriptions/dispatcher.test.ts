@@ -33,7 +33,12 @@ interface House {
 	open(): readonly OpenEvent[] | undefined;
 }
 
-function house(policy: Partial<DeliveryPolicy> = {}, kind: "plain" | "priority" | "keyed" = "plain", canPark: () => boolean = () => true): House {
+function house(
+	policy: Partial<DeliveryPolicy> = {},
+	kind: "plain" | "priority" | "keyed" = "plain",
+	canPark: () => boolean = () => true,
+	unpark: () => Promise<boolean> = async () => true,
+): House {
 	const clock = new FakeClock();
 	const parked: { sequence: number; failure: Failure }[] = [];
 	const saved: ProgressText[] = [];
@@ -55,7 +60,7 @@ function house(policy: Partial<DeliveryPolicy> = {}, kind: "plain" | "priority" 
 			parked.push({ sequence, failure });
 			return true;
 		},
-		unpark: async () => true,
+		unpark,
 	});
 	dispatcher.start();
 	return {
@@ -277,6 +282,36 @@ test("dead letters that are tried again go before live events, once each", async
 	dispatcher.settle(two, 4, NAK);
 	assert.deepEqual(await Promise.all(outcomes), ["recovered", "failed"]);
 	assert.equal(parked[0]?.failure.attempts, 4);
+});
+
+test("what is settled counts as kept once its dead letter is gone, or is there", async () => {
+	const removals: ((isGone: boolean) => void)[] = [];
+	const { dispatcher, parked, take } = house(
+		{},
+		"plain",
+		() => true,
+		() => new Promise((resolve) => removals.push(resolve)),
+	);
+	for (const isGone of [true, false]) {
+		const outcome = dispatcher.replay({ sequence: 1, receivedAtMs: 0, json: Buffer.from("{}") }, {}, 3);
+		const entry = take();
+		dispatcher.settle(entry, entry.attempts, ACK);
+		let kept: boolean | undefined;
+		const saved = dispatcher.saved().then((isKept) => {
+			kept = isKept;
+		});
+		await new Promise((resolve) => setImmediate(resolve));
+		assert.equal(kept, undefined);
+		removals.pop()?.(isGone);
+		await saved;
+		assert.equal(kept, isGone);
+		assert.equal(await outcome, isGone ? "recovered" : "failed");
+	}
+	offer(dispatcher, 2);
+	const entry = take();
+	dispatcher.settle(entry, entry.attempts, { kind: "term", reason: "never" });
+	assert.equal(await dispatcher.saved(), true);
+	assert.equal(parked.length, 1);
 });
 
 test("a rate and a hold delay what is taken, and call when it may go on", async () => {
