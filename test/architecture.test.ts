@@ -28,7 +28,7 @@ const RULES: ArchitectureRules = {
 		["sidecar/exchange/tries.ts", "one state machine: first, further and hedged tries share what is under way; each decision stands elsewhere"],
 		[
 			"nexus/subscriptions/dispatcher.ts",
-			"one state machine of an event's tries: what is decided apart from it (window, pace, queue, progress) stands beside it",
+			"one state machine of an event's tries: what is decided apart from it (window, pace, queue, flights, letters, progress) stands beside it",
 		],
 		["events/catalogue.ts", "one table: every event, its data and its weight"],
 		["sidecar/exchange/client-connection.ts", "one state machine: each of its events reads and writes the same state"],

@@ -2,13 +2,15 @@
  * The deliveries of one subscription (or of one member of a broadcast): a bounded window of events, each tried until it is acknowledged or
  * parked. Knows neither where events come from nor where they go; it is fed, and taken from.
  */
-import type { Clock, Timer } from "../../core/clock.ts";
+import type { Clock } from "../../core/clock.ts";
 import { DueQueue } from "../../core/due-queue.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { StoredEvent } from "../log/event-log.ts";
 import { ACK, type Entry, type Failure, type Nak, type ReplayOutcome, type Verdict } from "./delivery.ts";
 import { backoffMs, type DeliveryPolicy } from "./delivery-policy.ts";
 import { DispatchCounts } from "./dispatch-counts.ts";
+import { Flights } from "./flights.ts";
+import { Letters } from "./letters.ts";
 import { DELAY_MS_MAX, SAVE_RETRY_MS } from "./limits.ts";
 import { Pace } from "./pace.ts";
 import { encodeProgress, type OpenEvent, type ProgressText } from "./progress.ts";
@@ -30,9 +32,8 @@ export interface DispatcherOptions {
 	readonly position: number;
 	/** True once it is kept. */
 	readonly save: (progress: ProgressText) => Promise<boolean>;
-	/** Keeps the event for good; true once it is. Tried again until then: nothing is dropped. */
+	/** See letters.ts. */
 	readonly park: (entry: Entry, failure: Failure) => Promise<boolean>;
-	/** A dead letter that was tried again and has arrived; true once it is forgotten. */
 	readonly unpark: (entry: Entry) => Promise<boolean>;
 	/** False once another node delivers; it never turns true again. Default: true. */
 	readonly mayAct?: () => boolean;
@@ -58,16 +59,11 @@ export class Dispatcher {
 	readonly #options: DispatcherOptions;
 	readonly #policy: DeliveryPolicy;
 	readonly #window: Window;
-	/** With the try that is under way. In the order of their deadlines: all have the same time, and who asks for more goes to the end. */
-	readonly #flying = new Map<Entry, number>();
+	readonly #flights: Flights;
 	readonly #waiting: DueQueue<Entry>;
-	/** Of those that are being parked. */
-	readonly #failures = new WeakMap<Entry, Failure>();
-	/** Letters that are being written or removed. */
-	readonly #letters = new Set<Promise<boolean>>();
+	readonly #letters: Letters;
 	readonly #pace: Pace;
 	readonly #saver: ProgressSaver;
-	#expiry: Timer | undefined;
 	#position: number;
 	#savedPosition: number;
 	#live: Live | undefined;
@@ -80,13 +76,21 @@ export class Dispatcher {
 	onRoom: () => void = () => {};
 
 	constructor(options: DispatcherOptions) {
-		const { clock, policy, budget, position } = options;
+		const { clock, policy, budget, position, park, unpark } = options;
 		this.#options = options;
 		this.#policy = policy;
 		this.#position = position;
 		this.#savedPosition = position;
 		this.#window = new Window(policy.window, budget);
+		this.#flights = new Flights(clock, policy.ackWaitMs, (entry, attempt) => this.#timedOut(entry, attempt));
 		this.#waiting = new DueQueue(clock, (entry, attempt) => this.#due(entry, attempt));
+		this.#letters = new Letters({
+			park,
+			unpark,
+			kept: (entry) => this.#parked(entry),
+			notKept: (entry) => this.#waiting.push(entry, entry.attempts, SAVE_RETRY_MS),
+			removed: (entry, isGone) => this.#leave(entry, isGone ? "recovered" : "failed"),
+		});
 		this.#pace = new Pace(clock, policy.rate, () => this.#tell());
 		this.#saver = new ProgressSaver(clock, () => this.#save());
 	}
@@ -153,7 +157,7 @@ export class Dispatcher {
 	}
 
 	get flyingSize(): number {
-		return this.#flying.size;
+		return this.#flights.size;
 	}
 
 	get openSize(): number {
@@ -174,8 +178,7 @@ export class Dispatcher {
 
 	/** `attempt`: the one that ends. False where that one is over already. */
 	settle(entry: Entry, attempt: number, verdict: Verdict): boolean {
-		if (this.#flying.get(entry) !== attempt) return false;
-		this.#flying.delete(entry);
+		if (!this.#flights.end(entry, attempt)) return false;
 		const { over } = entry;
 		entry.cut = undefined;
 		entry.over = undefined;
@@ -209,12 +212,9 @@ export class Dispatcher {
 
 	/** The consumer is still at it: its time begins anew. */
 	extend(entry: Entry, attempt: number): boolean {
-		if (this.#flying.get(entry) !== attempt) return false;
-		this.#flying.delete(entry);
-		entry.dueMs = this.#options.clock.monotonicMs() + this.#policy.ackWaitMs;
-		this.#flying.set(entry, attempt);
-		this.counts.extended++;
-		return true;
+		const isExtended = this.#flights.extend(entry, attempt);
+		if (isExtended) this.counts.extended++;
+		return isExtended;
 	}
 
 	// --- state
@@ -248,8 +248,8 @@ export class Dispatcher {
 
 	/** Resolves once what has been settled by now is kept, its letters included; false where it could not be. */
 	async saved(): Promise<boolean> {
-		const letters = await Promise.all(this.#letters);
-		return (await this.#saver.flush()) && !letters.includes(false);
+		const areLettersKept = await this.#letters.settled();
+		return (await this.#saver.flush()) && areLettersKept;
 	}
 
 	saveSoon(): void {
@@ -268,12 +268,12 @@ export class Dispatcher {
 		this.#isRunning = false;
 		this.#waiting.stop();
 		this.#pace.stop();
-		this.#expiry?.cancel();
+		this.#flights.stop();
 		this.#saver.touch();
-		for (const entry of this.#flying.keys()) entry.cut?.();
+		for (const entry of this.#flights.entries()) entry.cut?.();
 		for (const { replay } of this.#window.replays()) replay?.("gone");
 		await this.#saver.close();
-		this.#flying.clear();
+		this.#flights.clear();
 		this.abandon();
 	}
 
@@ -294,31 +294,19 @@ export class Dispatcher {
 	}
 
 	#fly(entry: Entry, nowMs: number): void {
-		const { clock } = this.#options;
 		entry.state = "flying";
 		entry.attempts++;
 		entry.takenAtMs = nowMs;
-		entry.dueMs = nowMs + this.#policy.ackWaitMs;
-		if (entry.firstTriedAtMs === 0) entry.firstTriedAtMs = clock.wallMs();
-		this.#flying.set(entry, entry.attempts);
-		this.#expiry ??= clock.setTimer(this.#policy.ackWaitMs, () => this.#expire());
+		if (entry.firstTriedAtMs === 0) entry.firstTriedAtMs = this.#options.clock.wallMs();
+		this.#flights.begin(entry, nowMs);
 		this.#saver.touch();
 	}
 
-	#expire(): void {
-		this.#expiry = undefined;
-		const { clock } = this.#options;
-		const nowMs = clock.monotonicMs();
-		for (const [entry, attempt] of this.#flying) {
-			if (entry.dueMs > nowMs) {
-				this.#expiry = clock.setTimer(entry.dueMs - nowMs, () => this.#expire());
-				return;
-			}
-			const { cut } = entry;
-			this.counts.timedOut++;
-			this.settle(entry, attempt, TIMED_OUT);
-			cut?.();
-		}
+	#timedOut(entry: Entry, attempt: number): void {
+		const { cut } = entry;
+		this.counts.timedOut++;
+		this.settle(entry, attempt, TIMED_OUT);
+		cut?.();
 	}
 
 	#retry(entry: Entry, { delayMs }: Nak): void {
@@ -332,7 +320,7 @@ export class Dispatcher {
 
 	#due(entry: Entry, attempt: number): void {
 		if (entry.attempts !== attempt || this.find(entry.sequence) !== entry) return;
-		if (entry.state === "parking") void this.#keepParking(entry);
+		if (entry.state === "parking") this.#letters.writeAgain(entry);
 		else if (entry.state === "waiting") {
 			entry.dueMs = 0; // the timer may be a fraction of a millisecond early
 			entry.state = "ready";
@@ -355,24 +343,12 @@ export class Dispatcher {
 	#park(entry: Entry, { kind: _, ...failure }: Exclude<Verdict, { kind: "ack" }>): void {
 		entry.state = "parking";
 		const { attempts, firstTriedAtMs } = entry;
-		this.#failures.set(entry, { ...failure, attempts, firstTriedAtMs, lastTriedAtMs: this.#options.clock.wallMs() });
-		this.#awaitLetter(this.#keepParking(entry));
+		this.#letters.write(entry, { ...failure, attempts, firstTriedAtMs, lastTriedAtMs: this.#options.clock.wallMs() });
 	}
 
-	async #keepParking(entry: Entry): Promise<boolean> {
-		const failure = this.#failures.get(entry);
-		if (failure === undefined) return true;
-		const isKept = await this.#options.park(entry, failure);
-		if (isKept) {
-			if (entry.replay === undefined) this.counts.parked++;
-			this.#leave(entry, "failed");
-		} else this.#waiting.push(entry, entry.attempts, SAVE_RETRY_MS);
-		return isKept;
-	}
-
-	#awaitLetter(letter: Promise<boolean>): void {
-		this.#letters.add(letter);
-		void letter.finally(() => this.#letters.delete(letter));
+	#parked(entry: Entry): void {
+		if (entry.replay === undefined) this.counts.parked++;
+		this.#leave(entry, "failed");
 	}
 
 	#finish(entry: Entry): void {
@@ -380,15 +356,9 @@ export class Dispatcher {
 			this.#leave(entry, "recovered");
 			return;
 		}
-		// Its letter goes before it is told; where that fails it is there still, and may come again.
+		// Its letter goes before it is told.
 		entry.state = "parking";
-		this.#awaitLetter(this.#unpark(entry));
-	}
-
-	async #unpark(entry: Entry): Promise<boolean> {
-		const isGone = await this.#options.unpark(entry);
-		this.#leave(entry, isGone ? "recovered" : "failed");
-		return isGone;
+		this.#letters.remove(entry);
 	}
 
 	#leave(entry: Entry, outcome: ReplayOutcome): void {
