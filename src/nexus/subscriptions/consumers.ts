@@ -172,7 +172,7 @@ export class Consumers {
 
 	#onEntry(token: string, act: (entry: Entry, attempt: number) => boolean): boolean {
 		const parsed = this.#parse(token);
-		const entry = parsed === undefined ? undefined : this.#dispatcher.find(parsed[0]);
+		const entry = parsed === undefined ? undefined : this.#dispatcher.find(...parsed);
 		return parsed !== undefined && entry !== undefined && act(entry, parsed[1]);
 	}
 

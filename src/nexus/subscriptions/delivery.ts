@@ -14,7 +14,8 @@ export interface Entry {
 	readonly replay: ((outcome: ReplayOutcome) => void) | undefined;
 	/** Tries that have begun. */
 	attempts: number;
-	state: "ready" | "flying" | "waiting" | "parking";
+	/** `over`: it has left, and whoever still comes upon it passes it by. */
+	state: "ready" | "flying" | "waiting" | "parking" | "over";
 	/** Of the try under way, monotonic; or when the next one begins. */
 	dueMs: number;
 	/** Wall clock; 0 before the first. */

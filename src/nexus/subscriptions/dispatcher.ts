@@ -142,7 +142,7 @@ export class Dispatcher {
 
 	/** Tries a dead letter once, before live events. */
 	replay(event: StoredEvent, marks: EventMarks, attempts: number): Promise<ReplayOutcome> {
-		if (!this.#isRunning || this.#window.hasReplay(event.sequence)) return Promise.resolve("gone");
+		if (!this.#isRunning || !this.#window.admitsReplay(event.sequence)) return Promise.resolve("gone");
 		const { promise, resolve } = Promise.withResolvers<ReplayOutcome>();
 		this.#window.mustAdmit(event.json.length);
 		this.#enter(event, marks, attempts, 0, resolve);
@@ -196,7 +196,7 @@ export class Dispatcher {
 	 * number can be higher than any that is known. False where nothing is open.
 	 */
 	acknowledge(sequence: number, attempt: number): boolean {
-		const entry = this.find(sequence);
+		const entry = this.find(sequence, attempt);
 		if (entry === undefined || entry.state === "parking") return false;
 		if (entry.state === "flying") return (attempt === entry.attempts || !this.#options.isKeyed) && this.settle(entry, entry.attempts, ACK);
 		this.counts.add("ack", 0);
@@ -205,9 +205,9 @@ export class Dispatcher {
 		return true;
 	}
 
-	/** The open entry of a sequence. */
-	find(sequence: number): Entry | undefined {
-		return this.#window.find(sequence);
+	/** The open entry of a sequence, and of that try where a dead letter and an event of the log both have it. */
+	find(sequence: number, attempt: number): Entry | undefined {
+		return this.#window.find(sequence, attempt);
 	}
 
 	/** The consumer is still at it: its time begins anew. */
@@ -285,7 +285,7 @@ export class Dispatcher {
 	#nextReady(nowMs: number): Entry | undefined {
 		const { ready } = this.#options;
 		for (let entry = ready.next(); entry !== undefined; entry = ready.next()) {
-			if (this.find(entry.sequence) !== entry) continue; // settled late
+			if (entry.state === "over") continue; // settled late
 			if (entry.dueMs <= nowMs) return entry;
 			entry.state = "waiting";
 			this.#waiting.push(entry, entry.attempts, entry.dueMs - nowMs);
@@ -319,7 +319,7 @@ export class Dispatcher {
 	}
 
 	#due(entry: Entry, attempt: number): void {
-		if (entry.attempts !== attempt || this.find(entry.sequence) !== entry) return;
+		if (entry.attempts !== attempt) return;
 		if (entry.state === "parking") this.#letters.writeAgain(entry);
 		else if (entry.state === "waiting") {
 			entry.dueMs = 0; // the timer may be a fraction of a millisecond early
@@ -342,6 +342,7 @@ export class Dispatcher {
 
 	#park(entry: Entry, { kind: _, ...failure }: Exclude<Verdict, { kind: "ack" }>): void {
 		entry.state = "parking";
+		entry.dueMs = 0;
 		const { attempts, firstTriedAtMs } = entry;
 		this.#letters.write(entry, { ...failure, attempts, firstTriedAtMs, lastTriedAtMs: this.#options.clock.wallMs() });
 	}

@@ -5,7 +5,7 @@ import { REPLAY_WINDOW, WINDOW_MAX } from "./limits.ts";
 
 export interface ReadyQueue {
 	readonly size: number;
-	/** Ready, or ready again. False never: an entry stands in it once, and there are no more than fit. */
+	/** Ready, or ready again. */
 	push(entry: Entry): void;
 	/** Removes it. */
 	next(): Entry | undefined;
@@ -34,9 +34,14 @@ export class PlainQueue implements ReadyQueue {
 	}
 
 	push(entry: Entry): void {
-		if (entry.replay !== undefined) this.#replays.push(entry);
-		else if (this.#urgentFirst && entry.priority >= URGENT) this.#urgent.push(entry);
-		else this.#others.push(entry);
+		const queue = entry.replay !== undefined ? this.#replays : this.#urgentFirst && entry.priority >= URGENT ? this.#urgent : this.#others;
+		if (queue.push(entry)) return;
+		// What was settled while it stood here makes room: those that are open all fit, each once.
+		for (let left = queue.size; left > 0; left--) {
+			const other = queue.shift();
+			if (other !== undefined && other.state !== "over") queue.push(other);
+		}
+		queue.push(entry);
 	}
 
 	next(): Entry | undefined {

@@ -1,6 +1,7 @@
 /** The open events of one dispatcher, by sequence: at most so many, and within the bytes that all windows share. */
 import type { StoredEvent } from "../log/event-log.ts";
 import type { Entry } from "./delivery.ts";
+import { REPLAY_WINDOW } from "./limits.ts";
 import type { WindowBudget } from "./window-budget.ts";
 
 /** What the queue asks of an event beside its place. */
@@ -37,12 +38,16 @@ export class Window {
 		return this.room * 2 >= this.#countMax;
 	}
 
-	find(sequence: number): Entry | undefined {
-		return this.#replays.get(sequence) ?? this.#live.get(sequence);
+	/** That of the try, where there are two of the sequence; the live one where neither has it: no replay outlives its process. */
+	find(sequence: number, attempt: number): Entry | undefined {
+		const replay = this.#replays.get(sequence);
+		const live = this.#live.get(sequence);
+		return live === undefined || (replay?.state === "flying" && replay.attempts === attempt) ? replay : live;
 	}
 
-	hasReplay(sequence: number): boolean {
-		return this.#replays.has(sequence);
+	/** Whether a dead letter may be tried again beside those that are. */
+	admitsReplay(sequence: number): boolean {
+		return this.#replays.size < REPLAY_WINDOW && !this.#replays.has(sequence);
 	}
 
 	values(): IterableIterator<Entry> {
@@ -90,6 +95,7 @@ export class Window {
 		const entries = entry.replay === undefined ? this.#live : this.#replays;
 		if (entries.get(entry.sequence) !== entry) return false;
 		entries.delete(entry.sequence);
+		entry.state = "over";
 		this.#bytes -= entry.json.length;
 		this.#budget.release(entry.json.length);
 		return true;

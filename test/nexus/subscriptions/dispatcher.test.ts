@@ -1,9 +1,10 @@
 /** One event from the window to its end, on a clock that only moves when told. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Entry, Failure, Verdict } from "../../../src/nexus/subscriptions/delivery.ts";
+import type { Entry, Failure, ReplayOutcome, Verdict } from "../../../src/nexus/subscriptions/delivery.ts";
 import type { DeliveryPolicy } from "../../../src/nexus/subscriptions/delivery-policy.ts";
 import { Dispatcher } from "../../../src/nexus/subscriptions/dispatcher.ts";
+import { REPLAY_WINDOW, WINDOW_MAX } from "../../../src/nexus/subscriptions/limits.ts";
 import { decodeProgress, type OpenEvent, type ProgressText } from "../../../src/nexus/subscriptions/progress.ts";
 import { KeyedQueue, PlainQueue } from "../../../src/nexus/subscriptions/ready-queue.ts";
 import { WindowBudget } from "../../../src/nexus/subscriptions/window-budget.ts";
@@ -36,7 +37,7 @@ interface House {
 function house(
 	policy: Partial<DeliveryPolicy> = {},
 	kind: "plain" | "priority" | "keyed" = "plain",
-	canPark: () => boolean = () => true,
+	canPark: () => boolean | Promise<boolean> = () => true,
 	unpark: () => Promise<boolean> = async () => true,
 ): House {
 	const clock = new FakeClock();
@@ -56,7 +57,7 @@ function house(
 			return true;
 		},
 		async park({ sequence }, failure) {
-			if (!canPark()) return false;
+			if (!(await canPark())) return false;
 			parked.push({ sequence, failure });
 			return true;
 		},
@@ -362,4 +363,61 @@ test("any number of late acknowledgements leaves room for what waits", () => {
 	dispatcher.settle(take(), 1, later);
 	clock.advance(3_600_000);
 	assert.deepEqual([take().sequence, take().sequence, dispatcher.take()], [1, 80_000, undefined]);
+});
+
+test("an event that is open and a dead letter as well, after a seek or a crash, is delivered beside the replay, and each answer is to its own", async () => {
+	for (const kind of ["plain", "keyed"] as const) {
+		const { clock, dispatcher, take } = house({}, kind);
+		offer(dispatcher, 1);
+		const outcome = dispatcher.replay({ sequence: 1, receivedAtMs: 0, json: Buffer.from("{}") }, {}, 3);
+		const [letter, live] = [take(), take()];
+		assert.deepEqual([letter.attempts, live.attempts], [4, 1], kind);
+		assert.equal(dispatcher.find(1, 4), letter);
+		assert.equal(dispatcher.find(1, 1), live);
+		dispatcher.settle(live, 1, NAK);
+		clock.advance(1000);
+		assert.equal(take(), live, "it is due while the replay is under way");
+		assert.ok(dispatcher.acknowledge(1, 2));
+		assert.equal(dispatcher.openSize, 0);
+		assert.ok(dispatcher.acknowledge(1, 4));
+		assert.equal(await outcome, "recovered");
+	}
+});
+
+test("events that are acknowledged late, while they are ready again, take no place from those behind them", () => {
+	for (const kind of ["plain", "keyed", "priority"] as const) {
+		const { clock, dispatcher, take } = house({ window: WINDOW_MAX, ackWaitMs: 2000 }, kind);
+		for (let sequence = 1; sequence <= WINDOW_MAX; sequence++) assert.ok(offer(dispatcher, sequence));
+		for (let n = 0; n < WINDOW_MAX; n++) take();
+		clock.advance(3000);
+		assert.equal(dispatcher.readySize, WINDOW_MAX);
+		for (let sequence = 1; sequence <= WINDOW_MAX; sequence++) assert.ok(dispatcher.acknowledge(sequence, 1));
+		for (let sequence = WINDOW_MAX + 1; sequence <= 2 * WINDOW_MAX; sequence++) assert.ok(offer(dispatcher, sequence));
+		for (let sequence = WINDOW_MAX + 1; sequence <= 2 * WINDOW_MAX; sequence++) assert.equal(take().sequence, sequence, kind);
+	}
+});
+
+test("no more dead letters are under way than there is room for, however often a replay is asked for", async () => {
+	const { dispatcher, take } = house();
+	const replay = (sequence: number): Promise<ReplayOutcome> => dispatcher.replay({ sequence, receivedAtMs: 0, json: Buffer.from("{}") }, {}, 3);
+	const outcomes = Array.from({ length: REPLAY_WINDOW }, (_, i) => replay(i + 1));
+	let outcome: ReplayOutcome | undefined;
+	void replay(1000).then((told) => {
+		outcome = told;
+	});
+	await settled();
+	assert.equal(outcome, "gone");
+	const first = take();
+	dispatcher.settle(first, first.attempts, ACK);
+	assert.equal(await outcomes[0], "recovered");
+	void replay(1000);
+	assert.equal(dispatcher.readySize, REPLAY_WINDOW);
+});
+
+test("what could not be parked before the process ended waits for nothing after it", async () => {
+	const { dispatcher, take, open } = house({ ackWaitMs: 3_600_000 }, "plain", () => false);
+	offer(dispatcher, 1);
+	dispatcher.settle(take(), 1, { kind: "term", reason: "never" });
+	await dispatcher.saved();
+	assert.deepEqual(open(), [{ sequence: 1, attempts: 1, waitMs: 0 }]);
 });
