@@ -189,10 +189,12 @@ export class EventDelivery {
 		return this.#pending.refill(this.#spool);
 	}
 
-	/** A disk that hangs must not hold up the end. */
+	/** Nothing but the end cuts it short, so that two never run side by side; a disk that hangs must not hold up the end. */
 	#load(): Promise<void> {
 		return new Promise((resolve) => {
-			this.#wake = resolve;
+			this.#wake = () => {
+				if (this.#abort.signal.aborted) resolve();
+			};
 			void this.#spool.load().then(resolve);
 		});
 	}
