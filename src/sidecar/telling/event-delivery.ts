@@ -135,11 +135,13 @@ export class EventDelivery {
 
 	async #close(timeoutMs: number): Promise<void> {
 		const { clock, log } = this.#options;
+		const { promise: timeUp, resolve } = Promise.withResolvers<void>();
 		const timer = clock.setTimer(timeoutMs, () => {
 			this.#abort.abort(new Error("the sidecar ends"));
 			this.#wake?.();
+			resolve();
 		});
-		if (this.#moving !== undefined) await this.#moving;
+		if (this.#moving !== undefined) await Promise.race([this.#moving, timeUp]);
 		this.#failures = 0;
 		this.#start();
 		this.#wake?.();

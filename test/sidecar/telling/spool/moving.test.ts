@@ -27,7 +27,7 @@ async function readingFromDisk(t: TestContext): Promise<Reading> {
 	const nexus = await startNexus(t);
 	const clock = new FakeClock();
 	const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
-	t.after(answer);
+	t.after(() => answer());
 	let isSlow = false;
 	let reads = 0;
 	const disk: Disk = {
@@ -108,4 +108,35 @@ test("an end while the disk is read delivers what it reads, and does not wait fo
 		() => hung.clock.advance(1000),
 	);
 	assert.deepEqual(hung.nexus.kept, []);
+});
+
+test("an end while the spool moves to a disk that hangs ends after its time", GUARD, async (t) => {
+	const nexus = await startNexus(t);
+	await nexus.stop();
+	const clock = new FakeClock();
+	const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
+	t.after(() => answer());
+	let writes = 0;
+	const disk: Disk = {
+		...systemDisk,
+		async write(fd, bytes, offset) {
+			writes++;
+			await answered;
+			return systemDisk.write(fd, bytes, offset);
+		},
+	};
+	const next = await openSpool(t, temporaryFolder(t, "spool"), { disk });
+	const spool = new EventSpool();
+	for (let n = 0; n < 100; n++) spool.push(event(n));
+	const delivery = new EventDelivery({ url: nexus.url, spool, clock, rng: seededRng(1), log: new MemoryLog() });
+	void delivery.moveTo(next.spool);
+	await until(() => writes > 0);
+	let isOver = false;
+	void delivery.close(2000).then(() => {
+		isOver = true;
+	});
+	await until(
+		() => isOver,
+		() => clock.advance(100),
+	);
 });
