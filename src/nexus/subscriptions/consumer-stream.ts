@@ -1,6 +1,7 @@
 /** A consumer that is sent events while it has credit: as many at a time as it may hold without having answered for them. */
 import type { Consumers, Taken, Taker } from "./consumers.ts";
 import type { Entry } from "./delivery.ts";
+import { STREAM_TURN_BYTES } from "./limits.ts";
 
 export interface ConsumerStreamOptions {
 	readonly consumers: Consumers;
@@ -12,8 +13,11 @@ export interface ConsumerStreamOptions {
 }
 
 export class ConsumerStream implements Taker {
+	readonly wantedBytes = STREAM_TURN_BYTES;
 	readonly #options: ConsumerStreamOptions;
 	readonly #flying = new Set<Entry>();
+	/** What it was given is not sent yet. */
+	#isSending = false;
 	#isLooking = false;
 	#isDraining = false;
 	#isClosed = false;
@@ -28,7 +32,7 @@ export class ConsumerStream implements Taker {
 	}
 
 	get wanted(): number {
-		return this.#isClosed || this.#isDraining || !this.#options.isReady() ? 0 : this.#options.credit - this.#flying.size;
+		return this.#isClosed || this.#isDraining || this.#isSending || !this.#options.isReady() ? 0 : this.#options.credit - this.#flying.size;
 	}
 
 	give(entries: readonly Entry[]): void {
@@ -39,8 +43,11 @@ export class ConsumerStream implements Taker {
 				this.look();
 			};
 		}
+		this.#isSending = true;
 		void this.#options.consumers.shown(entries).then((taken) => {
+			this.#isSending = false;
 			if (!this.#isClosed && taken.length > 0) this.#options.send(taken);
+			this.look();
 		});
 	}
 

@@ -17,6 +17,8 @@ export interface Taken {
 export interface Taker {
 	/** How many it would take now. */
 	readonly wanted: number;
+	/** Of how many bytes together; one event more may be beyond them. */
+	readonly wantedBytes: number;
 	give(entries: readonly Entry[]): void;
 }
 
@@ -101,7 +103,7 @@ export class Consumers {
 		for (let hasGiven = true; hasGiven; ) {
 			hasGiven = false;
 			for (const taker of [...this.#takers]) {
-				const entries = this.#take(Math.min(TURN, taker.wanted));
+				const entries = this.#take(Math.min(TURN, taker.wanted), taker.wantedBytes);
 				if (entries.length === 0) continue;
 				hasGiven = true;
 				this.lastAskedAtMs = this.#clock.monotonicMs();
@@ -115,12 +117,14 @@ export class Consumers {
 
 	/** What the taker may be shown; events that the transform refuses are settled here and left out. */
 	async shown(entries: readonly Entry[]): Promise<Taken[]> {
+		// A try may be over before its transform is, and the next one somebody else's.
+		const tries = entries.map((entry) => ({ entry, attempt: entry.attempts, token: this.#token(entry) }));
 		const taken: Taken[] = [];
-		for (const entry of entries) {
-			const { sequence, attempts, receivedAtMs } = entry;
-			const transformed = await this.#transform?.(entry.json);
-			if (transformed !== undefined && !transformed.ok) this.#dispatcher.settle(entry, attempts, verdictOf(transformed));
-			else taken.push({ token: this.#token(entry), sequence, attempt: attempts, receivedAtMs, json: transformed?.json ?? entry.json });
+		for (const { entry, attempt, token } of tries) {
+			const { sequence, receivedAtMs, json } = entry;
+			const transformed = await this.#transform?.(json);
+			if (transformed !== undefined && !transformed.ok) this.#dispatcher.settle(entry, attempt, verdictOf(transformed));
+			else taken.push({ token, sequence, attempt, receivedAtMs, json: transformed?.json ?? json });
 		}
 		return taken;
 	}
@@ -154,10 +158,10 @@ export class Consumers {
 		return { settled, unknown, isDurable: settled === 0 || (await this.#dispatcher.saved()) };
 	}
 
-	#take(countMax: number): Entry[] {
+	#take(countMax: number, bytesMax: number): Entry[] {
 		const entries: Entry[] = [];
 		let bytes = 0;
-		while (entries.length < countMax && bytes < FETCH_BYTES_MAX) {
+		while (entries.length < countMax && bytes < bytesMax) {
 			const entry = this.#dispatcher.take();
 			if (entry === undefined) break;
 			entries.push(entry);
@@ -197,13 +201,18 @@ export function fetchOnce(
 ): { entries: Promise<readonly Entry[] | "too_many">; end(): void } {
 	const { promise, resolve } = Promise.withResolvers<readonly Entry[] | "too_many">();
 	let wanted = countMax;
+	let wantedBytes = FETCH_BYTES_MAX;
 	const given: Entry[] = [];
 	const taker: Taker = {
 		get wanted() {
 			return wanted;
 		},
+		get wantedBytes() {
+			return wantedBytes;
+		},
 		give(entries) {
 			wanted -= entries.length;
+			for (const { json } of entries) wantedBytes -= json.length;
 			given.push(...entries);
 			// What else is ready comes in the same turn.
 			if (given.length === entries.length) queueMicrotask(end);

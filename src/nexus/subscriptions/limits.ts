@@ -69,6 +69,8 @@ export const FETCH_WAIT_MS = 30_000;
 export const FETCH_WAIT_MS_MAX = 120_000;
 /** Bytes of events in one answer (and one event more). */
 export const FETCH_BYTES_MAX = 4 * 1024 * 1024;
+/** Of those that a stream is given at a time, before it is asked whether its reader keeps up. */
+export const STREAM_TURN_BYTES = 256 * 1024;
 /** Fetches that wait, of one subscription. */
 export const FETCHES_MAX = 1000;
 
