@@ -139,8 +139,8 @@ class EmbeddedLog implements EventLog {
 		this.#closing ??= (async () => {
 			await this.#housekeeping.close();
 			while (this.#committing !== undefined) await this.#committing;
-			// So that the next start walks no blocks.
-			this.#segments.at(-1)?.finishExtent();
+			const last = this.#segments.at(-1);
+			if (last !== undefined) this.#writer.finish(last);
 			for (const segment of this.#segments) segment.release();
 			this.#unlock();
 		})();

@@ -6,6 +6,12 @@ export const SEGMENT_BYTES = 256 * 1024 * 1024;
 /** Log bytes between two checkpoints of the index: what a start has to walk at most, about 20 ms. */
 export const EXTENT_BYTES = 16 * 1024 * 1024;
 
+/** Made behind the last block at a time: writing it takes some 2 ms, and hundreds of small commits go into it. */
+export const ROOM_BYTES = 1024 * 1024;
+
+/** A commit larger than this is not slowed by growing the file, and would fill the room too soon. */
+export const ROOM_COMMIT_BYTES_MAX = 256 * 1024;
+
 /** Blocks of 128 KiB that followers and readers share; a live tail is read once for all of them. */
 export const BLOCK_CACHE_BYTES = 32 * 1024 * 1024;
 

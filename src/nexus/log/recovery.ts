@@ -74,8 +74,20 @@ function recoverSegment(segment: Segment, sequenceLimit: number, extentBytes: nu
 		take(segment, next.offset, next.head, extentBytes);
 	}
 	if (segment.end === fileBytes) return;
-	notes.push({ kind: "tail-cut", file: segment.path, offset: segment.end, bytes: fileBytes - segment.end });
+	const tornBytes = writtenEnd(segment, fileBytes) - segment.end;
+	if (tornBytes > 0) notes.push({ kind: "tail-cut", file: segment.path, offset: segment.end, bytes: tornBytes });
 	segment.cutBack();
+}
+
+/** Where the zeros begin that the file ends with: room that was made for blocks. At least the end of the last whole block. */
+function writtenEnd(segment: Segment, fileBytes: number): number {
+	for (let end = fileBytes; end > segment.end; ) {
+		const start = Math.max(segment.end, end - SEARCH_BYTES);
+		const last = segment.readAtSync(start, end - start).findLastIndex((byte) => byte !== 0);
+		if (last >= 0) return start + last + 1;
+		end = start;
+	}
+	return segment.end;
 }
 
 function take(segment: Segment, offset: number, head: BlockHead, extentBytes: number): void {

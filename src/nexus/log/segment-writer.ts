@@ -6,6 +6,7 @@ import type { IdSource } from "../../core/ids.ts";
 import type { Logger } from "../../core/log.ts";
 import { type BlockHead, encodeBlockHead, makeSegmentId, ROW_WORDS } from "./block-codec.ts";
 import type { Group, GroupResult } from "./group.ts";
+import { ROOM_COMMIT_BYTES_MAX } from "./limits.ts";
 import { Segment } from "./segment.ts";
 
 export interface SegmentWriterOptions {
@@ -49,6 +50,7 @@ export class SegmentWriter {
 				written.push({ offset, head });
 				offset += head.headBytes + head.bodyBytes;
 			}
+			if (offset - segment.end <= ROOM_COMMIT_BYTES_MAX) segment.makeRoom(offset);
 			this.#options.beforeSync?.();
 			await syncData(segment.fd);
 			for (const { offset: at, head } of written) segment.open.add(at, head);
@@ -71,7 +73,7 @@ export class SegmentWriter {
 			last.unlink();
 			segments.pop();
 			last.release();
-		} else if (last !== undefined) this.#finishExtent(last);
+		} else if (last !== undefined) this.finish(last);
 		const segment = await this.#createSegment(sequence);
 		segments.push(segment);
 		this.#distrusted = false;
@@ -90,6 +92,16 @@ export class SegmentWriter {
 			segment.unlink();
 			segment.release();
 			throw thrown;
+		}
+	}
+
+	/** Nothing more comes into it: the next start walks no blocks of it, and its room goes back to the disk. */
+	finish(segment: Segment): void {
+		this.#finishExtent(segment);
+		try {
+			segment.cutBack();
+		} catch (thrown) {
+			this.#options.log.warn("the room behind a finished segment could not be given back", { file: segment.path, error: messageOf(thrown) });
 		}
 	}
 

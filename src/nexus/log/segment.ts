@@ -16,6 +16,9 @@ import {
 import { dirname, join, resolve } from "node:path";
 import { decodeSegmentHeader, encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./block-codec.ts";
 import { decodeExtentHeader, EXTENT_HEADER_BYTES, Extent, type ExtentSummary } from "./extent.ts";
+import { ROOM_BYTES } from "./limits.ts";
+
+const ROOM = Buffer.alloc(ROOM_BYTES);
 
 /** A finished extent. */
 export interface ExtentRef {
@@ -36,6 +39,8 @@ export class Segment {
 	readonly extents: ExtentRef[] = [];
 	/** Grows while this is the last segment. */
 	open: Extent;
+	/** Before it the file has its room on the disk, or there was none to be had. */
+	#roomEnd = 0;
 	#indexPath: string;
 	readonly #indexFd: number;
 	#indexEnd = 0;
@@ -101,6 +106,21 @@ export class Segment {
 			offset += written;
 			while (rest.length > 0 && written >= (rest[0] as Buffer).length) written -= (rest.shift() as Buffer).length;
 			if (written > 0) rest = [(rest[0] as Buffer).subarray(written), ...rest.slice(1)];
+		}
+	}
+
+	/**
+	 * Makes room behind `end`, where a write has just ended, as zeros that the same sync makes durable. What is written into it changes no size and
+	 * needs no new blocks, so that its sync asks nothing of the file system's journal (docs/decisions/0106). Does its best: a full disk has no room.
+	 */
+	makeRoom(end: number): void {
+		if (end <= this.#roomEnd) return;
+		try {
+			this.#roomEnd = end + writeSync(this.fd, ROOM, 0, ROOM.length, end);
+		} catch {
+			// The little that is left is for others; so much further on there may be more again.
+			this.#roomEnd = end + ROOM.length;
+			ftruncateSync(this.fd, end);
 		}
 	}
 
@@ -170,6 +190,7 @@ export class Segment {
 
 	/** Cuts the file to what is known to be whole. */
 	cutBack(): void {
+		this.#roomEnd = 0;
 		ftruncateSync(this.fd, this.end);
 	}
 

@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, readdirSync, rmSync, statSync, truncateSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { seededRng } from "../../../src/core/rng.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
-import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "./support.ts";
+import { batchOf, idOf, numbered, openLog, readAll, temporaryDir, writtenBytes } from "./support.ts";
 
 const PROCESS = fileURLToPath(new URL("log-process.ts", import.meta.url));
 // Together 500. A process costs a tenth of a second and shows that nothing of the guarantee is in its memory; an image costs milliseconds and
@@ -16,6 +16,8 @@ const PROCESS = fileURLToPath(new URL("log-process.ts", import.meta.url));
 const KILLS = 60;
 const IMAGES = 440;
 const EVENTS_PER_ACK = 4;
+/** Of a disk, in bytes. */
+const SECTOR = 512;
 
 /** Lets a process append until it has told `acks` acknowledgements, kills it, and returns all that it told. */
 async function killedAfter(t: TestContext, dir: string, generation: number, acks: number): Promise<string[]> {
@@ -69,6 +71,24 @@ test(`${KILLS} processes killed with SIGKILL at random points, one after the oth
 	assert.deepEqual(repeated.ok && [repeated.accepted, repeated.duplicates], [0, 100]);
 });
 
+/** A power cut keeps what was synced and any part of what was not: a beginning of it, or some sectors while others are as they were before. */
+function tear(file: string, synced: number, random: () => number): void {
+	const written = writtenBytes(file);
+	const from = synced + Math.floor(random() * (written - synced + 1));
+	if (random() < 0.3) {
+		truncateSync(file, from);
+		return;
+	}
+	const isPrefix = random() < 0.5;
+	const bytes = readFileSync(file);
+	for (let at = isPrefix ? from : synced; at < written; ) {
+		const end = Math.min(written, at - (at % SECTOR) + SECTOR);
+		if (isPrefix || random() < 0.5) bytes.fill(0, at, end);
+		at = end;
+	}
+	writeFileSync(file, bytes);
+}
+
 test(`${IMAGES} images of the disk, at random steps of a commit and torn at random places: what was acknowledged by then is there, in order, once`, async (t) => {
 	const root = temporaryDir(t);
 	const live = join(root, "live");
@@ -87,10 +107,7 @@ test(`${IMAGES} images of the disk, at random steps of a commit and torn at rand
 			.sort()
 			.at(-1);
 		if (isTorn && last !== undefined) {
-			// A power cut keeps what was synced and any part of what was not.
-			const size = statSync(join(dir, last)).size;
-			const synced = durableBytes.get(last) ?? 0;
-			truncateSync(join(dir, last), synced + Math.floor(random() * (size - synced + 1)));
+			tear(join(dir, last), durableBytes.get(last) ?? 0, random);
 		}
 		images.push({ dir, acknowledged, sent });
 	};
@@ -114,7 +131,7 @@ test(`${IMAGES} images of the disk, at random steps of a commit and torn at rand
 		durableBytes = new Map(
 			readdirSync(live)
 				.filter((name) => name.endsWith(".log"))
-				.map((name) => [name, statSync(join(live, name)).size]),
+				.map((name) => [name, writtenBytes(join(live, name))]),
 		);
 		if (images.length < IMAGES && random() < 0.3) take(false);
 	}

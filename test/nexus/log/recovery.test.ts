@@ -1,12 +1,25 @@
 /** What is left of a log after crashes, torn tails, bit flips and full disks: all that was whole, and nothing else. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { appendFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+	appendFileSync,
+	closeSync,
+	cpSync,
+	mkdirSync,
+	openSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	statSync,
+	truncateSync,
+	writeFileSync,
+	writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { seededRng } from "../../../src/core/rng.ts";
 import { type BlockHead, decodeBlockHead, decodeSegmentHeader, peekBlock, SEGMENT_HEADER_BYTES } from "../../../src/nexus/log/block-codec.ts";
-import { batchOf, idOf, numbered, openLog, readAll, temporaryDir } from "./support.ts";
+import { batchOf, idOf, numbered, openLog, readAll, temporaryDir, writtenBytes } from "./support.ts";
 
 interface BlockSpan {
 	readonly start: number;
@@ -16,7 +29,7 @@ interface BlockSpan {
 }
 
 function blocksOf(file: string): BlockSpan[] {
-	const bytes = readFileSync(file);
+	const bytes = readFileSync(file).subarray(0, writtenBytes(file));
 	const header = decodeSegmentHeader(bytes);
 	assert.ok(header);
 	const blocks: BlockSpan[] = [];
@@ -88,8 +101,27 @@ test("a killed log opens whole, and so does one without any index", async (t) =>
 	const bare = `${killed}-bare`;
 	cpSync(killed, bare, { recursive: true });
 	for (const name of readdirSync(bare)) if (name.endsWith(".idx")) rmSync(join(bare, name));
+	for (const dir of [killed, bare]) {
+		const { log, recovery } = openLog(t, dir, { segmentBytes: 12_000, extentBytes: 3_000 });
+		assert.deepEqual(recovery, [], "room behind the last block is no damage");
+		await log.close();
+	}
 	await expectRecovered(t, killed, sequences, "killed");
 	await expectRecovered(t, bare, sequences, "without index");
+});
+
+test("small commits have room made for them, which a finished segment and a closed log give back", async (t) => {
+	const dir = temporaryDir(t);
+	const { log } = openLog(t, dir, { segmentBytes: 12_000, extentBytes: 3_000 });
+	for (let i = 0; segmentFiles(dir).length < 2; i++) await log.append(batchOf([{ id: `a${i}` }]));
+	const [first = "", second = ""] = segmentFiles(dir);
+	assert.equal(statSync(first).size, writtenBytes(first));
+	const { size } = statSync(second);
+	assert.ok(size > writtenBytes(second) + 500_000, String(size));
+	await log.append(batchOf([{ id: "goes into the room" }]));
+	assert.equal(statSync(second).size, size);
+	await log.close();
+	assert.equal(statSync(second).size, writtenBytes(second));
 });
 
 test("a tail torn at any place gives back exactly the blocks before it", async (t) => {
@@ -101,7 +133,7 @@ test("a tail torn at any place gives back exactly the blocks before it", async (
 		const files = segmentFiles(dir);
 		const last = files.at(-1) as string;
 		const blocks = blocksOf(last);
-		const size = Math.floor(random() * statSync(last).size);
+		const size = Math.floor(random() * (writtenBytes(last) + 100));
 		truncateSync(last, size);
 		const kept = [...files.slice(0, -1).flatMap(blocksOf), ...blocks.filter(({ end }) => end <= size)];
 		await expectRecovered(t, dir, sequencesOf(kept), `cut to ${size}`);
@@ -119,7 +151,9 @@ test("a flipped bit costs its own block and no other, in whichever segment", asy
 		const file = files[Math.floor(random() * files.length)] as string;
 		const all = files.map((each) => ({ file: each, blocks: blocksOf(each) }));
 		const bytes = readFileSync(file);
-		const at = SEGMENT_HEADER_BYTES + Math.floor(random() * (bytes.length - SEGMENT_HEADER_BYTES));
+		// Or of the room behind the last one, where there is some.
+		const end = Math.min(bytes.length, writtenBytes(file) + 100);
+		const at = SEGMENT_HEADER_BYTES + Math.floor(random() * (end - SEGMENT_HEADER_BYTES));
 		(bytes[at] as number) ^= 1 << Math.floor(random() * 8);
 		writeFileSync(file, bytes);
 		const kept = all.flatMap(({ file: each, blocks }) => (each === file ? blocks.filter(({ start, end }) => at < start || at >= end) : blocks));
@@ -148,12 +182,21 @@ async function expectDamaged(t: TestContext, dir: string, sequences: number[], w
 
 test("garbage behind the last block is cut and told, with the file, the place and the size", async (t) => {
 	const killed = await killedLog(t);
-	const last = segmentFiles(killed).at(-1) as string;
-	const size = statSync(last).size;
-	appendFileSync(last, Buffer.from("NXB1 looks like the start of a block but is none"));
-	const { log, recovery } = openLog(t, killed, { segmentBytes: 12_000, extentBytes: 3_000 });
-	assert.deepEqual(recovery, [{ kind: "tail-cut", file: last, offset: size, bytes: 48 }]);
-	assert.equal((await readAll(log)).length, EVENTS);
+	const garbage = Buffer.from("NXB1 looks like the start of a block but is none");
+	for (const where of ["in the room", "behind it"]) {
+		const dir = `${killed} ${where}`;
+		cpSync(killed, dir, { recursive: true });
+		const last = segmentFiles(dir).at(-1) as string;
+		const end = writtenBytes(last);
+		const at = where === "in the room" ? end : statSync(last).size;
+		const fd = openSync(last, "r+");
+		writeSync(fd, garbage, 0, garbage.length, at);
+		closeSync(fd);
+		const { log, recovery } = openLog(t, dir, { segmentBytes: 12_000, extentBytes: 3_000 });
+		assert.deepEqual(recovery, [{ kind: "tail-cut", file: last, offset: end, bytes: at + garbage.length - end }], where);
+		assert.equal((await readAll(log)).length, EVENTS);
+		await log.close();
+	}
 });
 
 test("a segment whose header is damaged is set aside, not deleted; the others are read", async (t) => {

@@ -1,5 +1,5 @@
 /** What the tests of logs share: directories of their own, logs in them, and reading all that is there. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -37,6 +37,11 @@ export async function readAll(log: EventLog, query: Partial<ReadQuery> = {}): Pr
 		if (page.atEnd) return events;
 		after = page.scannedTo;
 	}
+}
+
+/** Of a segment, without the room behind its last block: no block that a log writes ends with a zero. */
+export function writtenBytes(file: string): number {
+	return readFileSync(file).findLastIndex((byte) => byte !== 0) + 1;
 }
 
 export function idOf({ json }: StoredEvent): string {
