@@ -8,6 +8,7 @@ import type { Access } from "../access/access.ts";
 import type { OpenStreams } from "../access/open-streams.ts";
 import { ConsumerStream } from "../subscriptions/consumer-stream.ts";
 import type { Consumers } from "../subscriptions/consumers.ts";
+import { WINDOW_BYTES_MAX } from "../subscriptions/limits.ts";
 import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { answersOf, consumersOf, TOO_MANY, takenJson } from "./consumer-routes.ts";
 import { failure, type NexusContext, problemResponse, type Routes } from "./route.ts";
@@ -38,7 +39,8 @@ export function addConsumerStreams(routes: Routes, options: ConsumerStreamsOptio
 		if ("response" in found) return found.response;
 		if (c.req.method === "HEAD") return new Response(null, { headers: { "content-type": "text/event-stream" } });
 		if (found.consumers.isFull) return problemResponse(TOO_MANY, { "retry-after": "1" });
-		const stream = SseStream.open(c.env.res, { clock });
+		// What it is sent at once is bounded by its credit, and by the bytes of all windows: nobody is cut off for having been given it.
+		const stream = SseStream.open(c.env.res, { clock, bufferBytesMax: WINDOW_BYTES_MAX });
 		const consumer = new ConsumerStream({
 			consumers: found.consumers,
 			credit: Number(credit),

@@ -185,3 +185,25 @@ test("an event of 1 MiB that violates its schema is parked, shown, and published
 		[JSON.parse(json)],
 	);
 });
+
+test("server-sent events bring a consumer events of 1 MiB, as many at once as it has credit", async (t) => {
+	const { url } = await serve(t);
+	await call(`${url}/v1/subscriptions/s`, "PUT", { filter: { type: "t" }, sink: { kind: "pull" } });
+	const wanted = Array.from({ length: 12 }, (_, n) => largest(`e${n}`));
+	for (const json of wanted) await post(url, json);
+	const stream = await fetch(`${url}/v1/subscriptions/s/stream?credit=${wanted.length}`);
+	const sent: { attempt: number; event: unknown }[] = [];
+	let text = "";
+	const decoder = new TextDecoder();
+	for await (const chunk of stream.body ?? assert.fail()) {
+		text += decoder.decode(chunk as Uint8Array, { stream: true });
+		const frames = text.split("\n\n");
+		text = frames.pop() ?? "";
+		for (const frame of frames) if (frame.startsWith("data: ")) sent.push(JSON.parse(frame.slice("data: ".length)));
+		if (sent.length === wanted.length) break;
+	}
+	assert.deepEqual(
+		sent.map(({ attempt, event }) => [attempt, event]),
+		wanted.map((json) => [1, JSON.parse(json) as unknown]),
+	);
+});
