@@ -22,7 +22,7 @@ export type Exchange = (url: URL, request: TransportRequest) => Promise<Response
 /** Longer than any long poll of Nexus (2 min). */
 const SILENCE_MS = 150_000;
 /** Fetch, "null body status": a Response must have none. */
-const BODILESS = new Set([101, 204, 205, 304]);
+export const BODILESS: ReadonlySet<number> = new Set([101, 204, 205, 304]);
 
 /** RFC 9110 section 9.2.2: a request that may have been served already may go out again. */
 const IDEMPOTENT = new Set(["GET", "HEAD", "PUT", "DELETE"]);
@@ -46,7 +46,9 @@ export function httpExchange(trust: Trust): Exchange {
 				...(signal && { signal }),
 			};
 			const outgoing = (isSecure ? httpsRequest : httpRequest)(url, options);
+			let isAnswered = false;
 			outgoing.on("response", (message) => {
+				isAnswered = true;
 				try {
 					resolve(responseOf(message));
 				} catch (thrown) {
@@ -56,6 +58,8 @@ export function httpExchange(trust: Trust): Exchange {
 			});
 			outgoing.on("timeout", () => outgoing.destroy(new Error(`nothing has come for ${silenceMs / 1000} s`)));
 			outgoing.on("error", (error) => {
+				// What breaks later breaks the body, whose reader is told.
+				if (isAnswered) return;
 				// The other side had closed a connection that was kept for too long: on a new one it is as if that had not been.
 				if (outgoing.reusedSocket && codeOf(error) === "ECONNRESET" && IDEMPOTENT.has(method)) resolve(exchange(url, request));
 				else reject(signal?.aborted === true ? signal.reason : error);

@@ -59,8 +59,10 @@ export function httpTransport({ url, token, ca, checkServerIdentity }: HttpTrans
 		try {
 			return await exchange(target, request);
 		} catch (thrown) {
-			if (request.signal?.aborted === true) throw thrown;
-			nodes.failed(target);
+			const isGivenUp = request.signal?.aborted === true;
+			// Not in time is no answer either; a caller that wants no more of it says nothing of the node.
+			if (!isGivenUp || thrown instanceof NexusError) nodes.failed(target);
+			if (isGivenUp) throw thrown;
 			const cause = thrown instanceof Error && thrown.cause !== undefined ? thrown.cause : thrown;
 			throw new NexusError(`Nexus does not answer at ${target.origin}: ${messageOf(cause)}`, 0, "", { cause: thrown });
 		}

@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import type { WebSocket } from "ws";
 import type { Clock, Timer } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
+import { BODILESS } from "./http-exchange.ts";
 import { errorOf, NexusError } from "./nexus-error.ts";
 import { redirectOf, resolved, type SocketTarget, type Transport } from "./transport.ts";
 
@@ -133,5 +134,5 @@ async function refusalOf(response: IncomingMessage): Promise<NexusError> {
 	const retryAfter = response.headers["retry-after"];
 	const headers: Record<string, string> = retryAfter === undefined ? {} : { "retry-after": retryAfter };
 	const status = response.statusCode ?? 0;
-	return errorOf(new Response(body, { status: status >= 200 && status <= 599 && status !== 204 ? status : 502, headers }));
+	return errorOf(new Response(body, { status: status >= 200 && status <= 599 && !BODILESS.has(status) ? status : 502, headers }));
 }

@@ -1,10 +1,11 @@
 /** How calls end where what is at the other end is slow, breaks, lies or sends elsewhere. */
 import assert from "node:assert/strict";
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
-import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { NexusClient, NexusError } from "nexus-mesh/client";
 import { boundedText } from "../../src/client/bounded-text.ts";
+import { httpExchange } from "../../src/client/http-exchange.ts";
 import { serveNexus, temporaryDir } from "../nexus/support.ts";
 
 async function serve(t: TestContext, handler: RequestListener): Promise<{ url: string; server: Server }> {
@@ -76,6 +77,37 @@ test("a kept connection that the other side has closed is no failure, but nothin
 	assert.deepEqual(asked, ["POST /v1/log/backups"]);
 });
 
+test("an answer on a kept connection that is reset in the middle is a failure of its reader, and nothing is sent again", async (t) => {
+	const asked: string[] = [];
+	const sockets: Socket[] = [];
+	const answer = JSON.stringify({ policies: [] });
+	const server = createTcpServer((socket) => {
+		sockets.push(socket);
+		socket.on("error", () => {});
+		socket.on("data", (chunk) => {
+			asked.push(String(chunk).split(/\?| HTTP/)[0] ?? "");
+			const isWhole = asked.length === 1;
+			socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${answer.length}\r\n\r\n${isWhole ? answer : "{"}`);
+			// Nobody is there for another one, as while Nexus restarts.
+			if (!isWhole) server.close();
+		});
+	});
+	await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+	t.after(() => {
+		for (const socket of sockets) socket.destroy();
+	});
+	const base = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+	const exchange = httpExchange({});
+	assert.equal(await (await exchange(new URL("/v1/policies", base), {})).text(), answer);
+	const broken = await exchange(new URL("/v1/policies", base), {});
+	assert.equal(sockets.length, 1);
+	sockets[0]?.resetAndDestroy();
+	await assert.rejects(broken.text());
+	// A second try would be refused by now, with nobody to tell: the test would fail by its unhandled rejection.
+	await new Promise<void>((resolve) => void connect({ port: Number(base.port), host: "127.0.0.1" }, () => {}).once("error", () => resolve()));
+	assert.deepEqual(asked, ["GET /v1/policies", "GET /v1/policies"]);
+});
+
 test("a redirect is followed with body and token, a few times, and never to where the token could be read", async (t) => {
 	const { url: last } = await serve(t, async (req, res) => {
 		let body = "";
@@ -137,6 +169,41 @@ test("of several nodes one is asked until it does not answer; what was not sent 
 	assert.throws(() => new NexusClient({ url: [] }), /there is no URL/);
 	assert.throws(() => new NexusClient({ url: [a.url, "nexus:7400"] }), /nexus:7400 is not an http URL/);
 	assert.throws(() => new NexusClient({ url: [a.url, "http://192.0.2.1"], token: "nxt_secret" }), /plain text to 192\.0\.2\.1/);
+});
+
+test("of several nodes one that takes connections and never answers is left for the next one", async (t) => {
+	const hung = createTcpServer();
+	await new Promise<void>((resolve) => hung.listen(0, "127.0.0.1", resolve));
+	const { url: fine } = await serve(t, (_req, res) => json(res, ACCEPTED));
+	const sockets: Socket[] = [];
+	hung.on("connection", (socket) => sockets.push(socket));
+	t.after(() => {
+		hung.close();
+		for (const socket of sockets) socket.destroy();
+	});
+	const urls = [`http://127.0.0.1:${(hung.address() as AddressInfo).port}`, fine];
+	const client = new NexusClient({ url: urls, source: "/s", timeoutMs: 500, rng: () => 0.01 });
+	assert.deepEqual(await client.publish({ type: "t" }), ACCEPTED);
+	const other = new NexusClient({ url: urls });
+	const abort = new AbortController();
+	hung.once("connection", () => abort.abort(new Error("enough")));
+	await assert.rejects(other.policies.list({ signal: abort.signal }), /^Error: enough$/);
+	await assert.rejects(other.log.status({ timeoutMs: 200 }), isError(0, /not answered within/), "a caller that gives up says nothing of the node");
+});
+
+test("a WebSocket that is answered by something else is refused, whatever the status", async (t) => {
+	let status = 0;
+	const server = createTcpServer((socket) => {
+		socket.on("error", () => {});
+		socket.once("data", () => socket.end(`HTTP/1.1 ${status} Whatever\r\ncontent-length: 0\r\n\r\n`));
+	});
+	await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+	t.after(() => server.close());
+	const client = new NexusClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, source: "/s" });
+	for (status of [200, 204, 205, 302, 304, 403, 999]) {
+		const told = [200, 302, 403].includes(status) ? status : 502;
+		await assert.rejects(client.openSocket(), isError(told, /from something that is not Nexus/));
+	}
 });
 
 test("a WebSocket goes where a redirect leads", async (t) => {
