@@ -22,7 +22,7 @@ import { type RotationRefused, Rotations } from "./rotations.ts";
 import type { NotKept, StateFile } from "./state-file.ts";
 import { Trust } from "./trust.ts";
 import { WorkloadFile } from "./workload-file.ts";
-import { type Leaf, leafOf, Workloads } from "./workloads.ts";
+import { leafOf, Workloads } from "./workloads.ts";
 
 export interface AuthorityOptions {
 	readonly dir: string;
@@ -195,7 +195,7 @@ export class Authority {
 			if (id.trustDomain !== this.trustDomain || id.service === NEXUS_SERVICE) {
 				return { ok: false, fault: "unauthorized", words: `certificates of ${id.uri} are not renewed here` };
 			}
-			return this.#issueTo(id, request, leafOf(applicant.peer), address);
+			return this.#issueTo(id, request, applicant.peer, address);
 		}
 		const use = this.#options.tokens.holdJoin(applicant.token);
 		if (!use.ok) return { ok: false, fault: "unauthenticated", words: use.words };
@@ -209,13 +209,14 @@ export class Authority {
 	async #issueTo(
 		id: SpiffeId,
 		request: Uint8Array,
-		renews: Leaf | undefined,
+		renews: VerifiedPeer | undefined,
 		address: string,
 		spend?: TokenUse["spend"],
 	): Promise<Granted | NotGranted> {
 		const { issuer, workloads, file, rotations } = this.#parts;
 		const { clock, logger } = this.#options;
-		if (this.trust.now.bundle.isDeniedIdentity(id.uri)) return { ok: false, fault: "unauthorized", words: `${id.uri} is on the deny list` };
+		const refused = this.#refusalOf(id, renews);
+		if (refused !== undefined) return refused;
 		let by = "";
 		const issued = await this.#queue.run(() => {
 			by = issuer.authority.certificate.fingerprint;
@@ -226,16 +227,25 @@ export class Authority {
 			const fault = issued.fault === "identity_mismatch" ? "unauthorized" : issued.fault === "request_refused" ? "bad_request" : "no_authority";
 			return { ok: false, fault, words: issued.words };
 		}
+		// It may have waited for seconds, in which it was denied.
+		const denied = this.#refusalOf(id, renews);
+		if (denied !== undefined) return denied;
 		const unspent = await spend?.();
 		if (unspent !== undefined) return { ok: false, fault: UNSPENT[unspent.fault], words: unspent.words };
 		const [certificate] = issued.chain;
 		if (certificate === undefined) throw new Error("a certificate was issued without itself");
 		const { serial, notAfterMs } = certificate;
-		workloads.issued(id.uri, { serial, issuer: by, notAfterMs }, renews, address, clock.wallMs());
+		workloads.issued(id.uri, { serial, issuer: by, notAfterMs }, renews && leafOf(renews), address, clock.wallMs());
 		file.touch();
 		rotations.touched();
 		logger.info("a certificate was issued", { identity: id.uri, serial, address, renewal: renews !== undefined });
 		return { ok: true, certificate: chainPem(issued.chain), bundle: this.trust.now.document };
+	}
+
+	#refusalOf(id: SpiffeId, renews: VerifiedPeer | undefined): NotGranted | undefined {
+		const { bundle } = this.trust.now;
+		const words = bundle.isDeniedIdentity(id.uri) ? `${id.uri} is on the deny list` : renews && this.trust.recheck(renews)?.words;
+		return words === undefined ? undefined : { ok: false, fault: "unauthorized", words };
 	}
 
 	async #changeDenied(change: (state: IdentityState) => IdentityState | DenialRefused): Promise<DenialRefused | NotKept | undefined> {

@@ -1,7 +1,11 @@
 /** The deny lists: what is put on and taken off. Pure. */
+import { CLOCK_SKEW_MS } from "../../identity/path-rules.ts";
 import { parseSpiffeId } from "../../identity/spiffe-id.ts";
 import { DENIED_MAX, type IdentityState } from "./identity-state.ts";
 import { lastsUntilMs, type Workloads } from "./workloads.ts";
+
+/** A peer whose clock is as far behind ours as may be allows for as much again: until then a certificate that has ended is taken. */
+const OUTLIVED_MS = 2 * CLOCK_SKEW_MS;
 
 /** A serial number in hexadecimal, colons allowed, or a SPIFFE ID. */
 export type Denial = { readonly serial: string } | { readonly identity: string };
@@ -24,14 +28,14 @@ export interface DenialView {
 /** The same state where it is on the list already. */
 export function withDenial(state: IdentityState, denial: Denial, { nowMs, untouchable, self, workloads }: DenialView): IdentityState | DenialRefused {
 	// Who has ended needs no denial any more.
-	const deniedSerials = state.deniedSerials.filter(({ untilMs }) => untilMs === null || untilMs > nowMs);
+	const deniedSerials = state.deniedSerials.filter(({ untilMs }) => untilMs === null || untilMs + OUTLIVED_MS >= nowMs);
 	if (deniedSerials.length + state.deniedIdentities.length >= DENIED_MAX) {
 		return { fault: "list_full", words: `the deny list has ${DENIED_MAX} entries; a new authority is what is needed (\`nexus ca rotate --root\`)` };
 	}
 	if ("serial" in denial) {
 		const serial = serialOf(denial.serial);
 		if (serial === undefined) return BAD_SERIAL;
-		if (untouchable.includes(serial))
+		if (untouchable.some((each) => serialOf(each) === serial))
 			return { fault: "untouchable", words: "that is the authority, or Nexus itself: rotate it, and deny the old one then" };
 		if (deniedSerials.some((each) => each.serial === serial)) return state;
 		return { ...state, deniedSerials: [...deniedSerials, { serial, untilMs: endOf(serial, workloads) }] };

@@ -4,9 +4,14 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { silentLogger } from "../../../src/core/log.ts";
+import { seededRng } from "../../../src/core/rng.ts";
+import { createRequest } from "../../../src/identity/certificate-request.ts";
 import { createJoinToken } from "../../../src/identity/join-token.ts";
+import { CLOCK_SKEW_MS } from "../../../src/identity/path-rules.ts";
+import { readPem } from "../../../src/identity/pem.ts";
 import { FileTokens } from "../../../src/nexus/access/file-tokens.ts";
 import { Tokens } from "../../../src/nexus/access/tokens.ts";
+import { Authority } from "../../../src/nexus/authority/authority.ts";
 import { withDenial } from "../../../src/nexus/authority/denials.ts";
 import {
 	DENIED_MAX,
@@ -24,6 +29,7 @@ import { WorkloadFile } from "../../../src/nexus/authority/workload-file.ts";
 import { type Leaf, Workloads } from "../../../src/nexus/authority/workloads.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { temporaryDir } from "../support.ts";
+import { HOUR_MS, identityOf, makeAuthority } from "./support.ts";
 
 const NOW = Date.UTC(2026, 0, 1);
 const leaf = (serial: string, issuer = "old", notAfterMs = NOW + 60_000): Leaf => ({ serial, issuer, notAfterMs });
@@ -129,8 +135,28 @@ test("a full deny list refuses; entries whose certificates have ended leave it",
 	const refused = withDenial(full, { serial: "ffffffff" }, view);
 	assert.ok("fault" in refused && refused.fault === "list_full");
 	workloads.issued("spiffe://mesh.local/a", leaf("ab", "old", NOW + 5_000), undefined, "", NOW);
-	const later = withDenial(full, { serial: "00:AB" }, { ...view, nowMs: NOW + 2 });
+	const later = withDenial(full, { serial: "00:AB" }, { ...view, nowMs: NOW + 2 + 2 * CLOCK_SKEW_MS });
 	assert.deepEqual("fault" in later ? [] : later.deniedSerials, [{ serial: "ab", untilMs: NOW + 5_000 }]);
+});
+
+test("a certificate stays denied for as long as a peer with a slow clock would take it", () => {
+	const view = { untouchable: [], self: "spiffe://mesh.local/nexus", workloads: new Workloads() };
+	const denied: IdentityState = { ...EMPTY_STATE, deniedSerials: [{ serial: "ab", untilMs: NOW }] };
+	const serialsAt = (nowMs: number): string[] => {
+		const next = withDenial(denied, { serial: "cd" }, { ...view, nowMs });
+		return "fault" in next ? [] : next.deniedSerials.map(({ serial }) => serial);
+	};
+	// Its clock is a minute behind ours, and it allows for another one.
+	assert.deepEqual(serialsAt(NOW + 2 * CLOCK_SKEW_MS), ["ab", "cd"]);
+	assert.deepEqual(serialsAt(NOW + 2 * CLOCK_SKEW_MS + 1), ["cd"]);
+});
+
+test("what all rests on is not denied, in whatever spelling its serial number is given", () => {
+	const view = { nowMs: NOW, untouchable: ["0a12"], self: "spiffe://mesh.local/nexus", workloads: new Workloads() };
+	for (const serial of ["0a12", "a12", "00:0A:12"]) {
+		const next = withDenial(EMPTY_STATE, { serial }, view);
+		assert.equal("fault" in next && next.fault, "untouchable", serial);
+	}
 });
 
 test("issuing leaves most of the loop to others, and a flood finds the queue full", async () => {
@@ -156,6 +182,30 @@ test("issuing leaves most of the loop to others, and a flood finds the queue ful
 		new IssuingQueue(clock).run(() => Promise.reject(new Error("ours"))),
 		/ours/,
 	);
+});
+
+test("a renewal that waits for its turn is refused where its certificate is denied meanwhile", async (t) => {
+	const clock = new FakeClock();
+	const { dir, dataDir } = await makeAuthority(t, clock.wallMs());
+	const state = await StateFile.open(join(dataDir, "identity.json"));
+	const tokens = new Tokens(new FileTokens(state), clock);
+	const options = { dir, dataDir, certificateTtlMs: HOUR_MS, dnsNames: [], addresses: [], state, tokens, clock };
+	const authority = await Authority.open({ ...options, rng: seededRng(1), logger: silentLogger });
+	t.after(() => authority.close());
+	const made = await tokens.createJoin({ service: "payments", ttlMs: HOUR_MS, uses: 1, root: authority.rootFingerprint });
+	assert.ok("token" in made);
+	const { request } = createRequest(identityOf("payments"));
+	const granted = await authority.issue(request, { kind: "token", token: made.token }, "10.0.0.1");
+	assert.ok(granted.ok);
+	const shown = readPem(granted.certificate, "CERTIFICATE", 8);
+	const peer = authority.trust.verify(shown.ok ? shown.blocks : [], false);
+	assert.ok(peer.ok);
+	// Behind each certificate the loop is left to others, as long as this clock stands still.
+	const renewal = authority.issue(request, { kind: "peer", peer }, "10.0.0.1");
+	assert.equal(await authority.deny({ serial: peer.leaf.serial }), undefined);
+	clock.advance(1_000);
+	const outcome = await renewal;
+	assert.deepEqual([outcome.ok, outcome.ok || outcome.fault], [false, "unauthorized"]);
 });
 
 test("a workload is known by whichever of its certificates it shows; a lost answer leaves it the old one", () => {
