@@ -79,7 +79,11 @@ export function readPublicKey(spki: Buffer): PublicKeyFacts | string {
 
 function rsaKey(key: Buffer, spki: Buffer): PublicKeyFacts | string {
 	const reader = DerReader.of(key);
-	const modulus = reader.enter(TAG.sequence, "the RSA key").integer("the modulus of the RSA key");
+	const numbers = reader.enter(TAG.sequence, "the RSA key");
+	const modulus = numbers.integer("the modulus of the RSA key");
+	// At most 31 bits, as in Go: with an exponent as long as its modulus each signature costs milliseconds, and a stranger may show sixteen.
+	const exponent = numbers.smallInteger("the exponent of the RSA key");
+	if (exponent < 3 || exponent % 2 === 0) numbers.fail("the exponent of the RSA key is even, or below 3");
 	if (reader.fault !== "") return reader.fault;
 	const lead = modulus[0] === 0 ? 1 : 0;
 	const bits = (modulus.length - lead) * 8 - Math.clz32(modulus[lead] ?? 0) + 24;

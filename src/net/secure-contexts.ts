@@ -23,8 +23,9 @@ export interface SecureContextOptions {
 	/** PEM, PKCS#8. */
 	readonly key: string;
 	/**
-	 * Whose verdict on the peer counts. `own`: that of the verify callback alone; OpenSSL knows no root, so it spends nothing on a chain that
-	 * is verified elsewhere. `system`: OpenSSL with the roots of this machine. Or with these roots, PEM.
+	 * Whose verdict on the peer counts. `own`: that of the verify callback alone; OpenSSL knows no root, and what it finds is not asked for,
+	 * though it checks the signatures within what the peer shows all the same. `system`: OpenSSL with the roots of this machine. Or with
+	 * these roots, PEM.
 	 */
 	readonly trust: "own" | "system" | { readonly roots: readonly string[] };
 	/** The default is 1.3. */

@@ -1,14 +1,15 @@
 /** Certificates from DER: the facts as they stand there, and a typed refusal for whatever is no certificate. */
 import assert from "node:assert/strict";
-import { X509Certificate } from "node:crypto";
+import { createPublicKey, X509Certificate } from "node:crypto";
 import { test } from "node:test";
 import { seededRng } from "../../src/core/rng.ts";
+import { readPublicKey } from "../../src/identity/algorithms.ts";
 import { CERTIFICATE_BYTES_MAX, type Certificate, readCertificate } from "../../src/identity/certificate.ts";
 import { DerReader, instead, TAG } from "../../src/identity/der-reader.ts";
-import { der, derOid, derText } from "../../src/identity/der-writer.ts";
+import { der, derBits, derOid, derText } from "../../src/identity/der-writer.ts";
 import { nameText } from "../../src/identity/distinguished-name.ts";
 import { KEY_USAGE } from "../../src/identity/extensions.ts";
-import { certificateOf, DAY, Extension, HOUR, intermediate, leaf, make, NOW_MS, root, SERVER_AUTH } from "./support.ts";
+import { certificateOf, DAY, Extension, HOUR, intermediate, leaf, make, NOW_MS, newKey, root, SERVER_AUTH } from "./support.ts";
 
 test("the facts are those that OpenSSL reads from the same bytes", async () => {
 	const top = await root();
@@ -132,6 +133,19 @@ for (const [title, build, kind, words] of REFUSED) {
 		assert.match(reading.fault.words, words);
 	});
 }
+
+test("an RSA key whose exponent is none, or makes each signature cost milliseconds, is refused", () => {
+	const modulus = createPublicKey(newKey("RSA-2048")).export({ format: "jwk" }).n ?? "";
+	const numbers = [Buffer.of(0), Buffer.from(modulus, "base64url")];
+	const keyOf = (exponent: Uint8Array) => {
+		const key = der(TAG.sequence, der(TAG.integer, ...numbers), der(TAG.integer, exponent));
+		return readPublicKey(der(TAG.sequence, der(TAG.sequence, derOid("1.2.840.113549.1.1.1"), der(TAG.null)), derBits(key)));
+	};
+	for (const exponent of [[3], [1, 0, 1], [0x7f, 0xff, 0xff, 0xff]]) assert.ok(typeof keyOf(Uint8Array.from(exponent)) === "object", `${exponent}`);
+	for (const exponent of [[0], [1], [4], [0x81], [0, 0x80, 0, 0, 1], [0x7f, ...Buffer.alloc(255, 1)]]) {
+		assert.match(String(keyOf(Uint8Array.from(exponent))), /the exponent of the RSA key/, `${exponent}`);
+	}
+});
 
 test("DER is read strictly: no indefinite, longer or overrunning length, no tag of two bytes", () => {
 	for (const [bytes, words] of [
