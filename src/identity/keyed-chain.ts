@@ -60,6 +60,7 @@ function readChain(chainPem: string): readonly Certificate[] | string {
 	for (const block of blocks.blocks) {
 		const reading = readCertificate(block);
 		if (!reading.ok) return `certificate ${chain.length + 1} is refused: ${reading.fault.words}`;
+		if (!isKnownToOpenSsl(block)) return `certificate ${chain.length + 1} is refused: OpenSSL, which is to show it, cannot read it`;
 		chain.push(reading.certificate);
 	}
 	return chain;
@@ -69,6 +70,16 @@ function paired(chain: readonly Certificate[], key: KeyObject): KeyedChainReadin
 	if (chain[0] === undefined || !new X509Certificate(chain[0].der).checkPrivateKey(key))
 		return refuse("the private key does not belong to the first certificate");
 	return { ok: true, keyed: { chain, key } };
+}
+
+/** Also what our reader does not look into, such as a name that is none. */
+function isKnownToOpenSsl(der: Buffer): boolean {
+	try {
+		return new X509Certificate(der).raw.length > 0;
+	} catch (thrown) {
+		if (codeOf(thrown) === undefined) throw thrown;
+		return false;
+	}
 }
 
 function privateKeyOf(pem: string): KeyObject | undefined {

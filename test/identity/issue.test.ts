@@ -8,9 +8,11 @@ import { inspect } from "node:util";
 import { seededRng } from "../../src/core/rng.ts";
 import type { Certificate } from "../../src/identity/certificate.ts";
 import { createRequest, privateKeyPem, REQUEST_BYTES_MAX, readRequest } from "../../src/identity/certificate-request.ts";
+import { TAG } from "../../src/identity/der-reader.ts";
 import { KEY_USAGE } from "../../src/identity/extensions.ts";
 import { createIntermediateAuthority, createRootAuthority, type Issued, type IssueOptions, issueCertificate } from "../../src/identity/issue.ts";
 import { type Authority, authorityOf, chainPem, readKeyedChain } from "../../src/identity/keyed-chain.ts";
+import { pemOf } from "../../src/identity/pem.ts";
 import { rootsPem } from "../../src/identity/trust-bundle.ts";
 import { verifyChain } from "../../src/identity/verify-chain.ts";
 import { CLIENT_AUTH, DAY, HOUR, idOf, leaf, make, NOW_MS, root, SECOND, SERVER_AUTH, TRUST_DOMAIN, verifyOptions } from "./support.ts";
@@ -178,7 +180,10 @@ test("an authority that was kept as PEM issues as before", async () => {
 
 test("certificates and keys that do not fit together are refused, and the refusal quotes no key", async () => {
 	const [pem, key] = [chainPem(ISSUER.chain), privateKeyPem(ISSUER.key)];
+	const nameless = Buffer.from(ISSUER.certificate.der);
+	nameless[nameless.lastIndexOf("mesh.local intermediate") - 2] = TAG.null;
 	const refusals = [
+		[readKeyedChain(pemOf(nameless, "CERTIFICATE"), key), /certificate 1 is refused: OpenSSL/],
 		[readKeyedChain("", key), /no block of CERTIFICATE/],
 		[readKeyedChain(pem, privateKeyPem(ROOT.key)), /does not belong to the first certificate/],
 		[readKeyedChain(pem, key.slice(0, 90)), /cannot be read/],
