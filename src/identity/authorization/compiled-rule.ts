@@ -58,7 +58,7 @@ export class CompiledRule {
 	fits(subject: AuthorizationSubject, path: string): boolean {
 		return (
 			this.fitsPort(subject.port) &&
-			(this.#methods.length === 0 || this.#methods.includes(subject.method)) &&
+			(this.#methods.length === 0 || this.#methodFits(subject.method)) &&
 			this.#pathFits(path) &&
 			(this.#headerNames.length === 0 || this.#differingHeader(subject) === -1)
 		);
@@ -72,12 +72,18 @@ export class CompiledRule {
 	obstacle(id: string, subject: AuthorizationSubject, path: string): Obstacle | undefined {
 		if (this.callers.length !== 0 && !this.callers.some((caller) => caller.matches(id))) return { kind: "from" };
 		if (!this.fitsPort(subject.port)) return { kind: "port" };
-		if (this.#methods.length !== 0 && !this.#methods.includes(subject.method)) return { kind: "method" };
+		if (this.#methods.length !== 0 && !this.#methodFits(subject.method)) return { kind: "method" };
 		if (!this.#pathFits(path)) return { kind: "path" };
 		const at = this.#differingHeader(subject);
 		if (at === -1) return undefined;
 		const name = this.#headerNames[at] as string;
 		return { kind: "header", name, expected: this.#headerMatches[at] as FieldMatch, there: subject.headerLine(name, 0) !== undefined };
+	}
+
+	/** Many services take `delete` for DELETE (ASP.NET, Django, Symfony): it gets nobody past a rule that refuses, nor in by one that allows. */
+	#methodFits(method: string): boolean {
+		if (this.#methods.includes(method)) return true;
+		return !this.#permits && hasSmallLetter(method) && this.#methods.includes(method.toUpperCase());
 	}
 
 	#pathFits(path: string): boolean {
@@ -86,9 +92,13 @@ export class CompiledRule {
 		return paths.length === 0;
 	}
 
+	get #permits(): boolean {
+		return this.effect === ALLOW || this.effect === DRY_ALLOW;
+	}
+
 	/** Position of the first condition that does not hold, or -1. */
 	#differingHeader(subject: AuthorizationSubject): number {
-		const permits = this.effect === ALLOW || this.effect === DRY_ALLOW;
+		const permits = this.#permits;
 		for (let i = 0; i < this.#headerNames.length; i++) {
 			const name = this.#headerNames[i] as string;
 			const match = this.#headerMatches[i] as FieldMatch;
@@ -96,6 +106,14 @@ export class CompiledRule {
 		}
 		return -1;
 	}
+}
+
+function hasSmallLetter(text: string): boolean {
+	for (let i = 0; i < text.length; i++) {
+		const c = text.charCodeAt(i);
+		if (c >= 0x61 && c <= 0x7a) return true;
+	}
+	return false;
 }
 
 /** A field that came twice must not be let in for the line that the service does not read, nor for a name that it does not know. */

@@ -1,6 +1,6 @@
 /** What rules ask about a request; who sends it is told apart, once per connection (authorizer.ts). */
 export interface AuthorizationSubject {
-	/** As received: methods are case-sensitive. */
+	/** As received: in whatever letters. */
 	readonly method: string;
 	/** Normal (`normalTarget`) and without its query (`pathOf`): the same string that is sent upstream. */
 	readonly path: string;

@@ -122,3 +122,12 @@ test("a field spelt with _ gets nobody in, and nobody past a deny", () => {
 	assert.equal(allowed([{ name: "yes", headers: { "x-team": { kind: "present" } } }], { x_team: "a" }), false);
 	assert.equal(allowed([{ name: "yes", headers: { "x-team": { kind: "absent" } } }], { x_team: "a" }), false);
 });
+
+test("a method in other letters gets nobody past a deny, and nobody in", () => {
+	const decided = (rules: readonly RuleSpec[], method: string) => new Authorizer(policy(rules), "mesh.local").meet("").decide(request(method, "/"));
+	for (const method of ["DELETE", "delete", "Delete"]) {
+		assert.equal(decided([{ name: "no-deletes", action: "deny", methods: ["DELETE"] }], method).allowed, false, method);
+		assert.equal(decided([{ name: "deletes", action: "audit", methods: ["DELETE"] }], method).audited.length, 1, method);
+		assert.equal(decided([{ name: "deletes", methods: ["DELETE"] }], method).allowed, method === "DELETE", method);
+	}
+});
