@@ -6,6 +6,7 @@ import type { Socket } from "node:net";
 import type { DeadlineWheel } from "../core/deadline-wheel.ts";
 import type { LoopMemory } from "./loop-memory.ts";
 import type { ReadyStream } from "./ready-stream.ts";
+import type { SecureContexts } from "./secure-contexts.ts";
 import { Arrival, type ArrivalOwner, type FailedPeer, type TlsAcceptOptions, type TlsMode } from "./tls-arrival.ts";
 import type { TlsFailure } from "./tls-cause.ts";
 import type { Handshakes } from "./tls-handshakes.ts";
@@ -20,8 +21,9 @@ export interface TlsAcceptStats {
 }
 
 export class TlsAcceptor<V extends Verified, R extends Refused> implements ArrivalOwner<V, R> {
-	/** May change; connections that are open keep what they met. */
+	/** Both may change, and hold for whoever has not begun its handshake by then; connections that are open keep what they met. */
 	mode: TlsMode;
+	contexts: SecureContexts;
 	readonly options: TlsAcceptOptions<V, R>;
 	readonly alpn: Buffer;
 	readonly wheel: DeadlineWheel;
@@ -35,6 +37,7 @@ export class TlsAcceptor<V extends Verified, R extends Refused> implements Arriv
 
 	constructor(mode: TlsMode, options: TlsAcceptOptions<V, R>, wheel: DeadlineWheel, shared: LoopMemory, handshakes: Handshakes) {
 		this.mode = mode;
+		this.contexts = options.contexts;
 		this.options = options;
 		this.alpn = alpnList(options.alpn);
 		this.wheel = wheel;

@@ -22,6 +22,7 @@ export interface FailedPeer {
 }
 
 export interface TlsAcceptOptions<V extends Verified, R extends Refused> {
+	/** At first. */
 	readonly contexts: SecureContexts;
 	readonly clientCertificate: "required" | "requested" | "none";
 	/** Best first; empty: none is spoken of. */
@@ -47,6 +48,7 @@ export interface TlsAcceptOptions<V extends Verified, R extends Refused> {
 /** The acceptor's side. */
 export interface ArrivalOwner<V extends Verified, R extends Refused> {
 	readonly mode: TlsMode;
+	readonly contexts: SecureContexts;
 	readonly options: TlsAcceptOptions<V, R>;
 	/** Of the options, as it goes over the wire. */
 	readonly alpn: Buffer;
@@ -147,11 +149,11 @@ export class Arrival<V extends Verified, R extends Refused> implements ByteReade
 			this.#gone();
 			return;
 		}
-		const { options, alpn, shared } = this.#acceptor;
+		const { options, contexts, alpn, shared } = this.#acceptor;
 		const stream = new TlsStream(shared);
 		const socket = overAccepted(this.#socket, stream, this.#early, {
 			isServer: true,
-			secureContext: options.contexts.current,
+			secureContext: contexts.current,
 			requestCert: options.clientCertificate !== "none",
 			// OpenSSL then refuses whoever shows none, with the alert that says so. It refuses nobody else: chains are for `verify`.
 			rejectUnauthorized: options.clientCertificate === "required",

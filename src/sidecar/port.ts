@@ -58,7 +58,7 @@ export class Port {
 			listen,
 			connectionsMax: stack.limits.connectionsMax,
 			onConnection: (socket) => {
-				if (this.#acceptor === undefined) this.#begin(new PlainStream(socket, deps.shared));
+				if (this.#tls === undefined || this.#acceptor === undefined) this.#begin(new PlainStream(socket, deps.shared));
 				else this.#acceptor.accept(socket);
 			},
 			onRefused: (socket) => this.#refuse(socket),
@@ -109,23 +109,27 @@ export class Port {
 		for (const connection of this.#connections) connection.reconsider();
 	}
 
-	/** For the next connection; of those that are open, plain text ends where only TLS is taken now. Undefined: plain text alone. */
+	/**
+	 * For the next connection, and those that have said nothing yet; of those that are open, plain text ends where only TLS is taken now.
+	 * Undefined: plain text alone.
+	 */
 	setTls(maker: AcceptorMaker | undefined): void {
-		const before = this.#tls;
 		const tls = maker?.tls;
 		this.#tls = tls;
 		this.#identity ??= tls?.identity;
-		const goesOn = tls !== undefined && tls.minVersion === before?.minVersion && tls.identity === before.identity;
-		if (goesOn && this.#acceptor !== undefined) this.#acceptor.mode = tls.mode;
-		else {
+		if (this.#acceptor === undefined) {
 			this.#acceptor = maker?.make(this.#deps, {
 				place: (address) => this.#place(address),
 				onReady: (stream) => this.#begin(stream),
 				onGone: () => this.#listener.release(),
 			});
+		} else {
+			// One for the life of the port: of a second one, whoever waits in the first would not hear that it has become strict.
+			this.#acceptor.mode = tls?.mode ?? "permissive";
+			if (tls !== undefined) this.#acceptor.contexts = tls.identity.server(tls.minVersion);
 		}
 		if (tls?.mode !== "strict") return;
-		for (const connection of [...this.#connections]) if (connection.peer === undefined) connection.refuseFromNowOn();
+		for (const connection of [...this.#connections]) if (connection.peer === undefined) connection.refuseFromNowOn("tls_plaintext_on_tls_port");
 	}
 
 	/** Accepts no more, closes idle connections, lets running answers end with `connection: close`. */

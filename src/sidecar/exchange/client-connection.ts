@@ -4,6 +4,7 @@
  */
 import type { Socket } from "node:net";
 import type { Deadline } from "../../core/deadline-wheel.ts";
+import type { Reason } from "../../core/reasons.ts";
 import { BAD, MORE, type RequestParser } from "../../http1/request-parser.ts";
 import type { VerifiedPeer } from "../../identity/verify-chain.ts";
 import { type ByteReader, UNSENT_BYTES_MAX } from "../../net/byte-socket.ts";
@@ -48,6 +49,8 @@ export class ClientConnection implements ByteReader, Downstream {
 	#halfClosed = false;
 	#tunnel: Tunnel | undefined;
 	#retiring = false;
+	/** Why it may not call any more. */
+	#refusedFor: Reason | undefined;
 
 	constructor(stream: ReadyStream<VerifiedPeer>, context: ClientContext) {
 		const { socket } = stream;
@@ -89,10 +92,14 @@ export class ClientConnection implements ByteReader, Downstream {
 	}
 
 	/** Whoever is there may not call any more: a request that is on its way is answered, a tunnel is cut. */
-	refuseFromNowOn(): void {
+	refuseFromNowOn(reason: Reason): void {
+		this.#refusedFor = reason;
 		this.retire();
-		if (this.#state === "tunnel") this.cut();
-		else this.drain();
+		if (this.#state !== "tunnel") this.drain();
+		else {
+			(this.#exchange as Exchange).reason = reason;
+			this.cut();
+		}
 	}
 
 	/** Another policy has begun to act: what it takes the right from is cut, where no further request would be asked for it. */
@@ -255,9 +262,11 @@ export class ClientConnection implements ByteReader, Downstream {
 			if (!this.socket.writableEnded) this.socket.destroy();
 		});
 		// The policy may have changed while the upstream thought about it.
-		if (this.#metStack !== this.#context.stack && !this.#mayGoOn()) {
+		if (this.#refusedFor !== undefined || (this.#metStack !== this.#context.stack && !this.#mayGoOn())) {
+			const exchange = this.#exchange as Exchange;
 			// No status has gone out.
-			(this.#exchange as Exchange).status = 0;
+			exchange.status = 0;
+			exchange.reason ??= this.#refusedFor;
 			this.cut();
 			return;
 		}

@@ -10,7 +10,7 @@ import type { NexusEventData } from "../../../src/events/catalogue.ts";
 import { pemOf } from "../../../src/identity/pem.ts";
 import { DAY, HOUR, leaf } from "../../identity/support.ts";
 import { until } from "../../net/support.ts";
-import { rawClient } from "../../support/raw-peer.ts";
+import { rawClient, rawUpstream } from "../../support/raw-peer.ts";
 import { type Echoed, echo, httpServer, startSidecar, type TestSidecar } from "../support.ts";
 import { type CertificateFolder, call, certificateFolder } from "./support.ts";
 
@@ -154,6 +154,29 @@ describe("a hop with mutual TLS", { timeout: 60_000 }, () => {
 		const refused = await fetch(`http://127.0.0.1:${service.port("inbound")}/`);
 		assert.deepEqual([refused.status, refused.headers.get("x-nexus-reason")], [400, "tls_plaintext_on_tls_port"]);
 		assert.equal((await ask(caller)).status, 200);
+	});
+
+	it("takes plain text from nobody once it is strict, neither from who has said nothing yet nor in a tunnel that is granted late", async (t) => {
+		const folder = await certificateFolder(t);
+		const app = await rawUpstream(t);
+		const identity = folder.identityOf("payments", await folder.issue("payments"));
+		const policy = (tls: string): string => `${identity}inbound: { listen: 127.0.0.1:0, application: ${app.address}, tls: ${tls} }\n`;
+		const service = await startSidecar(t, policy('{ mode: permissive, minVersion: "1.2" }'), { service: "payments" });
+		const silent = await rawClient(t, service.port("inbound"));
+		const late = await rawClient(t, service.port("inbound"));
+		late.send("GET /ws HTTP/1.1\r\nHost: payments\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+		const connection = await app.connection(0);
+		await connection.request();
+		await until(() => service.sidecar.listeners().some(({ name, open }) => name === "inbound" && open === 2));
+		service.write(policy("strict"));
+		assert.equal((await service.sidecar.reload()).kind, "applied");
+		silent.send("GET / HTTP/1.1\r\nHost: payments\r\n\r\n");
+		await silent.untilClosed();
+		assert.match(silent.text, /^HTTP\/1\.1 400 .*\r\nx-nexus-reason: tls_plaintext_on_tls_port\r\n/s);
+		connection.tunnel = true;
+		connection.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nsecret");
+		await late.untilClosed();
+		assert.equal(late.text, "");
 	});
 
 	it("changes how an upstream is encrypted with a reload", async (t) => {
