@@ -5,6 +5,8 @@ const TABLE = logFactorials(32);
 const HALF_LOG_TWO_PI = 0.5 * Math.log(2 * Math.PI);
 // What the rest of the tail adds cannot be seen any more.
 const NEGLIGIBLE = 1e-12;
+// Smaller ones have fewer digits than a number has, or are none at all, and so is what follows from them.
+const SMALLEST = 1e-300;
 
 /**
  * The chance that of `hits + otherHits` hits among `of + otherOf` at least `hits` fall on the first group, if it is no different from the
@@ -15,6 +17,8 @@ export function chanceOfSoMany(hits: number, of: number, otherHits: number, othe
 	const allHits = hits + otherHits;
 	const last = Math.min(allHits, of);
 	let term = Math.exp(logChoose(of, hits) + logChoose(otherOf, otherHits) - logChoose(all, allHits));
+	// So far from the mean the tail is nothing, or all there is; adding it up would take as long as there are hits.
+	if (term < SMALLEST) return hits * all > allHits * of ? 0 : 1;
 	let sum = term;
 	for (let k = hits; k < last; k++) {
 		// Each term from the one before it.
