@@ -61,14 +61,17 @@ export function judge(comparisons: readonly Comparison[], requestsMin: number): 
 }
 
 function worseIn({ direction, staged, others, before }: Comparison, certainty: Certainty): string | undefined {
-	if (others.sum.requests === 0) return undefined;
-	for (const measure of measures(others.sum)) {
-		if (!isWorse(staged, others, measure, certainty)) continue;
+	const hasBefore = before.sum.requests >= REQUESTS_MIN;
+	// Where nobody calls the others (a standby, who leads alone), there is only before to compare with.
+	const [base, without] = others.sum.requests === 0 && hasBefore ? [before, "before"] : [others, "without"];
+	if (base.sum.requests === 0) return undefined;
+	for (const measure of measures(base.sum)) {
+		if (!isWorse(staged, base, measure, certainty)) continue;
 		// Who was no better before is not worse now: another zone, an older machine.
-		if (before.sum.requests >= REQUESTS_MIN && !isWorse(staged, before, measure, certainty)) continue;
+		if (hasBefore && !isWorse(staged, before, measure, certainty)) continue;
 		const now = share(staged.sum, measure);
-		const theirs = share(others.sum, measure);
-		return `${direction}: ${percent(now)} of ${staged.sum.requests} requests with it ${measure.name}, and ${percent(theirs)} of ${others.sum.requests} without`;
+		const theirs = share(base.sum, measure);
+		return `${direction}: ${percent(now)} of ${staged.sum.requests} requests with it ${measure.name}, and ${percent(theirs)} of ${base.sum.requests} ${without}`;
 	}
 	return undefined;
 }

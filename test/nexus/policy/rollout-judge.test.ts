@@ -19,6 +19,13 @@ describe("Fisher's exact test", () => {
 		assert.ok(Math.abs(chanceOfSoMany(5, 100, 0, 1000) / byHand - 1) < 1e-6);
 	});
 
+	test("is certain at both ends, however far out, and takes no longer there", () => {
+		assert.equal(chanceOfSoMany(1, 3_000, 3_000, 6_000), 1);
+		assert.equal(chanceOfSoMany(2_999, 3_000, 3_000, 6_000), 0);
+		// As many steps would take hours.
+		assert.equal(chanceOfSoMany(5e14, 1e15, 1e15, 8e15), 0);
+	});
+
 	test("stays a probability for numbers of any size", () => {
 		for (const [a, n, b, m] of [
 			[1e6, 1e6, 0, 1e6],
@@ -98,6 +105,13 @@ describe("a stage of a roll-out", () => {
 	test("is not worse where the instance was no better before", () => {
 		assert.equal(words(compared({ failed: 5 }, {}, { seconds: 30, failed: 5 })), "fine");
 		assert.match(words(compared({ failed: 5 }, {}, undefined)), /^worse/);
+	});
+
+	test("is judged by what was before where nobody calls the others", () => {
+		assert.equal(words(compared({ failed: 20 }, { seconds: 0 })), "worse: outbound: 100 % of 200 requests with it fail, and 0.0 % of 600 before");
+		assert.match(words(compared({}, { seconds: 0 })), /^unsure/);
+		assert.match(words(compared({ failed: 20 }, { seconds: 0 }, { seconds: 30, failed: 20 })), /^unsure/);
+		assert.match(words(compared({ failed: 20 }, { seconds: 0 }, { seconds: 0 })), /^unsure/);
 	});
 
 	test("is suspect, and not fine, while it looks worse and that may still be chance", () => {
