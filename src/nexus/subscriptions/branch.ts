@@ -38,6 +38,8 @@ export interface BranchHouse {
 	readonly catchUp: CatchUp;
 	readonly letters: DeadLetters;
 	readonly onParked: (subscription: string, member: string, entry: Entry, failure: Failure) => void;
+	/** Nexus does. */
+	readonly isStopping: () => boolean;
 	/** Undefined: no other node has subscriptions. */
 	readonly portion?: Portion;
 }
@@ -69,6 +71,8 @@ export class Branch implements CatchUpTarget {
 	readonly #house: BranchHouse;
 	readonly #subscription: string;
 	readonly #mayDeliver: () => boolean;
+	/** Nothing is written of how far it is. */
+	#isNew = false;
 	#isDraining = false;
 	#isStalled = false;
 
@@ -84,7 +88,7 @@ export class Branch implements CatchUpTarget {
 		this.dispatcher = dispatcher;
 		this.alone = alone;
 		this.pump = sink === undefined ? undefined : new Pump(dispatcher, sink, house.clock, policy.concurrency);
-		this.consumers = sink === undefined ? new Consumers(dispatcher, life, house.clock, transform) : undefined;
+		this.consumers = sink === undefined ? new Consumers(dispatcher, life, { ...house, transform }) : undefined;
 	}
 
 	/** Goes on where its progress says, or begins at its start. Rejects where log or state cannot be read. */
@@ -144,12 +148,15 @@ export class Branch implements CatchUpTarget {
 			throw thrown;
 		}
 		branch = new Branch(house, options, dispatcher, alone, mayDeliver ?? (() => true));
+		branch.#isNew = progress === undefined;
 		return branch;
 	}
 
 	start(): void {
 		this.dispatcher.start();
 		this.#house.catchUp.add(this);
+		// Where others have stood when it joined them is known to nobody else.
+		if (this.#isNew) this.dispatcher.saveSoon();
 	}
 
 	onLagging(): void {

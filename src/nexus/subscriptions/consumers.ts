@@ -29,6 +29,13 @@ export interface Answers {
 	readonly progress: readonly string[];
 }
 
+export interface ConsumersOptions {
+	readonly clock: Clock;
+	readonly transform: Transform | undefined;
+	/** Nexus does, and the subscription with it. */
+	readonly isStopping: () => boolean;
+}
+
 export interface AnswerResult {
 	readonly settled: number;
 	/** Tries that were over already, or are of another subscription: their events come again, or have been settled. */
@@ -47,6 +54,7 @@ export class Consumers {
 	readonly #life: number;
 	readonly #clock: Clock;
 	readonly #transform: Transform | undefined;
+	readonly #isStopping: () => boolean;
 	/** In the order of their turns. */
 	readonly #takers = new Set<Taker>();
 	readonly #ends = new Set<() => void>();
@@ -56,11 +64,12 @@ export class Consumers {
 	/** Monotonic; when somebody asked for events last. */
 	lastAskedAtMs = Number.NEGATIVE_INFINITY;
 
-	constructor(dispatcher: Dispatcher, life: number, clock: Clock, transform: Transform | undefined) {
+	constructor(dispatcher: Dispatcher, life: number, { clock, transform, isStopping }: ConsumersOptions) {
 		this.#dispatcher = dispatcher;
 		this.#life = life;
 		this.#clock = clock;
 		this.#transform = transform;
+		this.#isStopping = isStopping;
 		dispatcher.onReady = () => this.serve();
 	}
 
@@ -129,8 +138,9 @@ export class Consumers {
 		return taken;
 	}
 
-	/** They were given away and nobody got them. */
+	/** They were given away and nobody got them. Where we have sent the consumer away no try has failed: they are kept as open, and its answer counts. */
 	giveBack(entries: readonly Entry[], reason: string): void {
+		if (this.isOver || this.#isStopping()) return;
 		for (const entry of entries) this.#dispatcher.settle(entry, entry.attempts, { kind: "nak", reason });
 	}
 

@@ -263,7 +263,7 @@ export class Dispatcher {
 		this.#options.ready.clear();
 	}
 
-	/** Tries under way are cut and begin again some time. Progress is kept. */
+	/** Tries under way are cut and begin again some time. Progress is kept, and with it what is being written of dead letters. */
 	async close(): Promise<void> {
 		this.#isRunning = false;
 		this.#waiting.stop();
@@ -272,6 +272,7 @@ export class Dispatcher {
 		this.#saver.touch();
 		for (const entry of this.#flights.entries()) entry.cut?.();
 		for (const { replay } of this.#window.replays()) replay?.("gone");
+		await this.#letters.settled();
 		await this.#saver.close();
 		this.#flights.clear();
 		this.abandon();

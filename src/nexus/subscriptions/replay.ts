@@ -27,8 +27,13 @@ export interface ReplayResult {
 
 const PAGE_LETTERS = 200;
 
-/** Walks over the letters that are there now, a few under way at a time. Rejects where they cannot be read. */
-export async function replayLetters(letters: DeadLetters, subscription: Subscription, wish: ReplayWish, clock: Clock): Promise<ReplayResult> {
+/** Walks over the letters that are there now, a few under way at a time. `fault`: they cannot be read; those that are under way go on. */
+export async function replayLetters(
+	letters: DeadLetters,
+	subscription: Subscription,
+	wish: ReplayWish,
+	clock: Clock,
+): Promise<ReplayResult | { readonly fault: string }> {
 	const tally = { recovered: 0, failed: 0, gone: 0 };
 	const flying = new Set<Promise<void>>();
 	const time = Promise.withResolvers<"over">();
@@ -39,6 +44,10 @@ export async function replayLetters(letters: DeadLetters, subscription: Subscrip
 	});
 	let begun = 0;
 	for await (const letter of chosen(letters, subscription.name, wish)) {
+		if ("fault" in letter) {
+			timer.cancel();
+			return letter;
+		}
 		while (flying.size >= REPLAY_WINDOW && !isOver) await Promise.race([...flying, time.promise]);
 		if (isOver || begun === wish.count) break;
 		begun++;
@@ -53,12 +62,19 @@ export async function replayLetters(letters: DeadLetters, subscription: Subscrip
 	return { recovered: tally.recovered, stillFailed: tally.failed, pending: tally.gone + flying.size };
 }
 
-async function* chosen(letters: DeadLetters, name: string, { matches, sequences }: ReplayWish): AsyncGenerator<DeadLetter> {
+async function* chosen(
+	letters: DeadLetters,
+	name: string,
+	{ matches, sequences }: ReplayWish,
+): AsyncGenerator<DeadLetter | { readonly fault: string }> {
 	// Whoever has a great many of them replayed names a few with each call: the others are not read again each time.
 	const [first, last] = sequences === undefined ? [0, Number.POSITIVE_INFINITY] : [Math.min(...sequences), Math.max(...sequences)];
 	for (let after = first === 0 ? undefined : placeBefore(first); ; ) {
 		const page = await letters.page(name, after, PAGE_LETTERS);
-		if ("fault" in page) throw new Error(page.fault);
+		if ("fault" in page) {
+			yield page;
+			return;
+		}
 		for (const letter of page.letters) {
 			if (letter.sequence > last) return;
 			if (sequences !== undefined && !sequences.has(letter.sequence)) continue;

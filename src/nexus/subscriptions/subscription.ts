@@ -13,7 +13,8 @@ import type { Transformer } from "./transform/transformer.ts";
 export interface SubscriptionHouse extends BranchHouse {
 	readonly transformer: Transformer;
 	readonly registered: Registered;
-	readonly onGone: (subscription: string) => void;
+	/** A receiver has said that it is gone for good, to the subscription as it was at that revision. */
+	readonly onGone: (subscription: string, revision: number) => void;
 }
 
 /** `broken`: it cannot run as it is written (`trouble` says why), and nothing of it is lost. */
@@ -87,7 +88,7 @@ export class Subscription {
 		const policy = policyOf(document);
 		const filter = compileFilter(document);
 		const { clock, transformer, registered } = house;
-		const sinks = buildSinks(name, document, { clock, transformer, registered, policy, onGone: () => house.onGone(name) });
+		const sinks = buildSinks(name, document, { clock, transformer, registered, policy, onGone: () => house.onGone(name, revision) });
 		const logFilter = logFilterOf(document);
 		const { strategy = "direct" } = document;
 		const common = { subscription: name, life: record.life, start: record.start, filter, logFilter, policy, strategy };

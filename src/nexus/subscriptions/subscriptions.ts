@@ -1,5 +1,6 @@
 /** The subscriptions that this node has: kept in the state, opened when they become its own, changed one at a time under their revision. */
 import type { Clock } from "../../core/clock.ts";
+import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { EventLog } from "../log/event-log.ts";
@@ -74,8 +75,9 @@ export class Subscriptions {
 			catchUp: this.#catchUp,
 			transformer: this.#transformer,
 			budget: new WindowBudget(WINDOW_BYTES_MAX),
-			onGone: (name) => this.#onGone(name),
+			onGone: (name, revision) => this.#onGone(name, revision),
 			onParked: tellParked(this.#tell, logger),
+			isStopping: () => this.waits.isOver,
 		};
 		this.#stalls = new StallDetector(clock, () => this.#all.values(), this.#tell);
 		this.#again = {
@@ -139,12 +141,7 @@ export class Subscriptions {
 	}
 
 	pause(name: string, reason: string): Promise<Changed> {
-		return this.#turns.take(name, async () => {
-			const current = this.#all.get(name);
-			if (current === undefined) return this.absence(name);
-			if (current.record.paused !== undefined) return { ok: true, subscription: current, isNew: false };
-			return this.#change(name, { ...current.record, paused: { sinceMs: this.#options.clock.wallMs(), reason } });
-		});
+		return this.#turns.take(name, () => this.#pause(name, reason));
 	}
 
 	resume(name: string): Promise<Changed> {
@@ -207,12 +204,12 @@ export class Subscriptions {
 		return this.#options.portion?.mayChange(name) === false ? MOVED : NOT_FOUND;
 	}
 
-	/** Rejects where the letters cannot be read. */
 	async replay(name: string, wish: ReplayWish): Promise<({ readonly ok: true } & ReplayResult) | Refusal> {
 		const subscription = this.#all.get(name);
 		if (subscription === undefined) return this.absence(name);
 		if (subscription.branches.length === 0) return { ok: false, failure: "paused", detail: subscription.record.paused?.reason ?? subscription.fault };
-		return { ok: true, ...(await replayLetters(this.letters, subscription, wish, this.#options.clock)) };
+		const result = await replayLetters(this.letters, subscription, wish, this.#options.clock);
+		return "fault" in result ? { ok: false, failure: "unavailable", detail: result.fault } : { ok: true, ...result };
 	}
 
 	/** Waits a while for what is under way; progress is kept. */
@@ -286,15 +283,30 @@ export class Subscriptions {
 		return { ok: false, failure: "unavailable", detail: outcome.detail };
 	}
 
-	#onGone(name: string): void {
+	async #pause(name: string, reason: string): Promise<Changed> {
+		const current = this.#all.get(name);
+		if (current === undefined) return this.absence(name);
+		if (current.record.paused !== undefined) return { ok: true, subscription: current, isNew: false };
+		return this.#change(name, { ...current.record, paused: { sinceMs: this.#options.clock.wallMs(), reason } });
+	}
+
+	/** What it was changed into meanwhile may have another receiver. */
+	#onGone(name: string, revision: number): void {
 		const reason = "the receiver says that it is gone for good (410)";
-		this.#options.logger.warn("a subscription is paused", { subscription: name, reason });
-		void this.pause(name, reason);
+		void this.#turns.take(name, async () => {
+			if (this.#all.get(name)?.revision !== revision) return;
+			this.#options.logger.warn("a subscription is paused", { subscription: name, reason });
+			await this.#pause(name, reason);
+		});
 	}
 
 	async #begin(document: SubscriptionDocument, from: StartPoint): Promise<{ life: number; start: Start } | Refusal> {
 		const { log, rng } = this.#options;
-		const begun = await beginning(log, rng, from, { filter: compileFilter(document), logFilter: logFilterOf(document) });
-		return "fault" in begun ? { ok: false, failure: "invalid", faults: [{ path: "from", message: begun.fault }] } : begun;
+		try {
+			const begun = await beginning(log, rng, from, { filter: compileFilter(document), logFilter: logFilterOf(document) });
+			return "fault" in begun ? { ok: false, failure: "invalid", faults: [{ path: "from", message: begun.fault }] } : begun;
+		} catch (thrown) {
+			return { ok: false, failure: "unavailable", detail: `the log could not be read: ${messageOf(thrown)}` };
+		}
 	}
 }

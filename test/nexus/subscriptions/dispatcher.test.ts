@@ -421,3 +421,16 @@ test("what could not be parked before the process ended waits for nothing after 
 	await dispatcher.saved();
 	assert.deepEqual(open(), [{ sequence: 1, attempts: 1, waitMs: 0 }]);
 });
+
+test("a dead letter that is being written when it is closed is waited for, and its event does not come again", async () => {
+	const parking = Promise.withResolvers<void>();
+	const { dispatcher, take, open } = house({}, "plain", () => parking.promise.then(() => true));
+	offer(dispatcher, 1);
+	offer(dispatcher, 2);
+	dispatcher.settle(take(), 1, { kind: "term", reason: "never" });
+	const closing = dispatcher.close();
+	await settled();
+	parking.resolve();
+	await closing;
+	assert.deepEqual(open(), [{ sequence: 2, attempts: 0, waitMs: 0 }]);
+});

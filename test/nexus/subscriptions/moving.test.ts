@@ -4,9 +4,10 @@ import { test } from "node:test";
 import { consumersOf } from "../../../src/nexus/api/consumer-routes.ts";
 import type { EventLog } from "../../../src/nexus/log/event-log.ts";
 import type { StateFailed, StateStore } from "../../../src/nexus/state/state-store.ts";
-import { fetchOnce } from "../../../src/nexus/subscriptions/consumers.ts";
-import { OPEN_RETRY_MS, SAVE_RETRY_MS, UNWRITTEN_MAX } from "../../../src/nexus/subscriptions/limits.ts";
-import { memoryHouse, quiet } from "./support.ts";
+import { ConsumerStream } from "../../../src/nexus/subscriptions/consumer-stream.ts";
+import { fetchOnce, type Taken } from "../../../src/nexus/subscriptions/consumers.ts";
+import { OPEN_RETRY_MS, SAVE_PAUSE_MS, SAVE_RETRY_MS, UNWRITTEN_MAX } from "../../../src/nexus/subscriptions/limits.ts";
+import { memoryHouse, mortal, quiet, receiver, until } from "./support.ts";
 
 const DOCUMENT = { filter: { type: "t" }, sink: { kind: "pull" } };
 
@@ -121,4 +122,112 @@ test("where other nodes take over, a state that takes no progress holds deliveri
 	isAway = false;
 	house.clock.advance(SAVE_RETRY_MS);
 	assert.equal(await takeAll(), 200);
+});
+
+for (const how of ["the subscription is changed", "Nexus stops"] as const) {
+	test(`a try that a consumer on a stream has in hand when ${how} has not failed: its event comes again, and its answer counts`, async (t) => {
+		const house = await memoryHouse(t);
+		const before = await house.open();
+		const document = { ...DOCUMENT, delivery: { attempts: 1 } };
+		assert.ok((await before.put("jobs", document)).ok);
+		const consumers = before.get("jobs")?.consumers ?? assert.fail();
+		const sent: Taken[] = [];
+		const stream = new ConsumerStream({ consumers, credit: 8, isReady: () => true, send: (taken) => sent.push(...taken) });
+		const end = (): void => stream.close();
+		before.waits.add(end);
+		consumers.onEnd(end);
+		stream.start();
+		await house.publish({ id: "1", type: "t" });
+		await quiet();
+		assert.equal(sent.length, 1);
+		let after = before;
+		if (how === "Nexus stops") {
+			before.waits.endAll();
+			await quiet();
+			await before.close();
+			after = await house.open();
+		} else assert.ok((await before.put("jobs", { ...document, description: "another one" })).ok);
+		t.after(() => after.close());
+		assert.equal(after.letters.count("jobs"), undefined);
+		assert.equal(after.get("jobs")?.numbers.open, 1);
+		const next = after.get("jobs")?.consumers ?? assert.fail();
+		assert.deepEqual(await next.answer({ ack: sent.map(({ token }) => token), nak: [], term: [], progress: [] }), {
+			settled: 1,
+			unknown: [],
+			isDurable: true,
+		});
+	});
+}
+
+test("a receiver that is gone pauses the subscription that asked it, and not what that was changed into meanwhile", async (t) => {
+	const house = await memoryHouse(t);
+	const asked = Promise.withResolvers<void>();
+	const answered = Promise.withResolvers<void>();
+	const gone = await receiver(t, async () => {
+		asked.resolve();
+		await answered.promise;
+		return { status: 410 };
+	});
+	const next = await receiver(t);
+	const subscriptions = await house.open();
+	t.after(() => subscriptions.close());
+	const to = (url: string): object => ({ filter: { type: "t" }, sink: { kind: "webhook", url }, delivery: { backoff: ["0ms"] } });
+	assert.ok((await subscriptions.put("jobs", to(gone.url))).ok);
+	await house.publish({ id: "1", type: "t" });
+	await asked.promise;
+	const changing = subscriptions.put("jobs", to(next.url));
+	answered.resolve();
+	assert.ok((await changing).ok);
+	// Behind what the old one has asked for.
+	assert.ok((await subscriptions.put("jobs", to(next.url))).ok);
+	assert.equal(subscriptions.get("jobs")?.state, "running");
+});
+
+test("a member that has joined a broadcast begins there after a crash as well", async (t) => {
+	const house = await memoryHouse(t);
+	const hooks = [await receiver(t), await receiver(t)];
+	const document = (count: number): object => ({
+		filter: { type: "t" },
+		sink: { kind: "webhook", members: hooks.slice(0, count).map(({ url }, i) => ({ name: `m${i}`, url })) },
+		strategy: "broadcast",
+	});
+	const life = mortal(house.state);
+	const before = await house.open({ state: life.store });
+	assert.ok((await before.put("jobs", document(1))).ok);
+	await house.publish({ id: "old", type: "t" });
+	await until("the first one has it", () => before.get("jobs")?.numbers.acked === 1);
+	assert.ok((await before.put("jobs", document(2))).ok);
+	await quiet();
+	house.clock.advance(SAVE_PAUSE_MS);
+	await quiet();
+	life.kill();
+	const after = await house.open();
+	t.after(() => after.close());
+	await house.publish({ id: "new", type: "t" });
+	await until("both have the new one", () => hooks.every((hook) => hook.ids().includes("new")));
+	assert.deepEqual(
+		hooks.map((hook) => hook.ids().includes("old")),
+		[true, false],
+	);
+});
+
+test("what cannot be read for a moment is told as that: nothing begins, nothing is replayed, and both can be asked for again", async (t) => {
+	const house = await memoryHouse(t);
+	let isAway = false;
+	const list: StateStore["list"] = async (...args) => (isAway ? AWAY : house.state.list(...args));
+	const read: EventLog["read"] = async (query) => (isAway ? Promise.reject(new Error("the broker is away")) : house.log.read(query));
+	const subscriptions = await house.open({ state: replaced(house.state, { list }), log: replaced(house.log, { read }) });
+	t.after(() => subscriptions.close());
+	assert.ok((await subscriptions.put("jobs", DOCUMENT)).ok);
+	await quiet();
+	isAway = true;
+	const wish = { count: 1, matches: undefined, sequences: undefined, waitMs: 60_000 };
+	const timers = house.clock.pendingTimers;
+	assert.deepEqual(await subscriptions.replay("jobs", wish), { ok: false, failure: "unavailable", detail: "the server is away" });
+	assert.equal(house.clock.pendingTimers, timers);
+	const begun = await subscriptions.put("late", { ...DOCUMENT, from: { time: "2020-01-01T00:00:00Z" } });
+	assert.deepEqual(begun, { ok: false, failure: "unavailable", detail: "the log could not be read: the broker is away" });
+	isAway = false;
+	assert.ok((await subscriptions.replay("jobs", wish)).ok);
+	assert.ok((await subscriptions.put("late", { ...DOCUMENT, from: { time: "2020-01-01T00:00:00Z" } })).ok);
 });
