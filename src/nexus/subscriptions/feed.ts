@@ -11,7 +11,7 @@ import type { EventFilter, EventLog, ReadResult, StoredEvent } from "../log/even
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Filter } from "./filter/filter.ts";
 import { SubscriptionIndex } from "./filter/subscription-index.ts";
-import { FEED_PAGE_EVENTS, IDLE_SAVE_EVENTS, IDLE_SAVE_LOOK_MS, READ_RETRY_MS } from "./limits.ts";
+import { FEED_PAGE_EVENTS, IDLE_SAVE_EVENTS, IDLE_SAVE_LOOK_MS, READ_RETRY_MS, SHARED_START_EVENTS } from "./limits.ts";
 
 export interface FeedTarget {
 	/** Unique among targets. */
@@ -52,12 +52,14 @@ export class Feed {
 		return this.#targets.size;
 	}
 
-	/** False where the target is too far behind: it has to catch up first. An idle feed begins anywhere. */
+	/** False where the target is too far behind: it has to catch up first. An idle feed begins anywhere near the end. */
 	join(target: FeedTarget): boolean {
 		if (this.#isClosed) return false;
 		const { dispatcher } = target;
-		if (this.#targets.size === 0 && this.#pump === undefined) this.position = dispatcher.position;
-		else if (dispatcher.position < this.position) return false;
+		const isIdle = this.#targets.size === 0 && this.#pump === undefined;
+		// Whoever joins later stands in line behind what is read for the first.
+		if (isIdle ? this.#log.stats().lastSequence - dispatcher.position > SHARED_START_EVENTS : dispatcher.position < this.position) return false;
+		if (isIdle) this.position = dispatcher.position;
 		this.#targets.set(target.name, target);
 		this.#index.set(target.name, target.filter, target);
 		dispatcher.live = this;

@@ -6,7 +6,8 @@ import type { EventLog } from "../../../src/nexus/log/event-log.ts";
 import type { StateFailed, StateStore } from "../../../src/nexus/state/state-store.ts";
 import { ConsumerStream } from "../../../src/nexus/subscriptions/consumer-stream.ts";
 import { fetchOnce, type Taken } from "../../../src/nexus/subscriptions/consumers.ts";
-import { OPEN_RETRY_MS, SAVE_PAUSE_MS, SAVE_RETRY_MS, UNWRITTEN_MAX } from "../../../src/nexus/subscriptions/limits.ts";
+import { OPEN_RETRY_MS, SAVE_PAUSE_MS, SAVE_RETRY_MS, SHARED_START_EVENTS, UNWRITTEN_MAX } from "../../../src/nexus/subscriptions/limits.ts";
+import { numbered } from "../support.ts";
 import { memoryHouse, mortal, quiet, receiver, until } from "./support.ts";
 
 const DOCUMENT = { filter: { type: "t" }, sink: { kind: "pull" } };
@@ -209,6 +210,18 @@ test("a member that has joined a broadcast begins there after a crash as well", 
 		hooks.map((hook) => hook.ids().includes("old")),
 		[true, false],
 	);
+});
+
+test("one that begins far behind reads on its own: what others wait for does not stand in line behind it", async (t) => {
+	const house = await memoryHouse(t);
+	for (let n = 0; n <= SHARED_START_EVENTS; n += 4096) await house.publish(...numbered(`${n}-`, 4096, { type: "other" }));
+	const subscriptions = await house.open();
+	t.after(() => subscriptions.close());
+	assert.ok((await subscriptions.put("all", { filter: { type: "no-such-type" }, sink: { kind: "pull" }, from: "all" })).ok);
+	assert.ok((await subscriptions.put("jobs", DOCUMENT)).ok);
+	await house.publish({ id: "1", type: "t" });
+	await quiet();
+	assert.equal(subscriptions.get("jobs")?.numbers.open, 1);
 });
 
 test("what cannot be read for a moment is told as that: nothing begins, nothing is replayed, and both can be asked for again", async (t) => {
