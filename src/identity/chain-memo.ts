@@ -2,18 +2,24 @@
 import { isSignatureOf } from "./algorithms.ts";
 import type { Certificate } from "./certificate.ts";
 
-/** Two while one follows the other, for each of a few trust domains. */
-const INTERMEDIATES_MAX = 16;
+/**
+ * Two while one follows the other, for each of the 64 trust domains of a bundle, and as many again; about 2 KB each. Without its own a session
+ * cannot be resumed, and its caller would be refused for as long as it goes on to offer it.
+ */
+const INTERMEDIATES_MAX = 256;
 
 export class ChainMemo {
 	readonly #linksMax: number;
 	/** Fingerprints of the signed and the signing certificate; the oldest goes first. Successes alone: a failure says nothing of value. */
 	readonly #links = new Set<string>();
+	readonly #intermediatesMax: number;
+	/** The one that was shown longest ago goes first. */
 	readonly #intermediates = new Map<string, Certificate>();
 
 	/** 1,024 links are the chains of 300 services that rotate, in about 200 KB. One memo per event loop. */
-	constructor(linksMax = 1024) {
+	constructor(linksMax = 1024, intermediatesMax = INTERMEDIATES_MAX) {
 		this.#linksMax = linksMax;
+		this.#intermediatesMax = intermediatesMax;
 	}
 
 	get links(): number {
@@ -37,8 +43,9 @@ export class ChainMemo {
 			this.#links.add(linkOf(certificate, issuer));
 			if (this.#links.size > this.#linksMax) this.#links.delete(this.#links.values().next().value ?? "");
 			if (i === path.length - 1) continue;
+			this.#intermediates.delete(issuer.fingerprint);
 			this.#intermediates.set(issuer.fingerprint, issuer);
-			if (this.#intermediates.size > INTERMEDIATES_MAX) this.#intermediates.delete(this.#intermediates.keys().next().value ?? "");
+			if (this.#intermediates.size > this.#intermediatesMax) this.#intermediates.delete(this.#intermediates.keys().next().value ?? "");
 		}
 	}
 }

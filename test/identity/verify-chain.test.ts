@@ -291,6 +291,23 @@ test("a link of the memo holds for these two certificates alone", async () => {
 	refused(verify(await shown({ signer: await root() }), { memo }), "tls_bad_certificate", /has not signed it/);
 });
 
+test("sessions under many intermediates are resumed side by side, and those that are shown again and again outlast the others", async () => {
+	const sessions: (readonly [leaf: Buffer, chain: readonly Buffer[]])[] = [];
+	for (let i = 0; i < 40; i++) {
+		const chain = await shown({}, await intermediate(TOP));
+		sessions.push([chain[0] as Buffer, chain]);
+	}
+	const memo = new ChainMemo();
+	for (const [, chain] of sessions) taken(verify(chain, { memo }));
+	for (const [first] of sessions) taken(verify([first], { memo, resumed: true }));
+	const small = new ChainMemo(1024, 2);
+	const [often, once, last] = sessions.map(([first, chain]) => ({ first, chain }));
+	assert.ok(often && once && last);
+	for (const { chain } of [often, once, often, last]) taken(verify(chain, { memo: small }));
+	taken(verify([often.first], { memo: small, resumed: true }));
+	refused(verify([once.first], { memo: small, resumed: true }), "tls_unknown_ca", /which bundle version 7 does not have/);
+});
+
 test("a resumed session shows the leaf alone, and is verified with the intermediates of earlier ones", async () => {
 	const memo = new ChainMemo();
 	const [first = Buffer.alloc(0), ...others] = await shown({ serial: "4a0b" });
@@ -304,8 +321,8 @@ test("a resumed session shows the leaf alone, and is verified with the intermedi
 	refused(verify([first], { memo }), "tls_unknown_ca", /CN=mesh intermediate/);
 });
 
-test("of intermediates sixteen are remembered", async () => {
-	const memo = new ChainMemo();
+test("of intermediates so many are remembered and no more", async () => {
+	const memo = new ChainMemo(1024, 16);
 	for (let i = 0; i < 20; i++) taken(verify(await shown({}, await intermediate(TOP)), { memo }));
 	assert.equal([...memo.intermediates].length, 16);
 });
