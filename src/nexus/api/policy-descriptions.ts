@@ -19,6 +19,7 @@ import { failure } from "./route.ts";
 
 const ofPolicy = { content: { "application/json": { schema: policyAnswer } } };
 const notThere = failure("There is none.");
+const unreadable = { 500: failure("The disk failed."), 503: failure("The state cannot be read.") };
 const badPolicy = {
 	description: "The policy is wrong: every fault with its place.",
 	content: { "application/problem+json": { schema: policyProblem } },
@@ -43,7 +44,7 @@ export const getRoute: RouteConfig = {
 	summary: "The policy of a service that is in force",
 	description: "`etag` is the latest version, for `if-match`.",
 	request: { params: serviceParams },
-	responses: { 200: { description: "The policy.", ...ofPolicy }, 404: notThere },
+	responses: { 200: { description: "The policy.", ...ofPolicy }, 404: notThere, ...unreadable },
 };
 
 export const versionsRoute: RouteConfig = {
@@ -51,7 +52,7 @@ export const versionsRoute: RouteConfig = {
 	path: "/v1/policies/{service}/versions",
 	summary: "The last versions of a policy",
 	request: { params: serviceParams },
-	responses: { 200: { description: "The newest first.", content: { "application/json": { schema: versionsAnswer } } }, 404: notThere },
+	responses: { 200: { description: "The newest first.", content: { "application/json": { schema: versionsAnswer } } }, 404: notThere, ...unreadable },
 };
 
 export const versionRoute: RouteConfig = {
@@ -59,7 +60,7 @@ export const versionRoute: RouteConfig = {
 	path: "/v1/policies/{service}/versions/{version}",
 	summary: "One version of a policy",
 	request: { params: versionParams },
-	responses: { 200: { description: "The policy.", ...ofPolicy }, 404: notThere },
+	responses: { 200: { description: "The policy.", ...ofPolicy }, 404: notThere, ...unreadable },
 };
 
 export const putRoute: RouteConfig = {
@@ -92,6 +93,7 @@ export const rollbackRoute: RouteConfig = {
 		201: { description: "A new version with the earlier text.", content: { "application/json": { schema: putAnswer } } },
 		400: failure("The body is not valid."),
 		404: failure("There is nothing to go back to."),
+		409: failure("A roll-out has begun meanwhile."),
 		412: failure("Somebody else has changed it."),
 		422: badPolicy,
 		503: failure("The state cannot be written."),
@@ -117,6 +119,7 @@ export const syncRoute: RouteConfig = {
 		204: { description: "Nothing else within `wait`." },
 		400: failure("The body is not valid."),
 		429: failure("Too many wait."),
-		503: failure("Shutting down."),
+		500: failure("The disk failed."),
+		503: failure("Shutting down, or the state cannot be read."),
 	},
 };

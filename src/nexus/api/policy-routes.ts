@@ -24,6 +24,7 @@ import {
 } from "./policy-descriptions.ts";
 import { policyRequest, rollbackRequest, syncRequest } from "./policy-schemas.ts";
 import { json, type NexusContext, noQuery, problemResponse, type Routes } from "./route.ts";
+import { stateProblem } from "./state-problem.ts";
 
 export interface PolicyRoutesOptions {
 	readonly policies: Policies;
@@ -44,23 +45,26 @@ export function addPolicyRoutes(routes: Routes, { policies, logger, isDraining }
 		const service = serviceOf(c);
 		const head = policies.head(service);
 		const found = head && (await policies.version(service, head.current));
-		if (head === undefined || found === undefined) return problemResponse(noPolicy(service));
-		return json(JSON.stringify(shownPolicy(service, found, head.current)), 200, { etag: `"${head.latest}"` });
+		if (found?.ok === false) return problemResponse(stateProblem(found));
+		if (head === undefined || found?.value === undefined) return problemResponse(noPolicy(service));
+		return json(JSON.stringify(shownPolicy(service, found.value, head.current)), 200, { etag: `"${head.latest}"` });
 	});
 
 	routes.query(versionsRoute, "read", noQuery, async (c) => {
 		const service = serviceOf(c);
 		const head = policies.head(service);
 		if (head === undefined) return problemResponse(noPolicy(service));
-		const versions = (await policies.book.versions(service)).map(shownVersion);
-		return json(JSON.stringify({ service, current: head.current, versions }));
+		const versions = await policies.book.versions(service);
+		if (!versions.ok) return problemResponse(stateProblem(versions));
+		return json(JSON.stringify({ service, current: head.current, versions: versions.value.map(shownVersion) }));
 	});
 
 	routes.query(versionRoute, "read", noQuery, async (c) => {
 		const service = serviceOf(c);
 		const found = await policies.version(service, Number(c.req.param("version")));
-		if (found === undefined) return problemResponse(noPolicy(service));
-		return json(JSON.stringify(shownPolicy(service, found, policies.head(service)?.current ?? 0)));
+		if (!found.ok) return problemResponse(stateProblem(found));
+		if (found.value === undefined) return problemResponse(noPolicy(service));
+		return json(JSON.stringify(shownPolicy(service, found.value, policies.head(service)?.current ?? 0)));
 	});
 
 	routes.body(
@@ -109,11 +113,13 @@ export function addPolicyRoutes(routes: Routes, { policies, logger, isDraining }
 			hasNews: () => policies.wanted(service, instance).tag !== have,
 			news: async () => {
 				const { version, tag } = policies.wanted(service, instance);
-				const found = version === 0 ? undefined : await policies.version(service, version);
+				if (version === 0) return JSON.stringify({ version, tag, policy: null, author: "", reason: "" });
+				const found = await policies.version(service, version);
+				if (!found.ok) return stateProblem(found);
 				// Between two commits of another node: it comes again.
-				if (version !== 0 && found === undefined) return undefined;
-				const { author = "", reason = "" } = found ?? {};
-				return JSON.stringify({ version, tag, policy: found?.text ?? null, author, reason });
+				if (found.value === undefined) return undefined;
+				const { text, author, reason } = found.value;
+				return JSON.stringify({ version, tag, policy: text, author, reason });
 			},
 			onGone: () => policies.reports.doubt(service, instance),
 		});
@@ -179,7 +185,8 @@ function answered(service: string, outcome: PutOutcome, rollout: "staged" | "at-
 		const detail = `${outcome.faults.length} fault${outcome.faults.length === 1 ? "" : "s"}; the first: ${faults[0]?.place} ${faults[0]?.message}`;
 		return problemResponse({ status: 422, title: "The policy is wrong; nothing has changed.", detail, reason: "bad_policy", extensions: { faults } });
 	}
-	return problemResponse({ status: STATUS[outcome.fault], title: "The policy stays as it is.", detail: outcome.words, reason: outcome.fault });
+	const title = outcome.fault === "not_kept" ? "The state of Nexus could not be used." : "The policy stays as it is.";
+	return problemResponse({ status: STATUS[outcome.fault], title, detail: outcome.words, reason: outcome.fault });
 }
 
 function shownFault({ place, width, path, message, hint }: PolicyFault): Record<string, string | number> {

@@ -5,7 +5,7 @@ import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { EventLog } from "../log/event-log.ts";
 import { ChangePolls } from "../registry/change-polls.ts";
-import type { StateStore } from "../state/state-store.ts";
+import type { Read, StateStore } from "../state/state-store.ts";
 import { type InstanceReport, InstanceReports } from "./instance-reports.ts";
 import { ownEvents, type TellOwn } from "./own-events.ts";
 import { PolicyBook, type PutOutcome } from "./policy-book.ts";
@@ -80,11 +80,15 @@ export class Policies {
 		const head = this.book.head(service);
 		if (head === undefined) return { ok: false, fault: "no_version", words: `there is no policy of ${service}` };
 		if (to === undefined && head.rollout !== null) {
-			if (await this.#rollouts.takeBack(service, `${author}: ${reason}`)) return { ok: true, version: head.current, head, isNew: false };
+			const taken = await this.#rollouts.takeBack(service, `${author}: ${reason}`);
+			if (taken?.ok === true) return { ok: true, version: head.current, head, isNew: false };
+			if (taken !== undefined && taken.failure !== "conflict") return { ok: false, fault: "not_kept", words: taken.detail };
 			return { ok: false, fault: "changed", words: "the roll-out went on or ended meanwhile; look, and try again" };
 		}
 		const version = to ?? head.history.at(-2);
-		const target = version === undefined ? undefined : await this.book.version(service, version);
+		const found = version === undefined ? undefined : await this.book.version(service, version);
+		if (found?.ok === false) return { ok: false, fault: "not_kept", words: found.detail };
+		const target = found?.value;
 		if (target === undefined) {
 			const words = version === undefined ? "there is no version before this one" : `version ${version} of ${service} is not kept (any more)`;
 			return { ok: false, fault: "no_version", words };
@@ -100,7 +104,7 @@ export class Policies {
 		return { version, tag: tagOf(head, version) };
 	}
 
-	version(service: string, version: number): Promise<PolicyVersion | undefined> {
+	version(service: string, version: number): Promise<Read<PolicyVersion | undefined>> {
 		return this.book.version(service, version);
 	}
 

@@ -3,7 +3,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { PolicyFault } from "../../policy/fault.ts";
 import { TableMirror } from "../registry/table-mirror.ts";
-import { put, remove, type StateStore, type Write } from "../state/state-store.ts";
+import { type CommitOutcome, put, type Read, remove, type StateStore, type Write } from "../state/state-store.ts";
 import { documentFaults } from "./policy-document.ts";
 import { EMPTY_HEAD, keptVersions, made, type PolicyHead } from "./policy-head.ts";
 import { hashOf, headDocument, POLICY_BYTES_MAX, type PolicyVersion, type RolloutState, versionDocument, versionKey } from "./policy-records.ts";
@@ -70,16 +70,22 @@ export class PolicyBook {
 	}
 
 	/** Undefined: there is none, or it is forgotten. */
-	async version(service: string, version: number): Promise<PolicyVersion | undefined> {
+	async version(service: string, version: number): Promise<Read<PolicyVersion | undefined>> {
 		const found = await this.#store.get(VERSIONS, versionKey(service, version));
-		return found.ok ? versionDocument.safeParse(found.value?.value).data : undefined;
+		if (found.ok) return { ok: true, value: versionDocument.safeParse(found.value?.value).data };
+		// What cannot be a key is the name of no service.
+		return found.failure === "invalid" ? { ok: true, value: undefined } : found;
 	}
 
 	/** The newest first, as far back as they are kept. */
-	async versions(service: string): Promise<PolicyVersion[]> {
+	async versions(service: string): Promise<Read<readonly PolicyVersion[]>> {
 		const numbers = Object.keys(this.head(service)?.hashes ?? {}).map(Number);
-		const found = await Promise.all(numbers.sort((a, b) => b - a).map((version) => this.version(service, version)));
-		return found.filter((each) => each !== undefined);
+		const versions: PolicyVersion[] = [];
+		for (const found of await Promise.all(numbers.sort((a, b) => b - a).map((version) => this.version(service, version)))) {
+			if (!found.ok) return found;
+			if (found.value !== undefined) versions.push(found.value);
+		}
+		return { ok: true, value: versions };
 	}
 
 	/** Checked, and durable when it resolves. A text that is in force already makes no new version. */
@@ -106,12 +112,11 @@ export class PolicyBook {
 		return { ok: false, fault: "changed", words: "others change this policy all the time; try again" };
 	}
 
-	/** The head as `change` makes it of the present one; undefined as its result: nothing is to be done. True once it is durable. */
-	async change(service: string, change: (head: PolicyHead) => PolicyHead | undefined): Promise<boolean> {
+	/** The head as `change` makes it of the present one; undefined as its result, and then as ours: nothing is to be done. */
+	async change(service: string, change: (head: PolicyHead) => PolicyHead | undefined): Promise<CommitOutcome | undefined> {
 		const known = this.#heads.get(service);
 		const next = known && change(known.value);
-		if (known === undefined || next === undefined) return false;
-		return (await this.#heads.put(service, next, known.revision)).ok;
+		return known === undefined || next === undefined ? undefined : this.#heads.put(service, next, known.revision);
 	}
 
 	close(): void {

@@ -7,6 +7,7 @@ import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { EventLog } from "../log/event-log.ts";
+import type { CommitOutcome } from "../state/state-store.ts";
 import type { InstanceReports } from "./instance-reports.ts";
 import type { TellOwn } from "./own-events.ts";
 import type { PolicyBook } from "./policy-book.ts";
@@ -33,9 +34,14 @@ export interface RolloutsOptions {
 interface Watched {
 	readonly rollout: RolloutState;
 	readonly traffic: RolloutTraffic;
-	readonly beganMs: number;
+	/** By the monotonic clock. */
+	lookedMs: number;
+	/** How long it was waited so far for instances to take it. Those that are started again may take what is left, and no more. */
+	waitedMs: number;
 	/** When all whose turn it is had taken it. */
 	settledMs: number | undefined;
+	/** Why its last step could not be written. */
+	fault: string;
 }
 
 export class Rollouts {
@@ -57,10 +63,10 @@ export class Rollouts {
 		return { reports: reports.of(service), rng, nowMs: clock.wallMs(), lastSequence: log.stats().lastSequence };
 	}
 
-	/** Ended by somebody; false where there was none under way. */
-	async takeBack(service: string, cause: string): Promise<boolean> {
+	/** Ended by somebody; undefined where there is none under way. */
+	async takeBack(service: string, cause: string): Promise<CommitOutcome | undefined> {
 		const rollout = this.#options.book.head(service)?.rollout ?? null;
-		return rollout !== null && this.#rollBack(service, rollout, cause, false);
+		return rollout === null ? undefined : this.#rollBack(service, rollout, cause, false);
 	}
 
 	close(): void {
@@ -102,8 +108,10 @@ export class Rollouts {
 		const isLast = isForEverybody(rollout);
 		if (!isLast && rollout.instances.some((instance) => !reports.has(instance))) return this.#replaceLost(service, rollout, reports);
 		const waiting = (isLast ? [...reports.keys()] : rollout.instances).filter((instance) => reports.get(instance)?.running !== rollout.version);
-		const isPatienceOver = clock.monotonicMs() - watched.beganMs >= rollout.patienceMs;
-		if (waiting.length > 0 && !isPatienceOver) return;
+		const nowMs = clock.monotonicMs();
+		if (waiting.length > 0) watched.waitedMs += nowMs - watched.lookedMs;
+		watched.lookedMs = nowMs;
+		if (waiting.length > 0 && watched.waitedMs < rollout.patienceMs) return;
 		if (isLast) return this.#complete(service, rollout, waiting);
 		if (waiting.length > 0) return void (await this.#rollBack(service, rollout, `${waiting[0]} has not taken it in time`));
 		watched.settledMs ??= clock.monotonicMs();
@@ -124,7 +132,7 @@ export class Rollouts {
 
 	async #advance(service: string, rollout: RolloutState, verdict: string): Promise<void> {
 		const next = nextStage(rollout, this.startOf(service));
-		if (!(await this.#change(service, rollout, (head) => ({ ...head, rollout: next })))) return;
+		if ((await this.#change(service, rollout, (head) => ({ ...head, rollout: next })))?.ok !== true) return;
 		this.#options.logger.info("a roll-out goes on", { service, version: rollout.version, stage: stageText(next.stages[next.stage]), verdict });
 		this.#options.tell("nexus.policy.rollout.advanced", service, { ...dataOf(service, next), verdict });
 	}
@@ -134,7 +142,7 @@ export class Rollouts {
 		const lost = rollout.instances.find((instance) => !reports.has(instance));
 		if (next.lost > LOST_MAX || next.instances.length === 0)
 			return void (await this.#rollBack(service, rollout, `${lost} went silent while it had it, and is not the first`));
-		if (await this.#change(service, rollout, (head) => ({ ...head, rollout: next })))
+		if ((await this.#change(service, rollout, (head) => ({ ...head, rollout: next })))?.ok === true)
 			this.#options.logger.warn("an instance went silent in a roll-out; another one has its turn", {
 				service,
 				version: rollout.version,
@@ -145,22 +153,31 @@ export class Rollouts {
 	async #complete(service: string, rollout: RolloutState, waiting: readonly string[]): Promise<void> {
 		const { clock, logger, tell } = this.#options;
 		const reason = waiting.length === 0 ? "all instances have it" : `${waiting.length} instances have not taken it yet`;
-		if (!(await this.#change(service, rollout, (head) => completed(head, rollout, reason, clock.wallMs())))) return;
+		if ((await this.#change(service, rollout, (head) => completed(head, rollout, reason, clock.wallMs())))?.ok !== true) return;
 		logger.info("a roll-out is complete", { service, version: rollout.version, reason });
 		tell("nexus.policy.rollout.completed", service, dataOf(service, rollout));
 	}
 
-	async #rollBack(service: string, rollout: RolloutState, cause: string, automatic = true): Promise<boolean> {
+	async #rollBack(service: string, rollout: RolloutState, cause: string, automatic = true): Promise<CommitOutcome | undefined> {
 		const { clock, logger, tell } = this.#options;
-		if (!(await this.#change(service, rollout, (head) => rolledBack(head, rollout, cause, clock.wallMs())))) return false;
+		const outcome = await this.#change(service, rollout, (head) => rolledBack(head, rollout, cause, clock.wallMs()));
+		if (outcome?.ok !== true) return outcome;
 		logger.warn("a roll-out was taken back", { service, version: rollout.version, cause, automatic });
 		tell("nexus.policy.rollout.rolled_back", service, { ...dataOf(service, rollout), cause, automatic });
-		return true;
+		return outcome;
 	}
 
 	/** Only if it still is as it was seen. */
-	#change(service: string, seen: RolloutState, change: (head: PolicyHead) => PolicyHead): Promise<boolean> {
-		return this.#options.book.change(service, (head) => (head.rollout === seen ? change(head) : undefined));
+	async #change(service: string, seen: RolloutState, change: (head: PolicyHead) => PolicyHead): Promise<CommitOutcome | undefined> {
+		const { book, logger } = this.#options;
+		const outcome = await book.change(service, (head) => (head.rollout === seen ? change(head) : undefined));
+		const fault = outcome === undefined || outcome.ok || outcome.failure === "conflict" ? "" : outcome.detail;
+		const watched = this.#watched.get(service);
+		// Once for each trouble: it is tried again every second.
+		if (fault !== "" && watched !== undefined && watched.fault !== fault)
+			logger.warn("a step of a roll-out could not be written; it is tried again", { service, version: seen.version, detail: fault });
+		if (watched !== undefined) watched.fault = fault;
+		return outcome;
 	}
 
 	#watch(service: string, rollout: RolloutState): Watched {
@@ -174,7 +191,7 @@ export class Rollouts {
 		};
 		const { afterSequence, stageMs } = rollout;
 		const traffic = new RolloutTraffic({ log, service, afterSequence, stageMs, staged });
-		const watched: Watched = { rollout, traffic, beganMs: clock.monotonicMs(), settledMs: undefined };
+		const watched: Watched = { rollout, traffic, lookedMs: clock.monotonicMs(), waitedMs: 0, settledMs: undefined, fault: "" };
 		this.#watched.set(service, watched);
 		return watched;
 	}

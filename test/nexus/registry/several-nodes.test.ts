@@ -123,7 +123,7 @@ describe("two nodes on one state", () => {
 		for (let i = 1; i <= 30; i++) assert.equal((await book.put("checkout", { text: `outbound: {} # ${i}\n`, author: "a", reason: "" })).ok, true);
 		const versions = await book.versions("checkout");
 		assert.deepEqual(
-			versions.map(({ version }) => version),
+			versions.ok && versions.value.map(({ version }) => version),
 			Array.from({ length: 20 }, (_, i) => 30 - i),
 		);
 		const listed = await store.list("policy-versions");
