@@ -52,6 +52,8 @@ interface Lane {
 	readonly tail: RingQueue<SpooledEvent>;
 	/** Sequence up to which everything was taken or lost. */
 	passed: number;
+	/** Sequence up to which everything was read back, or is lost. */
+	read: number;
 }
 
 export class EventSpool {
@@ -76,7 +78,7 @@ export class EventSpool {
 		this.#lanes = Array.from({ length: PRIORITIES }, (_, priority) => {
 			const { events, after } = directory?.waiting(priority) ?? { events: 0, after: -1 };
 			this.#size += events;
-			return { priority, window: newQueue(), parked: events, tail: newQueue(), passed: after };
+			return { priority, window: newQueue(), parked: events, tail: newQueue(), passed: after, read: after };
 		});
 		if (directory === undefined) return;
 		this.#sequence = directory.lastSequence + 1;
@@ -93,9 +95,10 @@ export class EventSpool {
 		return this.#bytes;
 	}
 
-	/** Whether one more finds a place without driving out another. */
-	get hasRoom(): boolean {
-		return this.directory === undefined ? this.#tailSize < this.#eventsMax && this.#tailBytes < this.#bytesMax : !this.directory.isFull;
+	/** How many more, and how many bytes of them, find a place without driving out others. */
+	get room(): { readonly events: number; readonly bytes: number } {
+		if (this.directory !== undefined) return { events: Number.POSITIVE_INFINITY, bytes: this.directory.freeBytes };
+		return { events: this.#eventsMax - this.#tailSize, bytes: this.#bytesMax - this.#tailBytes };
 	}
 
 	/** From now on; what is over the new bound leaves memory at once. */
@@ -206,7 +209,8 @@ export class EventSpool {
 			this.#bytes += bytes;
 		}
 		if (missing > 0) this.#lose("damaged", lane, missing);
-		if (lane.window.size === 0) lane.passed = Math.max(lane.passed, Math.min(reading.sequences.at(-1) ?? -1, end - 1));
+		lane.read = Math.max(lane.read, Math.min(reading.sequences.at(-1) ?? -1, end - 1));
+		if (lane.window.size === 0) lane.passed = Math.max(lane.passed, lane.read);
 	}
 
 	/** Of the parked events. */
@@ -254,17 +258,13 @@ export class EventSpool {
 	#removed(priority: number, sequences: readonly number[]): void {
 		const lane = this.#lane(priority);
 		const last = sequences.at(-1) ?? -1;
-		const lost = sequences.filter((sequence) => sequence > lane.passed).length;
-		let inMemory = 0;
-		for (let head = lane.window.peek(); head !== undefined && head.sequence <= last; head = lane.window.peek()) {
-			this.#shift(lane);
-			inMemory++;
-		}
-		const parked = Math.min(lane.parked, lost - inMemory);
+		const read = Math.max(lane.read, lane.passed);
+		const end = lane.tail.peek()?.sequence ?? Number.POSITIVE_INFINITY;
+		const parked = sequences.filter((sequence) => sequence > read && sequence < end).length;
 		if (parked > 0) this.#lose("overflow", lane, parked);
-		for (let head = lane.tail.peek(); head !== undefined && head.sequence <= last; head = lane.tail.peek()) {
-			this.#shift(lane);
-			inMemory++;
+		let inMemory = 0;
+		for (const queue of [lane.window, lane.tail]) {
+			for (; (queue.peek()?.sequence ?? Number.POSITIVE_INFINITY) <= last; inMemory++) this.#shift(lane);
 		}
 		this.losses.add("overflow", priority, inMemory);
 		lane.passed = Math.max(lane.passed, last);

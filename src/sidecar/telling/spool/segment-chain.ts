@@ -146,15 +146,16 @@ export class SegmentChain {
 				active.unsynced = false;
 				await this.#disk.sync(active.fd);
 			}
-			for (const full of this.#full) {
+			for (let full = this.#full[0]; full !== undefined; full = this.#full[0]) {
 				await this.#disk.sync(full.fd);
+				// Before it is closed: by a second time its number may be that of a connection.
+				this.#full.shift();
 				await this.#disk.close(full.fd);
 			}
 		} catch (thrown) {
 			await this.close();
 			throw thrown;
 		}
-		this.#full = [];
 		if (!this.#hasNewName) return;
 		this.#hasNewName = false;
 		await this.#disk.syncDirectory(this.#dir);

@@ -93,8 +93,8 @@ export class SpoolDirectory {
 		return this.#lanes.reduce((sum, { chain }) => sum + chain.bytes, 0);
 	}
 
-	get isFull(): boolean {
-		return this.bytes >= this.#bytesMax;
+	get freeBytes(): number {
+		return this.#bytesMax - this.bytes;
 	}
 
 	/** Events that would end with the process. */
@@ -225,6 +225,7 @@ export class SpoolDirectory {
 
 	async #round(): Promise<void> {
 		await this.#removeSpent();
+		if (this.#isSyncDue) await this.#sync(); // what is written by now does not wait for a disk that takes no more
 		await this.#makeRoom(0, PRIORITIES - 1);
 		let wrote = false;
 		for (const lane of this.#lanes) wrote = (await this.#write(lane)) || wrote;
@@ -233,7 +234,6 @@ export class SpoolDirectory {
 			await this.#position.write(this.#lanes.map((lane) => lane.acknowledged));
 			this.#isPositionOld = false;
 		}
-		if (this.#isSyncDue) await this.#sync();
 	}
 
 	async #removeSpent(): Promise<void> {
@@ -265,8 +265,8 @@ export class SpoolDirectory {
 	}
 
 	async #sync(): Promise<void> {
-		this.#isSyncDue = false;
 		for (const { chain } of this.#lanes) if (chain.hasUnsynced) await chain.sync();
+		this.#isSyncDue = false;
 	}
 
 	#wrote(): void {

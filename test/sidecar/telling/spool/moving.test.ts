@@ -5,10 +5,11 @@ import { seededRng } from "../../../../src/core/rng.ts";
 import { EventDelivery } from "../../../../src/sidecar/telling/event-delivery.ts";
 import { EventSpool } from "../../../../src/sidecar/telling/event-spool.ts";
 import { type Disk, systemDisk } from "../../../../src/sidecar/telling/spool/disk.ts";
+import { moveEvents } from "../../../../src/sidecar/telling/spool/move-events.ts";
 import { FakeClock } from "../../../support/fake-clock.ts";
 import { temporaryFolder } from "../../../support/processes.ts";
 import { event, ids, MemoryLog, startNexus, type TestNexus, until } from "../support.ts";
-import { names, openSpool } from "./support.ts";
+import { drain, idsOf, MIB, names, openSpool } from "./support.ts";
 
 // A guard against a hang, never a measure.
 const GUARD = { timeout: 60_000 };
@@ -139,4 +140,28 @@ test("an end while the spool moves to a disk that hangs ends after its time", GU
 		() => isOver,
 		() => clock.advance(100),
 	);
+});
+
+test("of a directory that is left goes over what finds a place, into memory or a smaller directory, and the rest stays", GUARD, async (t) => {
+	const memory = new EventSpool({ eventsMax: 300 });
+	const { spool: smaller } = await openSpool(t, temporaryFolder(t, "spool"), { bytesMax: MIB });
+	for (const [to, total] of [
+		[memory, 1000],
+		[smaller, 10_000],
+	] as const) {
+		const dir = temporaryFolder(t, "spool");
+		const from = await openSpool(t, dir);
+		for (let n = 0; n < total; n++) from.spool.push(event(n));
+		await from.directory.flush();
+		await moveEvents([], from.spool, to);
+		assert.deepEqual(
+			[from.spool, to].map(({ losses }) => losses.total("overflow")),
+			[0, 0],
+		);
+		assert.ok(to.size >= 300 && from.spool.size > 0);
+		assert.deepEqual(idsOf(to.take(to.size, 1e9)).slice(0, 300), names(0, 300));
+		const left = from.spool.size;
+		await from.directory.close(5000);
+		assert.deepEqual(idsOf(await drain((await openSpool(t, dir)).spool)), names(total - left, total));
+	}
 });
