@@ -54,9 +54,10 @@ export class StateTokens implements TokenStore {
 	async change<F extends { readonly fault: string }>(id: string, change: TokenChange<F>): Promise<F | NotStored | undefined> {
 		for (let tries = 0; tries < TRIES; tries++) {
 			const read = await this.#state.get(TOKENS_TABLE, id);
-			if (!read.ok) return { fault: "unavailable", words: `the state cannot be read: ${read.detail}` };
-			const revision = read.value?.revision ?? 0;
-			const token = parseToken(read.value?.value);
+			// What cannot be a key is the id of none.
+			if (!read.ok && read.failure !== "invalid") return { fault: "unavailable", words: `the state cannot be read: ${read.detail}` };
+			const { value, revision = 0 } = (read.ok ? read.value : undefined) ?? {};
+			const token = parseToken(value);
 			const next = change(token);
 			if (next !== "gone" && "fault" in next) return next;
 			if (next === token) return undefined;

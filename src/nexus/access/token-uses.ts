@@ -1,9 +1,11 @@
-/** When each secret was used last: known at once, written down once a minute and at the end, so that no request waits for a disk. */
+/** When each secret was used last: known at once, written down soon for the first time, then once a minute and at the end, so that no request waits for a disk. */
 import type { Clock, Timer } from "../../core/clock.ts";
 import type { StoredToken } from "../authority/identity-state.ts";
 
 /** What a crash forgets at most. Nobody asks whether a token was used this minute; whether it was used this month decides if it may go. */
 const WRITE_AFTER_MS = 60_000;
+/** Whether it was ever used decides if the next rotation, at whatever node, may take it for lost. */
+const FIRST_WRITE_AFTER_MS = 1_000;
 
 export class TokenUses {
 	readonly #clock: Clock;
@@ -11,6 +13,7 @@ export class TokenUses {
 	/** By hash; of tokens that hold, so no more than there are. */
 	readonly #unwritten = new Map<string, number>();
 	#timer: Timer | undefined;
+	#dueMs = 0;
 	#isClosed = false;
 
 	/** `write`: true once they are on disk. */
@@ -19,10 +22,12 @@ export class TokenUses {
 		this.#write = write;
 	}
 
-	/** For each request. */
-	note(hash: string, wallMs: number): void {
+	/** For each request. `isFirst`: no use of it is written down yet. */
+	note(hash: string, wallMs: number, isFirst: boolean): void {
+		const isNew = isFirst && !this.#unwritten.has(hash);
 		this.#unwritten.set(hash, wallMs);
-		this.#wait();
+		if (isNew) this.#wait(FIRST_WRITE_AFTER_MS);
+		else if (this.#timer === undefined) this.#wait(WRITE_AFTER_MS);
 	}
 
 	lastMs(hash: string, storedMs: number | undefined): number | undefined {
@@ -38,9 +43,12 @@ export class TokenUses {
 		await this.#flush();
 	}
 
-	#wait(): void {
-		if (this.#timer !== undefined || this.#isClosed) return;
-		this.#timer = this.#clock.setTimer(WRITE_AFTER_MS, () => {
+	#wait(afterMs: number): void {
+		const dueMs = this.#clock.monotonicMs() + afterMs;
+		if (this.#isClosed || (this.#timer !== undefined && this.#dueMs <= dueMs)) return;
+		this.#timer?.cancel();
+		this.#dueMs = dueMs;
+		this.#timer = this.#clock.setTimer(afterMs, () => {
 			this.#timer = undefined;
 			void this.#flush();
 		});
@@ -52,7 +60,7 @@ export class TokenUses {
 		if (await this.#write(uses)) {
 			for (const [hash, atMs] of uses) if (this.#unwritten.get(hash) === atMs) this.#unwritten.delete(hash);
 		}
-		if (this.#unwritten.size > 0) this.#wait();
+		if (this.#unwritten.size > 0) this.#wait(WRITE_AFTER_MS);
 	}
 }
 

@@ -177,6 +177,7 @@ export class Tokens {
 		const hash = secretHashOf(Buffer.from(secret, "base64url"));
 		if (stored?.kind !== "api") return UNKNOWN;
 		const nowMs = this.#clock.wallMs();
+		let usedMs = stored.lastUsedMs;
 		if (isSameSecretHash(hash, stored.hash)) {
 			if (isExpired(stored, nowMs)) return { ok: false, words: `the token has expired at ${isoTime(stored.expiresMs ?? 0)}` };
 		} else {
@@ -185,8 +186,9 @@ export class Tokens {
 			if (nowMs >= previous.untilMs) {
 				return { ok: false, words: `the token was rotated, and its former secret has ended at ${isoTime(previous.untilMs)}` };
 			}
+			usedMs = previous.lastUsedMs;
 		}
-		this.#uses.note(hash, nowMs);
+		this.#uses.note(hash, nowMs, usedMs === undefined);
 		return { ok: true, token: stored, scope: this.#scopeOf(stored) };
 	}
 

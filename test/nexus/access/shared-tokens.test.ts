@@ -208,3 +208,45 @@ test("where the state cannot be had tokens go on as they are known, and changes 
 	await tokens.close();
 	await memory.store.close();
 });
+
+test("a secret that was used at another node a moment ago, or before a crash, is not taken for lost by a rotation", async (t) => {
+	const clock = new FakeClock();
+	const opened = await openState({ engine: "memory" });
+	assert.ok(opened.ok);
+	t.after(() => opened.store.close());
+	const nodes = await Promise.all([0, 1].map(() => nodeOn(t, sharedBy(opened.store), clock)));
+	const [a, b] = nodes;
+	assert.ok(a !== undefined && b !== undefined);
+	const made = await a.createApi({ role: "ingest", name: "shop" });
+	assert.ok("text" in made && a.recogniseApi(made.text).ok);
+	const rotated = await a.rotate(made.shown.id, { graceMs: 3_600_000 });
+	assert.ok("text" in rotated);
+	await until(() => b.recogniseApi(rotated.text).ok, "the new secret is used at the other node");
+	clock.advance(1_000);
+	await until(() => a.page(undefined, 1).tokens[0]?.lastUsedAt !== null, "this node has heard of it");
+	const again = await a.rotate(made.shown.id, { graceMs: 3_600_000 });
+	assert.equal("fault" in again && again.fault, "not_rotated");
+	assert.ok(b.recogniseApi(rotated.text).ok);
+});
+
+test("an id that can be none is the id of no token, also where tokens stand in a shared state", async (t) => {
+	const opened = await openState({ engine: "memory" });
+	assert.ok(opened.ok);
+	t.after(() => opened.store.close());
+	const tokens = await nodeOn(t, sharedBy(opened.store));
+	for (const id of ["not an id", "é", "x".repeat(300)]) {
+		for (const fault of [await tokens.rotate(id, { graceMs: 1_000 }), await tokens.retirePrevious(id), await tokens.remove(id)])
+			assert.ok(fault !== undefined && "fault" in fault && fault.fault === "not_found", JSON.stringify(fault));
+	}
+});
+
+/** As another node sees it: all of them are in this process. */
+function sharedBy(store: StateStore): StateStore {
+	return new Proxy(store, {
+		get(target, key) {
+			if (key === "capabilities") return { ...target.capabilities, isShared: true };
+			const value: unknown = Reflect.get(target, key, target);
+			return typeof value === "function" ? (value.bind(target) as unknown) : value;
+		},
+	});
+}
