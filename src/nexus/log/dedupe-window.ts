@@ -48,13 +48,16 @@ export class DedupeWindow {
 }
 
 class Generation {
+	/** Events in it; those that were forgotten do not count, or an outage of the disk would push out what the log does hold. */
 	size = 0;
 	slots: number;
+	/** Slots that are not empty, the forgotten ones among them. */
+	#used = 0;
 	#hi: Uint32Array;
 	#lo: Uint32Array;
 	/** sequence - base + 1; see EMPTY and FORGOTTEN. */
 	#at: Uint32Array;
-	#base = -1;
+	#base = 0;
 
 	/** `slots` is a power of two. */
 	constructor(slots: number) {
@@ -82,8 +85,9 @@ class Generation {
 	}
 
 	add(hi: number, lo: number, sequence: number): void {
-		if (this.#base < 0) this.#base = sequence;
-		if (this.size * 2 >= this.slots) this.#grow();
+		// After a failed commit sequences go back, and here there is nothing left of those that were to follow.
+		if (this.size === 0) this.#base = sequence;
+		if (this.#used * 2 >= this.slots) this.#rebuild();
 		this.#put(hi, lo, sequence - this.#base + 1);
 		this.size++;
 	}
@@ -92,7 +96,9 @@ class Generation {
 		const mask = this.slots - 1;
 		const wanted = sequence - this.#base + 1;
 		for (let slot = lo & mask; this.#at[slot] !== EMPTY; slot = (slot + 1) & mask) {
-			if (this.#at[slot] === wanted && this.#lo[slot] === lo && this.#hi[slot] === hi) this.#at[slot] = FORGOTTEN;
+			if (this.#at[slot] !== wanted || this.#lo[slot] !== lo || this.#hi[slot] !== hi) continue;
+			this.#at[slot] = FORGOTTEN;
+			this.size--;
 		}
 	}
 
@@ -103,11 +109,14 @@ class Generation {
 		this.#hi[slot] = hi;
 		this.#lo[slot] = lo;
 		this.#at[slot] = at;
+		this.#used++;
 	}
 
-	#grow(): void {
+	/** Larger, unless it is full of what was forgotten. */
+	#rebuild(): void {
 		const [his, los, ats] = [this.#hi, this.#lo, this.#at];
-		this.slots *= 2;
+		if (this.size * 4 >= this.slots) this.slots *= 2;
+		this.#used = 0;
 		this.#hi = new Uint32Array(this.slots);
 		this.#lo = new Uint32Array(this.slots);
 		this.#at = new Uint32Array(this.slots);

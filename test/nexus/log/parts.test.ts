@@ -186,6 +186,31 @@ test("the window knows at least its capacity of the latest, and forgets what is 
 	assert.ok(known >= 1000 && known <= 2000, String(known));
 });
 
+test("commits that fail over and over push out of the window nothing that the log holds", () => {
+	const window = new DedupeWindow(100);
+	for (let sequence = 1; sequence <= 50; sequence++) window.add(1, sequence, sequence);
+	for (let failures = 0; failures < 1000; failures++) {
+		for (let sequence = 51; sequence <= 90; sequence++) window.add(2 + failures, sequence, sequence);
+		for (let sequence = 51; sequence <= 90; sequence++) window.forget(2 + failures, sequence, sequence);
+	}
+	for (let sequence = 1; sequence <= 50; sequence++) assert.ok(window.has(1, sequence), String(sequence));
+	assert.equal(window.has(2, 51), false);
+});
+
+test("sequences that a failed commit gives back are found under what takes them next, also where a generation began among them", () => {
+	const window = new DedupeWindow(100);
+	const sequencesOf = (hi: number, lo: number): number[] => {
+		const found: number[] = [];
+		window.find(hi, lo, (sequence) => found.push(sequence) < 0);
+		return found;
+	};
+	for (let sequence = 1; sequence <= 110; sequence++) window.add(1, sequence, sequence);
+	for (let sequence = 96; sequence <= 110; sequence++) window.forget(1, sequence, sequence);
+	for (let sequence = 96; sequence <= 120; sequence++) window.add(2, sequence, sequence);
+	for (let sequence = 1; sequence <= 95; sequence++) assert.deepEqual(sequencesOf(1, sequence), [sequence]);
+	for (let sequence = 96; sequence <= 120; sequence++) assert.deepEqual(sequencesOf(2, sequence), [sequence]);
+});
+
 test("events with the same hash are all found, and a forgotten one is not", () => {
 	const window = new DedupeWindow(100);
 	window.add(1, 2, 10);
