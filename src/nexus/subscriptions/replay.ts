@@ -5,6 +5,7 @@ import { type DeadLetter, type DeadLetters, placeBefore, storedEventOf } from ".
 import type { ReplayOutcome } from "./delivery.ts";
 import { parseStored } from "./feed.ts";
 import { REPLAY_WINDOW } from "./limits.ts";
+import type { Refusal } from "./refusal.ts";
 import type { Subscription } from "./subscription.ts";
 
 export interface ReplayWish {
@@ -27,13 +28,13 @@ export interface ReplayResult {
 
 const PAGE_LETTERS = 200;
 
-/** Walks over the letters that are there now, a few under way at a time. `fault`: they cannot be read; those that are under way go on. */
+/** Walks over the letters that are there now, a few under way at a time. Where they cannot be read those that are under way go on. */
 export async function replayLetters(
 	letters: DeadLetters,
 	subscription: Subscription,
 	wish: ReplayWish,
 	clock: Clock,
-): Promise<ReplayResult | { readonly fault: string }> {
+): Promise<({ readonly ok: true } & ReplayResult) | Refusal> {
 	const tally = { recovered: 0, failed: 0, gone: 0 };
 	const flying = new Set<Promise<void>>();
 	const time = Promise.withResolvers<"over">();
@@ -46,7 +47,7 @@ export async function replayLetters(
 	for await (const letter of chosen(letters, subscription.name, wish)) {
 		if ("fault" in letter) {
 			timer.cancel();
-			return letter;
+			return { ok: false, failure: "unavailable", detail: letter.fault };
 		}
 		while (flying.size >= REPLAY_WINDOW && !isOver) await Promise.race([...flying, time.promise]);
 		if (isOver || begun === wish.count) break;
@@ -59,7 +60,7 @@ export async function replayLetters(
 	}
 	await Promise.race([Promise.all(flying), time.promise]);
 	timer.cancel();
-	return { recovered: tally.recovered, stillFailed: tally.failed, pending: tally.gone + flying.size };
+	return { ok: true, recovered: tally.recovered, stillFailed: tally.failed, pending: tally.gone + flying.size };
 }
 
 async function* chosen(

@@ -1,5 +1,6 @@
 /** Where in the log a subscription begins, as a sequence that stays true after a restart. */
 import { setImmediate } from "node:timers/promises";
+import { messageOf } from "../../core/errors.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { EventFilter, EventLog } from "../log/event-log.ts";
 import type { StartPoint } from "./document.ts";
@@ -7,6 +8,7 @@ import { parseStored } from "./feed.ts";
 import { readAttribute } from "./filter/attributes.ts";
 import type { Filter } from "./filter/filter.ts";
 import { CATCH_UP_PAGE_EVENTS, LAST_KEYS_MAX } from "./limits.ts";
+import type { Refusal } from "./refusal.ts";
 
 /** Of a random number that names a life: a token has room for it. */
 const LIVES = 2 ** 40;
@@ -34,17 +36,21 @@ export async function startOf(from: StartPoint, log: EventLog): Promise<Start> {
 	}
 }
 
-/** A new life of a subscription, or why it cannot begin there. */
+/** A new life of a subscription. */
 export async function beginning(
 	log: EventLog,
 	rng: Rng,
 	from: StartPoint,
 	wanted: { readonly filter: Filter; readonly logFilter: EventFilter },
-): Promise<{ readonly life: number; readonly start: Start } | { readonly fault: string }> {
-	const start = await startOf(from, log);
-	const isTooMuch = start.lastPer !== undefined && (await lastPerKey(log, wanted, 0, start.lastPer)) === undefined;
-	if (isTooMuch) return { fault: `has more than ${LAST_KEYS_MAX} different keys to begin with` };
-	return { life: 1 + Math.floor(rng() * LIVES), start };
+): Promise<{ readonly life: number; readonly start: Start } | Refusal> {
+	try {
+		const start = await startOf(from, log);
+		const isTooMuch = start.lastPer !== undefined && (await lastPerKey(log, wanted, 0, start.lastPer)) === undefined;
+		if (!isTooMuch) return { life: 1 + Math.floor(rng() * LIVES), start };
+		return { ok: false, failure: "invalid", faults: [{ path: "from", message: `has more than ${LAST_KEYS_MAX} different keys to begin with` }] };
+	} catch (thrown) {
+		return { ok: false, failure: "unavailable", detail: `the log could not be read: ${messageOf(thrown)}` };
+	}
 }
 
 /** The sequences behind `position` and up to `until` that are the last of their key. Undefined: there are too many keys. */

@@ -1,6 +1,5 @@
 /** The subscriptions that this node has: kept in the state, opened when they become its own, changed one at a time under their revision. */
 import type { Clock } from "../../core/clock.ts";
-import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Rng } from "../../core/rng.ts";
 import type { EventLog } from "../log/event-log.ts";
@@ -102,10 +101,6 @@ export class Subscriptions {
 		return subscriptions;
 	}
 
-	get size(): number {
-		return this.#all.size;
-	}
-
 	get(name: string): Subscription | undefined {
 		return this.#all.get(name);
 	}
@@ -140,8 +135,14 @@ export class Subscriptions {
 		});
 	}
 
-	pause(name: string, reason: string): Promise<Changed> {
-		return this.#turns.take(name, () => this.#pause(name, reason));
+	/** `expected`: the revision that it must have. */
+	pause(name: string, reason: string, expected?: number): Promise<Changed> {
+		return this.#turns.take(name, async () => {
+			const current = this.#all.get(name);
+			if (current === undefined) return this.absence(name);
+			if (current.record.paused !== undefined) return { ok: true, subscription: current, isNew: false };
+			return this.#change(name, { ...current.record, paused: { sinceMs: this.#options.clock.wallMs(), reason } }, expected);
+		});
 	}
 
 	resume(name: string): Promise<Changed> {
@@ -208,8 +209,7 @@ export class Subscriptions {
 		const subscription = this.#all.get(name);
 		if (subscription === undefined) return this.absence(name);
 		if (subscription.branches.length === 0) return { ok: false, failure: "paused", detail: subscription.record.paused?.reason ?? subscription.fault };
-		const result = await replayLetters(this.letters, subscription, wish, this.#options.clock);
-		return "fault" in result ? { ok: false, failure: "unavailable", detail: result.fault } : { ok: true, ...result };
+		return replayLetters(this.letters, subscription, wish, this.#options.clock);
 	}
 
 	/** Waits a while for what is under way; progress is kept. */
@@ -283,30 +283,15 @@ export class Subscriptions {
 		return { ok: false, failure: "unavailable", detail: outcome.detail };
 	}
 
-	async #pause(name: string, reason: string): Promise<Changed> {
-		const current = this.#all.get(name);
-		if (current === undefined) return this.absence(name);
-		if (current.record.paused !== undefined) return { ok: true, subscription: current, isNew: false };
-		return this.#change(name, { ...current.record, paused: { sinceMs: this.#options.clock.wallMs(), reason } });
-	}
-
-	/** What it was changed into meanwhile may have another receiver. */
+	/** What it is changed into meanwhile may have another receiver. */
 	#onGone(name: string, revision: number): void {
 		const reason = "the receiver says that it is gone for good (410)";
-		void this.#turns.take(name, async () => {
-			if (this.#all.get(name)?.revision !== revision) return;
-			this.#options.logger.warn("a subscription is paused", { subscription: name, reason });
-			await this.#pause(name, reason);
-		});
+		this.#options.logger.warn("a subscription is to be paused", { subscription: name, reason });
+		void this.pause(name, reason, revision);
 	}
 
-	async #begin(document: SubscriptionDocument, from: StartPoint): Promise<{ life: number; start: Start } | Refusal> {
+	#begin(document: SubscriptionDocument, from: StartPoint): Promise<{ life: number; start: Start } | Refusal> {
 		const { log, rng } = this.#options;
-		try {
-			const begun = await beginning(log, rng, from, { filter: compileFilter(document), logFilter: logFilterOf(document) });
-			return "fault" in begun ? { ok: false, failure: "invalid", faults: [{ path: "from", message: begun.fault }] } : begun;
-		} catch (thrown) {
-			return { ok: false, failure: "unavailable", detail: `the log could not be read: ${messageOf(thrown)}` };
-		}
+		return beginning(log, rng, from, { filter: compileFilter(document), logFilter: logFilterOf(document) });
 	}
 }
