@@ -231,8 +231,9 @@ export class SpoolDirectory {
 		for (const lane of this.#lanes) wrote = (await this.#write(lane)) || wrote;
 		if (wrote) this.#wrote();
 		if (this.#isPositionOld) {
-			await this.#position.write(this.#lanes.map((lane) => lane.acknowledged));
-			this.#isPositionOld = false;
+			const written = this.#lanes.map((lane) => lane.acknowledged);
+			await this.#position.write(written);
+			this.#isPositionOld = this.#lanes.some(({ acknowledged, priority }) => acknowledged !== written[priority]);
 		}
 	}
 
@@ -249,6 +250,11 @@ export class SpoolDirectory {
 			return false;
 		}
 		await lane.write();
+		this.#syncTimer ??= this.#options.clock.setTimer(SYNC_MS, () => {
+			this.#syncTimer = undefined;
+			this.#isSyncDue = true;
+			this.#kick();
+		});
 		return true;
 	}
 
@@ -270,14 +276,8 @@ export class SpoolDirectory {
 	}
 
 	#wrote(): void {
-		this.#syncTimer ??= this.#options.clock.setTimer(SYNC_MS, () => {
-			this.#syncTimer = undefined;
-			this.#isSyncDue = true;
-			this.#kick();
-		});
-		if (!this.faulty) return;
+		if (this.faulty) this.#options.log.info("the event spool is written again", { dir: this.#options.dir });
 		this.faulty = false;
-		this.#options.log.info("the event spool is written again", { dir: this.#options.dir });
 	}
 
 	/** False where it failed: told once, until a write went well, and tried again after a rest. */
@@ -289,11 +289,11 @@ export class SpoolDirectory {
 			const { clock, log, dir } = this.#options;
 			if (!this.faulty) log.warn("the event spool cannot be written; events stay in memory while there is room", { dir, error: messageOf(thrown) });
 			this.faulty = true;
-			if (this.#isClosed) return false;
-			this.#retryTimer ??= clock.setTimer(RETRY_MS, () => {
+			const retry = (): void => {
 				this.#retryTimer = undefined;
 				this.#kick();
-			});
+			};
+			if (!this.#isClosed) this.#retryTimer ??= clock.setTimer(RETRY_MS, retry);
 			return false;
 		}
 	}

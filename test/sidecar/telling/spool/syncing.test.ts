@@ -86,6 +86,48 @@ test("a sync that fails for one priority is made for the others", GUARD, async (
 	);
 });
 
+test("what is acknowledged while the position before it is written is not sent again by the next process", GUARD, async (t) => {
+	const { promise: written, resolve: write } = Promise.withResolvers<void>();
+	t.after(() => write());
+	let positionFd = -1;
+	let positions = 0;
+	const disk: Disk = {
+		...systemDisk,
+		async open(path) {
+			positionFd = await systemDisk.open(path);
+			return positionFd;
+		},
+		async write(fd, bytes, offset) {
+			if (fd === positionFd && ++positions === 1) await written;
+			await systemDisk.write(fd, bytes, offset);
+		},
+	};
+	const dir = temporaryFolder(t, "spool");
+	const { spool, directory } = await openSpool(t, dir, { disk });
+	for (let n = 0; n < 100; n++) spool.push(event(n));
+	await directory.flush();
+	spool.acknowledge(spool.take(10, 1e9));
+	await until(() => positions === 1);
+	spool.acknowledge(spool.take(10, 1e9));
+	write();
+	await directory.close(5000);
+	assert.equal((await openSpool(t, dir)).spool.size, 80);
+});
+
+test("what is written for one priority is synced though the disk refuses another", GUARD, async (t) => {
+	const disk = watchedDisk();
+	const clock = new FakeClock();
+	const { spool, directory } = await openSpool(t, temporaryFolder(t, "spool"), { disk, clock });
+	disk.fails = (call, file) => call === "write" && file.startsWith("8-");
+	spool.push(event(0, 1));
+	spool.push(event(1, 8));
+	assert.equal(await directory.flush(), false);
+	await until(
+		() => disk.synced.some((file) => file.startsWith("1-")),
+		() => clock.advance(50),
+	);
+});
+
 test("what is written is synced though the disk takes no more", GUARD, async (t) => {
 	const disk = watchedDisk();
 	const clock = new FakeClock();
