@@ -50,9 +50,10 @@ export async function openIdentity(options: IdentityOptions): Promise<IdentityPa
 	if (options.authority !== undefined) {
 		// With the library that issues: 60 ms and 10 MB, for those who have an authority.
 		const { Authority } = await import("./authority/authority.ts");
-		const dnsNames = [...allowedHosts, listen.host].map((name) => name.toLowerCase()).filter((name) => isIP(name) === 0 && !name.includes(":"));
+		const names = [...allowedHosts, listen.host].map((name) => name.toLowerCase());
+		const dnsNames = names.filter((name) => isIP(name) === 0 && !name.includes(":"));
 		// A wildcard is no address that anybody calls.
-		const addresses = isIP(listen.host) === 0 || listen.host === "0.0.0.0" || listen.host === "::" ? [] : [listen.host];
+		const addresses = names.filter((name) => isIP(name) !== 0 && name !== "0.0.0.0" && name !== "::");
 		authority = await Authority.open({ ...options, ...options.authority, dnsNames, addresses, state, tokens });
 	}
 	const identities = withTrustDomain(rules.identities, authority?.trustDomain);

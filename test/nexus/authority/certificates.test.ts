@@ -41,6 +41,16 @@ test("the root that a token names comes with the handshake, under the certificat
 	assert.equal(chain[2]?.fingerprint256.replaceAll(":", "").toLowerCase(), token.token.root);
 });
 
+test("Nexus has a certificate for every name and address that it is called by", async (t) => {
+	const { nexus } = await serveAuthority(t, { allowedHosts: ["Nexus.example.com", "10.0.0.5", "fd00::5"] });
+	const socket = connect({ host: "127.0.0.1", port: nexus.address.port, rejectUnauthorized: false, minVersion: "TLSv1.3" });
+	t.after(() => void socket.destroy());
+	await new Promise((resolve) => socket.once("secureConnect", resolve));
+	const certificate = socket.getPeerX509Certificate();
+	for (const name of ["nexus", "localhost", "nexus.example.com"]) assert.ok(certificate?.checkHost(name), name);
+	for (const address of ["127.0.0.1", "::1", "10.0.0.5", "fd00::5"]) assert.ok(certificate?.checkIP(address), address);
+});
+
 test("a certificate renews itself, for the same service alone", async (t) => {
 	const { joined, status } = await serveAuthority(t);
 	const payments = await joined("payments");
