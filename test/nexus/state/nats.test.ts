@@ -9,7 +9,7 @@ import { put, remove, type StateStore } from "../../../src/nexus/state/state-sto
 import { eventually } from "../../support/processes.ts";
 import { type NatsServer, skipWithout, startNats } from "../log/servers.ts";
 import { changesOf, committed, conformance, follow, get, list, value } from "./conformance.ts";
-import { pausable } from "./pausable.ts";
+import { pausable, withholding } from "./pausable.ts";
 
 const skip = skipWithout("nats-server");
 
@@ -97,6 +97,26 @@ test("a node that was cut off while the log was cut goes on from a copy; its wat
 	assert.deepEqual(await value(b.changes("services", revision)), { kind: "reset" });
 	const next = await committed(b, [put("services", "s", 1, revision)]);
 	assert.equal((await get(a, "services", "s"))?.revision, next);
+});
+
+test("a write whose place in the log is passed over by a copy is told as unknown, and the next one is taken", { skip }, async (t) => {
+	const nats = await startNats(t);
+	const proxy = await withholding(t, nats.address);
+	const a = await open(t, { ...nats, address: proxy.address }, { answerTimeoutMs: 60_000 });
+	const b = await open(t, nats, { logBytesMin: 20_000 });
+	const manager = await managerOf(t, nats);
+	const { state: before } = await manager.streams.info("nexus-state");
+	await committed(a, [put("services", "s", 0)]);
+	proxy.withhold();
+	const written = a.commit([put("services", "mine", 1)]);
+	await eventually("the server has it", async () => (await manager.streams.info("nexus-state")).state.last_seq === before.last_seq + 2);
+	for (let i = 0; i < 400; i++) await committed(b, [put("services", `s${i % 50}`, { i, text: "x".repeat(300) })]);
+	await eventually("the log is cut behind it", async () => (await manager.streams.info("nexus-state")).state.first_seq > before.last_seq + 2);
+	proxy.cut();
+	const outcome = await written;
+	assert.equal(!outcome.ok && outcome.failure, "unknown");
+	assert.equal((await get(a, "services", "mine"))?.value, 1);
+	await committed(a, [put("services", "mine", 2)]);
 });
 
 test("what is not ours in the log is skipped by all; what a newer Nexus wrote stops all, and says so", { skip }, async (t) => {
