@@ -36,16 +36,18 @@ export interface Nak {
 	readonly reason: string;
 	/** Instead of the backoff of the subscription. */
 	readonly delayMs?: number;
+	/** Nothing was sent: it counts as no try. */
+	readonly isUnsent?: boolean;
 	readonly status?: number;
 	/** The beginning of what the consumer answered. */
 	readonly answer?: string;
 }
 
 /** What became of one try. `term`: it will never succeed. */
-export type Verdict = { readonly kind: "ack" } | Nak | (Omit<Nak, "kind" | "delayMs"> & { readonly kind: "term" });
+export type Verdict = { readonly kind: "ack" } | Nak | (Omit<Nak, "kind" | "delayMs" | "isUnsent"> & { readonly kind: "term" });
 
 /** The last try of an event that was given up. */
-export interface Failure extends Omit<Nak, "kind" | "delayMs"> {
+export interface Failure extends Omit<Nak, "kind" | "delayMs" | "isUnsent"> {
 	readonly attempts: number;
 	/** Wall clock. */
 	readonly firstTriedAtMs: number;

@@ -184,7 +184,10 @@ export class Dispatcher {
 		entry.over = undefined;
 		this.counts.add(verdict.kind, this.#options.clock.monotonicMs() - entry.takenAtMs);
 		if (verdict.kind === "ack") this.#finish(entry);
-		else if (entry.replay !== undefined || verdict.kind === "term" || entry.attempts >= this.#policy.attempts) this.#park(entry, verdict);
+		else if (verdict.kind === "nak" && verdict.isUnsent === true && entry.replay === undefined) {
+			entry.attempts--;
+			this.#retry(entry, verdict);
+		} else if (entry.replay !== undefined || verdict.kind === "term" || entry.attempts >= this.#policy.attempts) this.#park(entry, verdict);
 		else this.#retry(entry, verdict);
 		over?.();
 		return true;
@@ -341,11 +344,12 @@ export class Dispatcher {
 		}
 	}
 
-	#park(entry: Entry, { kind: _, ...failure }: Exclude<Verdict, { kind: "ack" }>): void {
+	#park(entry: Entry, { reason, status, answer }: Exclude<Verdict, { kind: "ack" }>): void {
 		entry.state = "parking";
 		entry.dueMs = 0;
 		const { attempts, firstTriedAtMs } = entry;
-		this.#letters.write(entry, { ...failure, attempts, firstTriedAtMs, lastTriedAtMs: this.#options.clock.wallMs() });
+		const answered = { ...(status !== undefined && { status }), ...(answer !== undefined && { answer }) };
+		this.#letters.write(entry, { reason, ...answered, attempts, firstTriedAtMs, lastTriedAtMs: this.#options.clock.wallMs() });
 	}
 
 	#parked(entry: Entry): void {

@@ -4,6 +4,9 @@ import { type TestContext, test } from "node:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import type { CloudEvent } from "../../../src/events/cloud-event.ts";
 import type { NexusOptions } from "../../../src/nexus/nexus.ts";
+import type { Entry } from "../../../src/nexus/subscriptions/delivery.ts";
+import { InProcess } from "../../../src/nexus/subscriptions/sinks/in-process.ts";
+import { TransformedSink } from "../../../src/nexus/subscriptions/sinks/transformed.ts";
 import { Transformer } from "../../../src/nexus/subscriptions/transform/transformer.ts";
 import { openLog, readAll, serveNexus, temporaryDir } from "../support.ts";
 import { call, publish, receiver, type Shown, until } from "./support.ts";
@@ -135,4 +138,15 @@ test("a transform is bounded in time, memory and result, and takes no other with
 	assert.equal(await reasonOf('{"data": 2}'), '{"specversion":"1.0","id":"a","source":"/s","type":"t","data":2}');
 	await transformer.close();
 	assert.match(await reasonOf("1"), /^busy/);
+});
+
+test("a try that is cut does not wait for its transform", async () => {
+	const sink = new TransformedSink(new InProcess(() => assert.fail("it was cut")), () => new Promise(() => {}));
+	const controller = new AbortController();
+	const verdict = sink.deliver({ json: Buffer.from("{}") } as Entry, controller.signal, () => {});
+	controller.abort();
+	assert.deepEqual(await Promise.race([verdict, new Promise((resolve) => setImmediate(resolve, "it waits"))]), {
+		kind: "nak",
+		reason: "the transform was not done in time",
+	});
 });

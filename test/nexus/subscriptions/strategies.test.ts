@@ -131,3 +131,16 @@ test("one subscription that takes nothing holds up no other", async (t) => {
 	assert.equal(shown.lag.open, 4, "no more than its window is in memory");
 	assert.ok(shown.lag.unread >= 36);
 });
+
+test("keyed: a member that asks for patience costs the events of its keys no try, and holds up no other's", async (t) => {
+	let isFirst = true;
+	const { url, hooks, show } = await members(t, "keyed", 2, { delivery: { attempts: 2, concurrency: 8 } }, (member) => {
+		if (member === 1 || !isFirst) return { status: 204 };
+		isFirst = false;
+		return { status: 503, headers: { "retry-after": "1" } };
+	});
+	for (let n = 0; n < 16; n++) await publish(url, { id: `e${n}`, partitionkey: `k${n}` });
+	await until("all have ended", async () => (await show()).deliveries.acked + (await show()).deliveries.parked === 16);
+	assert.equal((await show()).deliveries.parked, 0);
+	assert.ok(hooks.every(({ received }) => received.length > 1));
+});

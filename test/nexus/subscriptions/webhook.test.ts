@@ -3,6 +3,9 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { createServer } from "node:net";
 import { type TestContext, test } from "node:test";
+import { systemClock } from "../../../src/core/clock.ts";
+import type { Entry } from "../../../src/nexus/subscriptions/delivery.ts";
+import { Webhook } from "../../../src/nexus/subscriptions/sinks/webhook.ts";
 import { addressFault, guardedLookup } from "../../../src/nexus/subscriptions/sinks/webhook-address.ts";
 import { spawnNexus } from "../nexus-process.ts";
 import { numbered, serveNexus, temporaryDir } from "../support.ts";
@@ -162,6 +165,10 @@ test("addresses where a cloud keeps secrets are refused, in every way to write t
 		"169.254.169.254",
 		"fe80::1",
 		"fd00:ec2::254",
+		"fd20:ce::254",
+		"100.100.100.200",
+		"168.63.129.16",
+		"192.0.0.192",
 		"0.0.0.0",
 		"255.255.255.255",
 		"224.0.0.1",
@@ -172,6 +179,7 @@ test("addresses where a cloud keeps secrets are refused, in every way to write t
 		"64:ff9b::169.254.169.254",
 		"2002:a9fe:a9fe::1",
 		"::a9fe:a9fe",
+		"::ffff:100.100.100.200",
 	]) {
 		assert.ok(addressFault(address) !== undefined, address);
 	}
@@ -196,6 +204,35 @@ test("a receiver that asks for patience gets it, and no event loses a try to it 
 	await until("all are settled", async () => (await show()).deliveries.acked === 4);
 	assert.ok(Date.now() >= busyUntil);
 	assert.equal(hook.received.length, 5);
+});
+
+test("a receiver whose time to come again is over already gets the backoff, and not all tries at once", async (t) => {
+	let field = "";
+	const hook = await receiver(t, () => ({ status: 503, headers: { "retry-after": field } }));
+	const sink = new Webhook({
+		url: hook.url,
+		tls: undefined,
+		mode: "structured",
+		headers: {},
+		secrets: [],
+		origin: undefined,
+		subscription: "s",
+		connections: 1,
+		timeoutMs: 10_000,
+		clock: systemClock,
+		onGone: () => {},
+	});
+	t.after(() => sink.close());
+	const delayMs = async (text: string): Promise<number | undefined> => {
+		field = text;
+		const verdict = await sink.deliver({ sequence: 1, json: Buffer.from('{"id":"a"}') } as Entry, new AbortController().signal);
+		assert.equal(verdict.kind, "nak");
+		return verdict.delayMs;
+	};
+	for (const past of ["0", new Date(0).toUTCString(), "soon"]) assert.equal(await delayMs(past), undefined, past);
+	assert.equal(sink.trouble, "");
+	assert.equal(await delayMs("120"), 120_000);
+	assert.match(sink.trouble, /left alone for 120 s/);
 });
 
 test("an event that the receiver calls wrong is a dead letter at once; a receiver that is gone pauses the subscription", async (t) => {

@@ -10,8 +10,11 @@ export interface Member {
 	readonly sink: Sink;
 }
 
-/** One of the members that are ready for this event; `nowMs` is monotonic. Undefined: none is. */
+/** One of the members that are ready, or the one that the event belongs to, ready or not. Undefined: none is ready. */
 export type Pick = (entry: Entry, isReady: (member: Member) => boolean) => Member | undefined;
+
+/** While a member is being asked whether it is ready. */
+const ASK_AGAIN_MS = 1_000;
 
 /** Each event goes to one member. */
 export class OneOfMembers implements Sink {
@@ -45,9 +48,11 @@ export class OneOfMembers implements Sink {
 	deliver(entry: Entry, signal: AbortSignal, progress: () => void): Promise<Verdict> {
 		const nowMs = this.#monotonicMs();
 		const member = this.#pick(entry, ({ sink }) => sink.readiness(nowMs) === 0);
+		const readiness = member === undefined ? this.readiness(nowMs) : member.sink.readiness(nowMs);
+		if (member !== undefined && readiness === 0) return member.sink.deliver(entry, signal, progress);
 		// Its own member is not ready, and no other may have it.
-		if (member === undefined) return Promise.resolve({ kind: "nak", reason: `no member is ready: ${this.trouble}` });
-		return member.sink.deliver(entry, signal, progress);
+		const delayMs = typeof readiness === "number" ? readiness : ASK_AGAIN_MS;
+		return Promise.resolve({ kind: "nak", reason: `no member is ready: ${this.trouble}`, delayMs, isUnsent: true });
 	}
 
 	async close(): Promise<void> {
@@ -162,7 +167,7 @@ export function byKey(members: readonly Member[]): Pick {
 			highest = score;
 			best = member;
 		}
-		return best !== undefined && isReady(best) ? best : undefined;
+		return best;
 	};
 }
 

@@ -22,7 +22,12 @@ export class TransformedSink implements Sink {
 	}
 
 	async deliver(entry: Entry, signal: AbortSignal, progress: () => void): Promise<Verdict> {
-		const transformed = await this.#transform(entry.json);
+		const cut = Promise.withResolvers<"cut">();
+		const onAbort = (): void => cut.resolve("cut");
+		signal.addEventListener("abort", onAbort);
+		const transformed = await Promise.race([this.#transform(entry.json), cut.promise]);
+		signal.removeEventListener("abort", onAbort);
+		if (transformed === "cut") return { kind: "nak", reason: "the transform was not done in time" };
 		if (!transformed.ok) return verdictOf(transformed);
 		return this.#sink.deliver({ ...entry, json: transformed.json }, signal, progress);
 	}

@@ -6,11 +6,16 @@ import { type LookupAddress, type LookupOptions, lookup } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
 
 const REFUSED = new BlockList();
-// Link-local: the metadata services of all clouds (169.254.169.254) stand there.
+// Link-local: the metadata services of most clouds (169.254.169.254) stand there.
 REFUSED.addSubnet("169.254.0.0", 16, "ipv4");
 REFUSED.addSubnet("fe80::", 10, "ipv6");
-// The same service on IPv6 (AWS), inside of the private range.
+// The same service on IPv6 (AWS, Google), inside of the private range.
 REFUSED.addAddress("fd00:ec2::254", "ipv6");
+REFUSED.addAddress("fd20:ce::254", "ipv6");
+// Those of Alibaba and Oracle, and the one that hands certificates to machines in Azure.
+REFUSED.addAddress("100.100.100.200", "ipv4");
+REFUSED.addAddress("192.0.0.192", "ipv4");
+REFUSED.addAddress("168.63.129.16", "ipv4");
 // "This host", multicast, reserved and broadcast.
 REFUSED.addSubnet("0.0.0.0", 8, "ipv4");
 REFUSED.addSubnet("224.0.0.0", 3, "ipv4");

@@ -126,11 +126,11 @@ export class Webhook implements Sink {
 		return { kind: "nak", reason, status, answer, delayMs };
 	}
 
-	/** RFC 9110 section 10.2.3: seconds, or a date. */
+	/** RFC 9110 section 10.2.3: seconds, or a date. What is over already, perhaps by another clock than ours, asks for nothing. */
 	#retryAfterMs(field: string | string[] | undefined): number | undefined {
 		if (typeof field !== "string") return undefined;
 		const ms = /^\d+$/.test(field) ? Number(field) * 1000 : Date.parse(field) - this.#options.clock.wallMs();
-		return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), DELAY_MS_MAX);
+		return ms > 0 ? Math.min(ms, DELAY_MS_MAX) : undefined;
 	}
 
 	/** Connections that have shown an older certificate, or were made when others were trusted, end with what is under way on them. */
