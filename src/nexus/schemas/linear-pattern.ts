@@ -58,7 +58,12 @@ function emit(part: PatternPart, steps: Step[]): boolean {
 }
 
 function emitRepeat(part: PatternPart, min: number, max: number, steps: Step[]): boolean {
-	for (let i = 0; i < min; i++) if (!emit(part, steps)) return false;
+	for (let i = 0; i < min; i++) {
+		const before = steps.length;
+		if (!emit(part, steps)) return false;
+		// Nothing is nothing however often, and repetitions of it stand in each other.
+		if (steps.length === before) break;
+	}
 	if (max === Number.POSITIVE_INFINITY) {
 		const loop: number[] = [];
 		const back = steps.length;

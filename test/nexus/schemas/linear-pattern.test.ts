@@ -101,6 +101,12 @@ test("what would take backtracking, or has no meaning, is refused with a reason"
 	assert.match(reasonOf("(".repeat(100)), /more than 32 groups/);
 });
 
+test("repetitions of nothing within each other are taken at once", () => {
+	const nested = `${"(".repeat(20)}${"){1000}".repeat(20)}`;
+	assert.equal(matches(`^a${nested}b$`, "ab"), true);
+	assert.equal(matches(`^a${nested}b$`, "aab"), false);
+});
+
 test("patterns that make RegExp take for ever are answered", () => {
 	const text = "a".repeat(20_000);
 	for (const pattern of ["^(a+)+$", "^(a|a)*$", "^(a*)*b$", "a*a*a*a*a*a*b"]) assert.equal(matches(pattern, `${text}!`), false);
