@@ -1,8 +1,11 @@
 /** Which schemas are taken, what is told of the others, and how data is judged. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { FORMATS } from "../../../src/nexus/schemas/formats.ts";
 import { SchemaCompiler } from "../../../src/nexus/schemas/schema-compiler.ts";
+import { eventually } from "../../support/processes.ts";
 
 const compiler = new SchemaCompiler();
 
@@ -60,6 +63,37 @@ test("the same identity in two documents is no matter, and neither is compiling 
 	assert.equal(check(order, "x"), "data must be object");
 	assert.equal(check(other, "x"), undefined);
 	assert.equal(check(order, "x"), "data must be object");
+});
+
+test("names that every object of JavaScript has are names like others", () => {
+	for (const name of ["constructor", "toString", "__proto__", "hasOwnProperty"]) {
+		assert.equal(check(JSON.parse(`{ "properties": { "${name}": { "type": "string" } } }`), {}), undefined, name);
+		assert.match(String(check({ required: [name] }, {})), /must have required property/, name);
+		assert.equal(check({ required: [name] }, JSON.parse(`{ "${name}": 1 }`)), undefined, name);
+		assert.match(String(check({ dependentRequired: { a: [name] } }, { a: 1 })), /must have property/, name);
+	}
+});
+
+test("data that is nested deeper than it can be compared is refused, not thrown", () => {
+	const deep = (): unknown => JSON.parse(`${"[".repeat(200_000)}${"]".repeat(200_000)}`);
+	assert.equal(check({ uniqueItems: true, maxItems: 2 }, [deep(), deep()]), "data is nested too deep to be compared");
+	assert.equal(check({ uniqueItems: true, maxItems: 2 }, [deep(), 1]), undefined);
+	assert.equal(check({ items: { type: "array" } }, [deep()]), undefined);
+});
+
+test("what has been compiled is let go of with its check", async () => {
+	setFlagsFromString("--expose_gc");
+	const collect = runInNewContext("gc") as () => void;
+	const compiled = (): WeakRef<object> => {
+		const properties = { a: { type: "string" } };
+		assert.equal(check({ properties }, { a: "b" }), undefined);
+		return new WeakRef(properties);
+	};
+	const kept = Array.from({ length: 20 }, compiled);
+	await eventually("all but the last few are gone", async () => {
+		collect();
+		return kept.filter((one) => one.deref() !== undefined).length < 10;
+	});
 });
 
 test("what is no schema is refused with its place", () => {
