@@ -20,6 +20,8 @@ const OPAQUE = [
 	...["pattern", "format", "patternProperties", "propertyNames", "dependentRequired", "dependentSchemas", "contains", "not", "if", "then", "else"],
 	...["allOf", "unevaluatedItems", "unevaluatedProperties", "contentEncoding", "contentMediaType"],
 ];
+/** What these look at counts as named for `unevaluatedProperties` and `unevaluatedItems`. */
+const EVALUATING = ["allOf", "anyOf", "oneOf", "if", "then", "else", "dependentSchemas", "contains"];
 
 /** Empty where the change is allowed. Both documents have been judged: they refer to nothing outside, and never to themselves. */
 export function changeFaults(older: JsonSchema, newer: JsonSchema, mode: Compatibility): SchemaFault[] {
@@ -87,9 +89,9 @@ class Comparison {
 
 	#bounds(from: JsonObject, to: JsonObject, path: string): void {
 		for (const keyword of [...UPPER_BOUNDS, ...LOWER_BOUNDS]) {
-			const asked = to[keyword];
-			if (typeof asked !== "number") continue;
-			const allowed = from[keyword];
+			const asked = boundOf(to, keyword);
+			if (typeof asked !== "number" || (keyword === "minContains" && from.contains === undefined)) continue;
+			const allowed = boundOf(from, keyword);
 			const isWithin = typeof allowed === "number" && (UPPER_BOUNDS.includes(keyword) ? allowed <= asked : allowed >= asked);
 			if (!isWithin) this.#fault(`${path}/${keyword}`, `${asked} is narrower than ${typeof allowed === "number" ? allowed : "no bound"}`);
 		}
@@ -110,31 +112,35 @@ class Comparison {
 	#properties(from: JsonObject, to: JsonObject, path: string): void {
 		const allowed = isObject(from.properties) ? from.properties : {};
 		const asked = isObject(to.properties) ? to.properties : {};
+		const rest = to.additionalProperties ?? to.unevaluatedProperties ?? true;
 		for (const [name, schema] of Object.entries(allowed)) {
 			if (schema === false) continue;
-			const other = Object.hasOwn(asked, name) ? asked[name] : (to.additionalProperties ?? true);
+			const other = Object.hasOwn(asked, name) ? asked[name] : rest;
 			if (other === false) this.#fault(`${path}/properties/${name}`, "is allowed on one side only");
 			else this.#schemas(schema, other, `${path}/properties/${name}`);
 		}
-		const others = from.additionalProperties ?? true;
+		const others = from.additionalProperties ?? from.unevaluatedProperties ?? true;
 		// Data that may have any property by name, as maps do, has also those.
 		if (isObject(others)) {
 			for (const [name, schema] of Object.entries(asked)) {
 				if (!Object.hasOwn(allowed, name)) this.#schemas(others, schema, `${path}/properties/${name}`);
 			}
 		}
-		const rest = to.additionalProperties ?? true;
-		if (rest === false && others !== false) this.#fault(`${path}/additionalProperties`, "other properties are allowed on one side only");
-		else this.#schemas(others, rest, `${path}/additionalProperties`);
+		const unnamed = unnamedOf(from, to, "additionalProperties", "unevaluatedProperties", ["patternProperties"]);
+		const place = `${path}/${to.additionalProperties === undefined && rest !== true ? "unevaluatedProperties" : "additionalProperties"}`;
+		if (rest === false && unnamed !== false) this.#fault(place, "other properties are allowed on one side only");
+		else this.#schemas(unnamed, rest, place);
 	}
 
 	#items(from: JsonObject, to: JsonObject, path: string): void {
 		const allowed = Array.isArray(from.prefixItems) ? from.prefixItems : [];
 		const asked = Array.isArray(to.prefixItems) ? to.prefixItems : [];
+		const unnamed = unnamedOf(from, to, "items", "unevaluatedItems", []);
+		const rest = to.items ?? to.unevaluatedItems ?? true;
 		for (let i = 0; i < Math.max(allowed.length, asked.length); i++) {
-			this.#schemas(allowed[i] ?? from.items ?? true, asked[i] ?? to.items ?? true, `${path}/prefixItems/${i}`);
+			this.#schemas(allowed[i] ?? unnamed, asked[i] ?? rest, `${path}/prefixItems/${i}`);
 		}
-		if (to.items !== undefined) this.#schemas(from.items ?? true, to.items, `${path}/items`);
+		this.#schemas(unnamed, rest, `${path}/${to.items === undefined ? "unevaluatedItems" : "items"}`);
 	}
 
 	/** Each choice of one side must be a choice of the other; of `oneOf` the same ones, since more could be true of one value then. */
@@ -163,6 +169,21 @@ class Comparison {
 	#fault(path: string, message: string): void {
 		this.#faults.push({ path, message: `${message}: ${this.#meaning}` });
 	}
+}
+
+/** `minContains` is 1 where nothing else is said. */
+function boundOf(schema: JsonObject, keyword: string): unknown {
+	return schema[keyword] ?? (keyword === "minContains" && schema.contains !== undefined ? 1 : undefined);
+}
+
+/** What `from` says of members that it does not name; anything, where it lets them through by what `to` does not have as well. */
+function unnamedOf(from: JsonObject, to: JsonObject, near: string, far: string, beside: readonly string[]): unknown {
+	if (from[near] !== undefined) return hasAll(from, to, beside) ? from[near] : true;
+	return to[near] === undefined && hasAll(from, to, [...beside, ...EVALUATING]) ? (from[far] ?? true) : true;
+}
+
+function hasAll(from: JsonObject, to: JsonObject, keywords: readonly string[]): boolean {
+	return keywords.every((keyword) => from[keyword] === undefined || isDeepStrictEqual(from[keyword], to[keyword]));
 }
 
 function namedValues(schema: JsonObject): readonly unknown[] | undefined {

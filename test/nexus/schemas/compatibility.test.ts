@@ -62,6 +62,19 @@ test("lists are compared member by member", () => {
 	change({ type: "array", maxItems: 3 }, ["/maxItems"], [], { type: "array" });
 });
 
+test("what else lets a property or an item through is not taken away from a schema that closes", () => {
+	const closed = { patternProperties: { "^x-": { type: "string" } }, additionalProperties: false };
+	change({ additionalProperties: false }, ["/additionalProperties"], ["/patternProperties"], closed);
+	const far = { properties: { a: true, b: true }, unevaluatedProperties: false };
+	change({ properties: { a: true }, unevaluatedProperties: false }, ["/properties/b"], [], far);
+	change({ unevaluatedProperties: false }, ["/unevaluatedProperties"], ["/allOf"], {
+		allOf: [{ properties: { a: true } }],
+		unevaluatedProperties: false,
+	});
+	change({ prefixItems: [true], unevaluatedItems: false }, ["/prefixItems/1"], [], { prefixItems: [true, true], unevaluatedItems: false });
+	change({ contains: { const: 1 } }, ["/minContains"], [], { contains: { const: 1 }, minContains: 0 });
+});
+
 test("references and words that only people read make no difference", () => {
 	const referring = {
 		...base,
