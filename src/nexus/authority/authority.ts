@@ -218,7 +218,7 @@ export class Authority {
 		const refused = this.#refusalOf(id, renews);
 		if (refused !== undefined) return refused;
 		let by = "";
-		const issued = await this.#queue.run(() => {
+		const issued = await this.#queue.run(id.uri, () => {
 			by = issuer.authority.certificate.fingerprint;
 			return issuer.issue(id, request);
 		});

@@ -6,8 +6,11 @@ const PAUSE_PER_WORK = 3;
 const PAUSE_MIN_MS = 1;
 /** Six seconds' worth: who would wait for longer is told to come again. */
 const WAITING_MAX = 512;
+/** Of these, for one service: whoever floods must not keep all others from their certificates. */
+const OWN_PART = 1 / 2;
 
 interface Waiting {
+	readonly owner: string;
 	readonly run: () => Promise<void>;
 	readonly drop: () => void;
 }
@@ -28,11 +31,11 @@ export class IssuingQueue {
 		return this.#waiting.length;
 	}
 
-	/** The result of `work` in its turn; undefined where the queue is full, or closes before. Rejects as `work` does. */
-	run<T>(work: () => Promise<T>): Promise<T | undefined> {
-		if (this.#waiting.length >= this.#waitingMax || this.#isClosed) return Promise.resolve(undefined);
+	/** The result of `work` in its turn; undefined where the queue is full, or `owner` has its part of it, or it closes before. Rejects as `work` does. */
+	run<T>(owner: string, work: () => Promise<T>): Promise<T | undefined> {
+		if (!this.#hasRoomFor(owner) || this.#isClosed) return Promise.resolve(undefined);
 		const { promise, resolve, reject } = Promise.withResolvers<T | undefined>();
-		this.#waiting.push({ run: () => work().then(resolve, reject), drop: () => resolve(undefined) });
+		this.#waiting.push({ owner, run: () => work().then(resolve, reject), drop: () => resolve(undefined) });
 		if (!this.#isBusy) void this.#next();
 		return promise;
 	}
@@ -40,6 +43,13 @@ export class IssuingQueue {
 	close(): void {
 		this.#isClosed = true;
 		for (const { drop } of this.#waiting.splice(0)) drop();
+	}
+
+	#hasRoomFor(owner: string): boolean {
+		if (this.#waiting.length >= this.#waitingMax) return false;
+		let own = 0;
+		for (const waiting of this.#waiting) if (waiting.owner === owner) own++;
+		return own < this.#waitingMax * OWN_PART;
 	}
 
 	async #next(): Promise<void> {

@@ -168,7 +168,7 @@ test("issuing leaves most of the loop to others, and a flood finds the queue ful
 		clock.advance(10);
 		return n;
 	};
-	const results = [1, 2, 3, 4].map((n) => queue.run(work(n)));
+	const results = [1, 2, 3, 4].map((n) => queue.run(`service ${n}`, work(n)));
 	assert.deepEqual(await Promise.all([results[0], results[3]]), [1, undefined]);
 	assert.deepEqual(begun, [1]);
 	clock.advance(29);
@@ -177,11 +177,24 @@ test("issuing leaves most of the loop to others, and a flood finds the queue ful
 	assert.equal(await results[1], 2);
 	queue.close();
 	assert.equal(await results[2], undefined);
-	assert.equal(await queue.run(work(5)), undefined);
+	assert.equal(await queue.run("service 5", work(5)), undefined);
 	await assert.rejects(
-		new IssuingQueue(clock).run(() => Promise.reject(new Error("ours"))),
+		new IssuingQueue(clock).run("service 6", () => Promise.reject(new Error("ours"))),
 		/ours/,
 	);
+});
+
+test("one service that asks without end leaves room for the certificates of others", async () => {
+	const queue = new IssuingQueue(new FakeClock(), 4);
+	const never = () => new Promise<never>(() => {});
+	void queue.run("flood", never);
+	const flood = Array.from({ length: 4 }, () => queue.run("flood", never));
+	assert.deepEqual(await Promise.all(flood.slice(2)), [undefined, undefined]);
+	assert.equal(queue.waiting, 2);
+	for (const service of ["payments", "orders"]) void queue.run(service, never);
+	assert.equal(queue.waiting, 4);
+	assert.equal(await queue.run("search", never), undefined);
+	queue.close();
 });
 
 test("a renewal that waits for its turn is refused where its certificate is denied meanwhile", async (t) => {
