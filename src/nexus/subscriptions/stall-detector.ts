@@ -1,5 +1,6 @@
 /** Sees subscriptions whose events wait while none arrives: they are told once, and once more when it is over. */
 import type { Clock, Timer } from "../../core/clock.ts";
+import type { Branch } from "./branch.ts";
 import type { TellBus } from "./bus-events.ts";
 import { policyOf } from "./document.ts";
 import { STALL_LOOK_MS } from "./limits.ts";
@@ -16,7 +17,7 @@ export class StallDetector {
 	readonly #tell: TellBus;
 	readonly #subscriptions: () => Iterable<Subscription>;
 	/** When each one was last seen to get on, or to have nothing to do. */
-	#sightings = new WeakMap<Subscription, Sighting>();
+	readonly #sightings = new WeakMap<Branch, Sighting>();
 	#timer: Timer | undefined;
 
 	constructor(clock: Clock, subscriptions: () => Iterable<Subscription>, tell: TellBus) {
@@ -42,16 +43,21 @@ export class StallDetector {
 		const { document, branches } = subscription;
 		if (document === undefined || branches.length === 0) return;
 		const nowMs = this.#clock.monotonicMs();
+		const { stallAfterMs } = policyOf(document);
 		// The slowest branch decides: a member that gets nothing is not healed by one that gets everything.
-		const { open, unread, acked, extended, terminated } = subscription.numbers;
-		const signs = acked + extended + terminated;
-		const seen = this.#sightings.get(subscription);
-		if (seen === undefined || seen.signs !== signs || open + unread === 0) {
-			this.#sightings.set(subscription, { signs, atMs: nowMs });
+		const sinceMs = Math.min(...branches.map((branch) => this.#seenAtMs(branch, nowMs)));
+		if (nowMs - sinceMs < stallAfterMs) {
 			if (subscription.stalledSinceMs !== undefined) this.#over(subscription, nowMs);
-			return;
-		}
-		if (subscription.stalledSinceMs === undefined && nowMs - seen.atMs >= policyOf(document).stallAfterMs) this.#stalled(subscription, seen.atMs);
+		} else if (subscription.stalledSinceMs === undefined) this.#stalled(subscription, sinceMs);
+	}
+
+	#seenAtMs(branch: Branch, nowMs: number): number {
+		const { counts, openSize } = branch.dispatcher;
+		const signs = counts.acked + counts.extended + counts.terminated;
+		const seen = this.#sightings.get(branch);
+		if (seen !== undefined && seen.signs === signs && openSize + branch.unread > 0) return seen.atMs;
+		this.#sightings.set(branch, { signs, atMs: nowMs });
+		return nowMs;
 	}
 
 	#stalled(subscription: Subscription, sinceMs: number): void {

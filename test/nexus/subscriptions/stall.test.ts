@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { fetchOnce } from "../../../src/nexus/subscriptions/consumers.ts";
 import { subscriptionReadings, subscriptionTrouble } from "../../../src/nexus/subscriptions/metrics.ts";
 import { numbered, readAll } from "../support.ts";
-import { memoryHouse, quiet } from "./support.ts";
+import { memoryHouse, quiet, receiver, until } from "./support.ts";
 
 test("events wait and nobody takes them: one event, the metric and /readyz say so, until one is acknowledged", async (t) => {
 	const house = await memoryHouse(t);
@@ -43,4 +43,31 @@ test("events wait and nobody takes them: one event, the metric and /readyz say s
 	assert.equal(subscriptions.get("s")?.state, "running");
 	assert.equal(subscriptionTrouble(subscriptions), undefined);
 	await subscriptions.close();
+});
+
+test("a member of a broadcast that gets nothing is a stall, whatever the others get", async (t) => {
+	const house = await memoryHouse(t);
+	const [well, ill] = [await receiver(t), await receiver(t, () => ({ status: 500 }))];
+	const subscriptions = await house.open();
+	t.after(() => subscriptions.close());
+	const members = [well, ill].map(({ url }, i) => ({ name: `m${i}`, url }));
+	const delivery = { stallAfter: "20s", backoff: ["1h"], attempts: 100 };
+	assert.ok((await subscriptions.put("s", { filter: { type: "t" }, sink: { kind: "webhook", members }, strategy: "broadcast", delivery })).ok);
+	for (let n = 0; n < 6; n++) {
+		await house.publish({ id: `${n}`, type: "t" });
+		await until("the one has it, the other has refused one", () => {
+			const { acked = 0, naked = 0 } = subscriptions.get("s")?.numbers ?? {};
+			return acked === n + 1 && naked > 0;
+		});
+		house.clock.advance(5000);
+		await quiet();
+	}
+	assert.equal(subscriptions.get("s")?.state, "stalled");
+	const told = (await readAll(house.log, { type: "nexus.bus.subscription.*" })).map(
+		({ json }) => JSON.parse(json.toString()) as { data: { cause: string } },
+	);
+	assert.deepEqual(
+		told.map(({ data }) => data.cause),
+		["answered 500"],
+	);
 });
