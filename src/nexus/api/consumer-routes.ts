@@ -107,13 +107,9 @@ export function addConsumerRoutes(routes: Routes, { subscriptions, clock, logger
 
 	routes.body(discardRoute, "operate", discardRequest, async (c, { sequences }, who) => {
 		const name = nameOf(c);
-		const found = subscriptions.get(name);
-		if (found === undefined) return refusalResponse(subscriptions.absence(name));
-		const members = found.document?.strategy === "broadcast" ? found.branches.map(({ member }) => member) : [""];
+		if (subscriptions.get(name) === undefined) return refusalResponse(subscriptions.absence(name));
 		let discarded = 0;
-		for (const sequence of sequences) {
-			for (const member of members) if (await subscriptions.letters.remove(name, { sequence, member })) discarded++;
-		}
+		for (const sequence of sequences) discarded += await subscriptions.letters.removeAll(name, sequence);
 		logger.info("dead letters were discarded", { subscription: name, discarded, by: who });
 		return json(JSON.stringify({ discarded }));
 	});

@@ -132,7 +132,7 @@ export class Branch implements CatchUpTarget {
 				if (isKept && entry.replay === undefined) house.onParked(subscription, member, entry, failure);
 				return isKept;
 			},
-			unpark: ({ sequence }) => letters.remove(subscription, { sequence, member }),
+			unpark: async ({ sequence }) => (await letters.remove(subscription, { sequence, member })) !== "failed",
 		});
 		const { lastPer } = start;
 		let alone: CatchUpTarget["alone"];

@@ -48,6 +48,8 @@ export class DeadLetters {
 	readonly #state: StateStore;
 	readonly #events: LongTexts;
 	readonly #counts = new Map<string, DeadLetterCount>();
+	/** Whether those are counted of which the state has not said whether they were written, or removed. */
+	readonly #inDoubt = new Map<string, boolean>();
 
 	constructor(state: StateStore) {
 		this.#state = state;
@@ -57,6 +59,7 @@ export class DeadLetters {
 	/** Counts what is there, of these subscriptions. Rejects where the state cannot be read. */
 	async load(has: (subscription: string) => boolean = () => true): Promise<void> {
 		for (const subscription of this.#counts.keys()) if (has(subscription)) this.#counts.delete(subscription);
+		for (const key of this.#inDoubt.keys()) if (has(subscriptionOf(key))) this.#inDoubt.delete(key);
 		const long = new Map<string, string>();
 		for (let after: string | undefined; ; ) {
 			const page = await this.#state.list(TABLE, after === undefined ? {} : { after });
@@ -86,27 +89,45 @@ export class DeadLetters {
 		const event = isLong ? "" : json.toString();
 		const letter: Row = { sequence, member, receivedAtMs, event, ...(long && { long }), ...failure, parkedAtMs: nowMs };
 		const created = await this.#state.commit([put(TABLE, key, letter, 0)]);
-		if (created.ok) {
-			this.#counted(subscription, letter);
-			return true;
+		if (!created.ok && created.failure !== "conflict") {
+			if (created.failure === "unknown") this.#inDoubt.set(key, this.#isCounted(key, false));
+			return false;
 		}
-		return created.failure === "conflict" && (await this.#state.commit([put(TABLE, key, letter)])).ok;
+		if (!created.ok && !(await this.#state.commit([put(TABLE, key, letter)])).ok) return false;
+		if (!this.#isCounted(key, !created.ok)) this.#counted(subscription, letter);
+		return true;
 	}
 
-	/** True once it is gone; false where it was not there, or could not be removed. */
-	async remove(subscription: string, { sequence, member }: Pick<DeadLetter, "sequence" | "member">): Promise<boolean> {
+	/** `absent`: it was not there. `failed`: it may be there still. */
+	async remove(subscription: string, { sequence, member }: Pick<DeadLetter, "sequence" | "member">): Promise<"removed" | "absent" | "failed"> {
 		const key = keyOf(subscription, sequence, member);
 		const found = await this.#state.get(TABLE, key);
-		if (!found.ok || found.value === undefined) return false;
+		if (!found.ok) return "failed";
+		if (found.value === undefined) {
+			if (this.#isCounted(key, false)) this.#uncounted(subscription);
+			return "absent";
+		}
 		const { long } = found.value.value as Row;
 		const removed = await this.#state.commit([
 			remove(TABLE, key, found.value.revision),
 			...(long === undefined ? [] : this.#events.removals(key, long)),
 		]);
-		if (!removed.ok) return false;
-		const count = this.#counts.get(subscription);
-		if (count !== undefined && --count.count <= 0) this.#counts.delete(subscription);
-		return true;
+		if (!removed.ok) {
+			if (removed.failure === "unknown") this.#inDoubt.set(key, this.#isCounted(key, true));
+			return "failed";
+		}
+		if (this.#isCounted(key, true)) this.#uncounted(subscription);
+		return "removed";
+	}
+
+	/** Those of one event, of whichever members: how many there were. */
+	async removeAll(subscription: string, sequence: number): Promise<number> {
+		const page = await this.#state.list(TABLE, { prefix: keyOf(subscription, sequence, "") });
+		let count = 0;
+		for (const { value } of page.ok ? page.value.entries : []) {
+			if ((await this.remove(subscription, value as Row)) === "removed") count++;
+		}
+		return count;
 	}
 
 	/** In the order of sequences. */
@@ -145,6 +166,18 @@ export class DeadLetters {
 		if (long === undefined) return { ok: true, value: letter };
 		const read = await this.#events.read(key, long);
 		return read.ok && read.value !== undefined ? { ok: true, value: { ...letter, event: read.value } } : (read as Read<undefined>);
+	}
+
+	/** `otherwise`: where there is no doubt. */
+	#isCounted(key: string, otherwise: boolean): boolean {
+		const isCounted = this.#inDoubt.get(key) ?? otherwise;
+		this.#inDoubt.delete(key);
+		return isCounted;
+	}
+
+	#uncounted(subscription: string): void {
+		const count = this.#counts.get(subscription);
+		if (count !== undefined && --count.count <= 0) this.#counts.delete(subscription);
 	}
 
 	#counted(subscription: string, { parkedAtMs }: DeadLetter): void {

@@ -144,3 +144,16 @@ test("keyed: a member that asks for patience costs the events of its keys no try
 	assert.equal((await show()).deliveries.parked, 0);
 	assert.ok(hooks.every(({ received }) => received.length > 1));
 });
+
+test("dead letters of a broadcast that is paused are thrown away as well", async (t) => {
+	const { url, show } = await members(t, "broadcast", 2, { delivery: { attempts: 1 } }, () => ({ status: 500 }));
+	await publish(url, { id: "a" });
+	await until("both have failed", async () => (await show()).deadLetters === 2);
+	await call(`${url}/v1/subscriptions/s/pause`, "POST");
+	const { json } = await call<{ deadLetters: { sequence: number }[] }>(`${url}/v1/subscriptions/s/dead-letters`, "GET");
+	const sequences = [...new Set(json.deadLetters.map(({ sequence }) => sequence))];
+	assert.deepEqual((await call<{ discarded: number }>(`${url}/v1/subscriptions/s/dead-letters/discard`, "POST", { sequences })).json, {
+		discarded: 2,
+	});
+	assert.equal((await show()).deadLetters, 0);
+});
