@@ -189,9 +189,12 @@ export class Cluster {
 			for (const name of this.#sightings.keys()) if (!names.has(name)) this.#sightings.delete(name);
 			for (const { key, value, revision } of entries) {
 				const view = value as NodeView;
-				if (key !== nodeId && this.#sightings.get(key)?.revision !== revision)
-					this.#sightings.set(key, { view, revision, atMs: clock.monotonicMs() });
-				if (clock.wallMs() - view.seenAtMs > FORGET_AFTER_MS) await state.commit([remove(NODES, key, revision)]);
+				if (key === nodeId) continue;
+				const seen = this.#sightings.get(key);
+				if (seen?.revision !== revision) this.#sightings.set(key, { view, revision, atMs: clock.monotonicMs() });
+				// Its clock may be wrong by days, or this one: who shows signs of life is there.
+				else if (clock.monotonicMs() - seen.atMs > leaseMs && clock.wallMs() - view.seenAtMs > FORGET_AFTER_MS)
+					await state.commit([remove(NODES, key, revision)]);
 			}
 			this.onLook();
 		}
