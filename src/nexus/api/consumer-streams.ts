@@ -26,6 +26,8 @@ export interface ConsumerStreamsOptions {
 const MESSAGE_BYTES_MAX = 64 * 1024;
 /** What waits for a slow consumer, beyond which it is sent no more. */
 const UNSENT_BYTES_MAX = 256 * 1024;
+/** Answers to some thousand messages; more than a socket takes without a word when it has caught up. */
+const ANSWER_BYTES_MAX = 256 * 1024;
 // RFC 6455 section 7.4.
 const GOING_AWAY = 1001;
 const NOT_UNDERSTOOD = 1007;
@@ -66,11 +68,15 @@ export function addConsumerStreams(routes: Routes, options: ConsumerStreamsOptio
 		let consumer: ConsumerStream | undefined;
 		let forget = (): void => {};
 		let message = 0;
+		let answers: Answers | undefined;
 		const opened = openWebSocket(c.env.req, c.env.res, {
 			messageBytesMax: MESSAGE_BYTES_MAX,
 			protocols: [],
-			onMessage: (bytes) => void answer(found.consumers, consumer, opened.ok ? opened.socket : undefined, bytes, ++message),
-			onDrain: () => consumer?.look(),
+			onMessage: (bytes) => void answer(found.consumers, consumer, answers, bytes, ++message),
+			onDrain() {
+				answers?.drained();
+				consumer?.look();
+			},
 			onClose() {
 				forget();
 				consumer?.close();
@@ -79,6 +85,7 @@ export function addConsumerStreams(routes: Routes, options: ConsumerStreamsOptio
 		if (!opened.ok) return problemResponse(opened.problem, opened.headers);
 		c.env.isTaken = true;
 		const { socket } = opened;
+		answers = new Answers(socket);
 		consumer = new ConsumerStream({
 			consumers: found.consumers,
 			credit: Number(credit),
@@ -109,11 +116,40 @@ function keepOpen(
 	};
 }
 
+/** What a consumer is answered. Who sends and does not read is not read either, once so much waits for it; what it is given waits beside that. */
+class Answers {
+	readonly socket: TextSocket;
+	/** Since it has caught up last. */
+	#bytes = 0;
+	#isPaused = false;
+
+	constructor(socket: TextSocket) {
+		this.socket = socket;
+	}
+
+	send(text: string): void {
+		if (this.socket.unsentBytes === 0) this.#bytes = 0;
+		this.socket.send(text);
+		this.#bytes += text.length;
+		// Only where as much waits indeed is there a word when it has left.
+		if (this.#isPaused || Math.min(this.#bytes, this.socket.unsentBytes) < ANSWER_BYTES_MAX) return;
+		this.#isPaused = true;
+		this.socket.pause();
+	}
+
+	drained(): void {
+		this.#bytes = 0;
+		if (!this.#isPaused) return;
+		this.#isPaused = false;
+		this.socket.resume();
+	}
+}
+
 /** `message`: its number on this connection, from 1. */
 async function answer(
 	consumers: Consumers,
 	consumer: ConsumerStream | undefined,
-	socket: TextSocket | undefined,
+	answers: Answers | undefined,
 	bytes: Buffer,
 	message: number,
 ): Promise<void> {
@@ -121,22 +157,22 @@ async function answer(
 	try {
 		given = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
 	} catch (thrown) {
-		socket?.close(NOT_UNDERSTOOD, `message ${message} is no JSON: ${messageOf(thrown)}`.slice(0, 100));
-		return;
-	}
-	if (drainRequest.safeParse(given).success) {
-		consumer?.drain();
-		socket?.send(JSON.stringify({ message, settled: 0, unknown: [] }));
+		answers?.socket.close(NOT_UNDERSTOOD, `message ${message} is no JSON: ${messageOf(thrown)}`.slice(0, 100));
 		return;
 	}
 	const checked = ackRequest.safeParse(given);
 	if (!checked.success) {
+		if (drainRequest.safeParse(given).success) {
+			consumer?.drain();
+			answers?.send(JSON.stringify({ message, settled: 0, unknown: [] }));
+			return;
+		}
 		const [issue] = checked.error.issues;
-		socket?.send(JSON.stringify({ message, problem: `${issue?.path.join(".")} ${issue?.message}` }));
+		answers?.send(JSON.stringify({ message, problem: `${issue?.path.join(".")} ${issue?.message}` }));
 		return;
 	}
 	const { settled, unknown, isDurable } = await consumers.answer(answersOf(checked.data));
-	socket?.send(JSON.stringify({ message, settled, unknown, ...(isDurable ? {} : { problem: "it was not written down" }) }));
+	answers?.send(JSON.stringify({ message, settled, unknown, ...(isDurable ? {} : { problem: "it was not written down" }) }));
 }
 
 const refusals = {

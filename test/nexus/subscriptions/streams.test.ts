@@ -47,6 +47,27 @@ test("a WebSocket is sent as many events as it has credit, and more as it answer
 	assert.equal(await new Promise((resolve) => socket.once("close", resolve)), 1007);
 });
 
+test("a consumer that sends and does not read is not read either, and has all its answers once it does", async (t) => {
+	const { url } = await serveNexus(t, temporaryDir(t));
+	await call(`${url}/v1/subscriptions/s`, "PUT", PULL);
+	const { socket, messages, opened } = connect(url);
+	t.after(() => socket.terminate());
+	await opened;
+	socket.pause();
+	const BATCH = 1_000;
+	const nonsense = `[${" ".repeat(1_000)}]`;
+	let sent = 0;
+	await until("it is not read any more", async () => {
+		for (let i = 0; i < BATCH; i++) socket.send(nonsense);
+		sent += BATCH;
+		for (let look = 0; look < 20 && socket.bufferedAmount > 0; look++) await new Promise((resolve) => setTimeout(resolve, 5));
+		return socket.bufferedAmount > 4 * BATCH * nonsense.length;
+	});
+	socket.resume();
+	await until("each message has its answer", () => messages.length === sent);
+	assert.ok(messages.every(({ message, problem }, i) => message === i + 1 && problem !== undefined));
+});
+
 test("what a consumer held when its connection broke goes to another one", async (t) => {
 	const { url } = await serveNexus(t, temporaryDir(t));
 	await call(`${url}/v1/subscriptions/s`, "PUT", PULL);
