@@ -2,6 +2,7 @@
  * Which connections rest on a peer's certificate: they are ended in good order before it ends, and at once when the peer is not trusted any more.
  */
 import type { Clock, Timer } from "../../core/clock.ts";
+import { CLOCK_SKEW_MS } from "../../identity/path-rules.ts";
 import type { TlsRefusal } from "../../identity/tls-refusal.ts";
 import type { TrustBundle } from "../../identity/trust-bundle.ts";
 import { recheckPeer, type VerifiedPeer } from "../../identity/verify-chain.ts";
@@ -76,7 +77,9 @@ export class PeerWatch {
 		const leftMs = Math.max(0, untilMs - nowMs);
 		const usualMs = Math.max(leftMs * RETIRE_PART, Math.min(RETIRE_MIN_MS, leftMs / 4));
 		const marginMs = Math.min(RETIRE_MAX_MS, usualMs) * early * (1 + SPREAD * this.#nextSpread());
-		this.#entries.set(connection, { retireAtMs: untilMs - marginMs, endsAtMs: untilMs, retired: false, refusal: undefined });
+		// What was let in although it has ended by our clock rests on the difference of clocks, which is not over in the next moment.
+		const endsAtMs = leftMs > 0 ? untilMs : untilMs + CLOCK_SKEW_MS;
+		this.#entries.set(connection, { retireAtMs: untilMs - marginMs, endsAtMs, retired: false, refusal: undefined });
 		this.#expect(untilMs - marginMs);
 	}
 

@@ -78,6 +78,18 @@ test("connections that began together are retired one after the other", async ()
 	assert.ok(clock.wallMs() <= nowMs + 906_000);
 });
 
+test("what has ended by our clock alone takes one request at a time, for as long as clocks may differ", async () => {
+	const { clock, nowMs, peer, watch } = await setUp();
+	const connection = new Connection(peer);
+	watch.add(connection, nowMs - 10_000, 1);
+	clock.advance(1);
+	assert.deepEqual([connection.retired, connection.cuts], [1, 0]);
+	clock.advance(49_900);
+	assert.equal(connection.cuts, 0);
+	clock.advance(100);
+	assert.equal(connection.cuts, 1);
+});
+
 test("a clock that is set forward past the end is noticed within half a minute", async () => {
 	const { clock, nowMs, peer, watch } = await setUp();
 	const connection = new Connection(peer);

@@ -179,6 +179,13 @@ describe("a hop with mutual TLS", { timeout: 60_000 }, () => {
 		assert.equal(late.text, "");
 	});
 
+	it("answers a caller whose certificate has ended by our clock alone", async (t) => {
+		const { folder, service } = await hop(t, { app: (_req, res) => void setTimeout(() => res.end("yes"), 50) });
+		const { cert, key } = folder.pemOf(await folder.issue("checkout", { untilMs: Date.now() - 1_000 }));
+		const { text } = await call(t, service.port("inbound"), { cert, key }, "GET / HTTP/1.1\r\nHost: payments\r\n\r\n");
+		assert.match(text, /^HTTP\/1\.1 200 .*\r\nconnection: close\r\n.*yes$/s);
+	});
+
 	it("changes how an upstream is encrypted with a reload", async (t) => {
 		const { caller } = await hop(t);
 		assert.equal((await ask(caller)).status, 200);
