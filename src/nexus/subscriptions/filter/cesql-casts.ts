@@ -5,7 +5,7 @@ import { toBoolean, toInteger, toText, within } from "./cesql-values.ts";
 
 type Evaluates<Value> = (event: CloudEvent, errors: CesqlError[]) => Value | undefined;
 
-/** Undefined is a missing attribute that nothing has answered for yet; its error is in `errors`. */
+/** Undefined: it failed, and why is in `errors`. */
 export type Evaluator = Evaluates<CesqlValue>;
 export type Text = Evaluates<string>;
 export type Integer = Evaluates<number>;
@@ -31,31 +31,33 @@ export function asTruth(evaluate: Evaluator, error: CesqlError): Truth {
 		if (typeof value === "boolean" || value === undefined) return value;
 		const truth = toBoolean(value);
 		if (truth === undefined) errors.push(error);
-		return truth ?? false;
+		return truth;
 	};
 }
 
-/** `x` is cast to the type of `y`. */
-export function isEqual(x: CesqlValue, y: CesqlValue, errors: CesqlError[], error: CesqlError): boolean {
+/** `x` is cast to the type of `y`; undefined where it cannot be. */
+export function isEqual(x: CesqlValue, y: CesqlValue, errors: CesqlError[], error: CesqlError): boolean | undefined {
 	switch (typeof y) {
 		case "string":
 			return toText(x) === y;
-		case "number":
-			return checked(toInteger(x), errors, error) === y;
+		case "number": {
+			const integer = checked(toInteger(x), errors, error);
+			return integer === undefined ? undefined : integer === y;
+		}
 		default: {
 			const truth = toBoolean(x);
 			if (truth === undefined) errors.push(error);
-			return (truth ?? false) === y;
+			return truth === undefined ? undefined : truth === y;
 		}
 	}
 }
 
-/** 0, and the error, beyond 32 bits. */
-export function checked(integer: number, errors: CesqlError[], error: CesqlError): number {
+/** Undefined, and the error, beyond 32 bits. */
+export function checked(integer: number, errors: CesqlError[], error: CesqlError): number | undefined {
 	const value = within(integer);
 	if (!Number.isNaN(value)) return value;
 	errors.push(error);
-	return 0;
+	return undefined;
 }
 
 export function castError({ at }: CesqlNode): CesqlError {

@@ -1,6 +1,6 @@
 /**
- * Turns the tree of a CESQL expression into closures, one per node. Errors are made here, once: evaluation only collects them. An operand that the
- * event does not have makes its operator answer the zero value of its type (section 3.2); any other error leaves a value to go on with (3.3).
+ * Turns the tree of a CESQL expression into closures, one per node. Errors are made here, once: evaluation only collects them. An operator whose
+ * operand failed has failed itself, and whoever asks for its value gets the zero value of its type (sections 3.2 to 3.4, and the public test kit).
  */
 import { attributeReader } from "./attributes.ts";
 import {
@@ -20,7 +20,6 @@ import { staticType, unknownFunction } from "./cesql-check.ts";
 import { type CesqlFunction, findFunction } from "./cesql-functions.ts";
 import { compileLike } from "./cesql-like.ts";
 import type { CesqlNode, CesqlType, CesqlValue, ComparisonOperator, MathOperator } from "./cesql-syntax.ts";
-import { zeroOf } from "./cesql-values.ts";
 
 const BEYOND = "the result is beyond 32 bits";
 
@@ -40,7 +39,10 @@ export function compileNode(node: CesqlNode): Evaluator {
 		}
 		case "not": {
 			const operand = truthOf(node.operand);
-			return (event, errors) => operand(event, errors) === false;
+			return (event, errors) => {
+				const value = operand(event, errors);
+				return value === undefined ? undefined : !value;
+			};
 		}
 		case "minus":
 			return compileMinus(node);
@@ -56,7 +58,7 @@ export function compileNode(node: CesqlNode): Evaluator {
 			const { negated } = node;
 			return (event, errors) => {
 				const text = operand(event, errors);
-				return text !== undefined && matches(text) !== negated;
+				return text === undefined ? undefined : matches(text) !== negated;
 			};
 		}
 		case "in":
@@ -81,7 +83,7 @@ function compileMinus({ operand, at }: Node<"minus">): Evaluator {
 	const error = errorOf("math", at, BEYOND);
 	return (event, errors) => {
 		const value = evaluate(event, errors);
-		return value === undefined ? 0 : checked(-value, errors, error);
+		return value === undefined ? undefined : checked(-value, errors, error);
 	};
 }
 
@@ -91,19 +93,22 @@ function compileLogic(node: Node<"logic">): Evaluator {
 	const right = truthOf(node.right);
 	switch (node.operator) {
 		case "AND":
-			return (event, errors) => left(event, errors) === true && right(event, errors) === true;
+			return (event, errors) => {
+				const first = left(event, errors);
+				return first === true ? right(event, errors) : first;
+			};
 		case "OR":
 			return (event, errors) => {
 				const first = left(event, errors);
 				if (first === true) return true;
 				const second = right(event, errors);
-				return first !== undefined && second === true;
+				return first === undefined ? undefined : second;
 			};
 		case "XOR":
 			return (event, errors) => {
 				const first = left(event, errors);
 				const second = right(event, errors);
-				return first !== undefined && second !== undefined && first !== second;
+				return first === undefined || second === undefined ? undefined : first !== second;
 			};
 	}
 }
@@ -119,7 +124,8 @@ function compileEquality(node: Node<"comparison">): Evaluator {
 		return (event, errors) => {
 			const x = left(event, errors);
 			const y = right(event, errors);
-			return x !== undefined && y !== undefined && isEqual(x, y, errors, error) !== negated;
+			const equal = x === undefined || y === undefined ? undefined : isEqual(x, y, errors, error);
+			return equal === undefined ? undefined : equal !== negated;
 		};
 	}
 	const left = castOf(node.left, type);
@@ -127,14 +133,14 @@ function compileEquality(node: Node<"comparison">): Evaluator {
 		const y = node.right.value;
 		return (event, errors) => {
 			const x = left(event, errors);
-			return x !== undefined && (x === y) !== negated;
+			return x === undefined ? undefined : (x === y) !== negated;
 		};
 	}
 	const right = compileNode(node.right);
 	return (event, errors) => {
 		const x = left(event, errors);
 		const y = right(event, errors);
-		return x !== undefined && y !== undefined && (x === y) !== negated;
+		return x === undefined || y === undefined ? undefined : (x === y) !== negated;
 	};
 }
 
@@ -145,7 +151,7 @@ function compileOrder(node: Node<"comparison">): Evaluator {
 	return (event, errors) => {
 		const x = left(event, errors);
 		const y = right(event, errors);
-		return x !== undefined && y !== undefined && holds(x, y);
+		return x === undefined || y === undefined ? undefined : holds(x, y);
 	};
 }
 
@@ -172,10 +178,10 @@ function compileMath(node: Node<"math">): Evaluator {
 	return (event, errors) => {
 		const x = left(event, errors);
 		const y = right(event, errors);
-		if (x === undefined || y === undefined) return 0;
+		if (x === undefined || y === undefined) return undefined;
 		if (divides && y === 0) {
 			errors.push(byZero);
-			return 0;
+			return undefined;
 		}
 		return checked(compute(x, y), errors, overflow);
 	};
@@ -207,12 +213,13 @@ function compileIn(node: Node<"in">): Evaluator {
 	const set = new Set(texts);
 	return (event, errors) => {
 		const x = operand(event, errors);
-		if (x === undefined) return false;
+		if (x === undefined) return undefined;
 		if (!isSlow && typeof x === "string") return set.has(x) !== negated;
 		for (const { evaluate, error } of elements) {
 			const y = evaluate(event, errors);
-			if (y === undefined) return false;
-			if (isEqual(y, x, errors, error)) return !negated;
+			const equal = y === undefined ? undefined : isEqual(y, x, errors, error);
+			if (equal === undefined) return undefined;
+			if (equal) return !negated;
 		}
 		return negated;
 	};
@@ -224,16 +231,15 @@ function compileCall(node: Node<"call">): Evaluator {
 		const error = unknownFunction(node);
 		return (_event, errors) => {
 			errors.push(error);
-			return false;
+			return undefined;
 		};
 	}
 	const args = node.args.map((arg, i) => castOf(arg, parameterType(found, i)));
-	const zero = zeroOf(found.returns);
 	return (event, errors) => {
 		const values: CesqlValue[] = [];
 		for (const arg of args) {
 			const value = arg(event, errors);
-			if (value === undefined) return zero;
+			if (value === undefined) return undefined;
 			values.push(value);
 		}
 		const result = found.apply(values);

@@ -1,9 +1,10 @@
 /** CESQL, the CloudEvents SQL Expression Language 1.0.0: text in, an expression to be evaluated on events out. */
 import type { CloudEvent } from "../../../events/cloud-event.ts";
-import { unknownFunctions } from "./cesql-check.ts";
+import { staticType, unknownFunctions } from "./cesql-check.ts";
 import { compileNode } from "./cesql-compile.ts";
 import { parseCesql } from "./cesql-parser.ts";
 import type { CesqlError, CesqlNode, CesqlValue } from "./cesql-syntax.ts";
+import { zeroOf } from "./cesql-values.ts";
 
 export interface CesqlExpression {
 	readonly node: CesqlNode;
@@ -23,6 +24,8 @@ export function compileCesql(text: string): CompiledCesql {
 	if (!parsed.ok) return parsed;
 	const { node } = parsed;
 	const evaluator = compileNode(node);
+	// An attribute alone has no type that could be known: section 3.2 takes it as Boolean.
+	const zero = zeroOf(staticType(node) ?? "boolean");
 	// One list for all evaluations: nothing in an expression calls back, so no two are under way at once.
 	const errors: CesqlError[] = [];
 	const expression: CesqlExpression = {
@@ -30,9 +33,7 @@ export function compileCesql(text: string): CompiledCesql {
 		warnings: unknownFunctions(node),
 		evaluate(event) {
 			const found: CesqlError[] = [];
-			// An attribute alone has no type that could be known: section 3.2 takes it as Boolean.
-			const value = evaluator(event, found) ?? false;
-			return { value, errors: found };
+			return { value: evaluator(event, found) ?? zero, errors: found };
 		},
 		matches(event) {
 			errors.length = 0;

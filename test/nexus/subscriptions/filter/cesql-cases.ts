@@ -69,7 +69,7 @@ const OPERATORS: readonly CesqlCase[] = [
 	["NOT NOT TRUE", true],
 	["NOT 'false'", true],
 	["NOT 0", true],
-	["NOT 'maybe'", true, "cast"],
+	["NOT 'maybe'", false, "cast"],
 	["--9", 9],
 	["- 9", -9],
 	["- -'9'", 9],
@@ -131,7 +131,7 @@ const OPERATORS: readonly CesqlCase[] = [
 	["-8 - -1", -7],
 	["8 + -1", 7],
 	["'8' + TRUE", 9],
-	["'8x' + 1", 1, "cast"],
+	["'8x' + 1", 0, "cast"],
 ];
 
 /** 3.4.2: what AND and OR do not evaluate. */
@@ -140,8 +140,8 @@ const SHORT_CIRCUITS: readonly CesqlCase[] = [
 	["TRUE OR (1 / 0 = 0)", true],
 	["TRUE OR colour", true],
 	["FALSE AND colour", false],
-	["TRUE AND (1 / 0 = 0)", true, "math"],
-	["FALSE OR (1 / 0 = 0)", true, "math"],
+	["TRUE AND (1 / 0 = 0)", false, "math"],
+	["FALSE OR (1 / 0 = 0)", false, "math"],
 	["FALSE AND NOPE()", false],
 ];
 
@@ -217,7 +217,7 @@ const EXISTS_AND_IN: readonly CesqlCase[] = [
 	["'TRUE' IN (TRUE)", false],
 	["TRUE IN ('TRUE')", true],
 	["TRUE IN (0, 1)", true],
-	["5 IN ('five', 5)", true, "cast"],
+	["5 IN ('five', 5)", false, "cast"],
 	["1 + 1 IN (1)", 2],
 	["(1 + 1) IN (2)", true],
 	["id LIKE 'e_' IN (TRUE)", true],
@@ -334,7 +334,7 @@ const CASTS: readonly CesqlCase[] = [
 	["7 = '07'", false],
 	["1 = TRUE", true],
 	["'x' = 7", false, "cast"],
-	["'x' = 0", true, "cast"],
+	["'x' = 0", false, "cast"],
 	["hops < limit", true, undefined, { hops: "5", limit: "10" }],
 	["hops = 5", true, undefined, { hops: 5 }],
 	["hops = '5'", true, undefined, { hops: 5 }],
