@@ -8,7 +8,7 @@ import type { Compatibility } from "../schemas/compatibility.ts";
 import { RESERVED_PREFIX, type SchemaRecord, SchemaRegistry } from "../schemas/registry.ts";
 import { SchemaCompiler } from "../schemas/schema-compiler.ts";
 import type { SchemaFault } from "../schemas/schema-document.ts";
-import { put, remove, type StateFailed, type StateStore } from "../state/state-store.ts";
+import { type Entry, put, remove, type StateFailed, type StateStore } from "../state/state-store.ts";
 import { watch } from "../state/watch.ts";
 import type { Violation } from "./publisher.ts";
 
@@ -53,6 +53,8 @@ const BUILT_IN_ON_VIOLATION: OnViolation = "park";
 /** What somebody asks to be checked, and gets wrong, he wants to hear. */
 const ON_VIOLATION_DEFAULT: OnViolation = "refuse";
 const VERSION_DIGITS = 3;
+/** A state that is away is asked again no sooner. */
+const AGAIN_MS = 2_000;
 
 interface Kept extends Pick<StoredSchema, "onViolation" | "by" | "atMs"> {
 	readonly version: number;
@@ -62,14 +64,16 @@ export class EventSchemas {
 	readonly #state: StateStore;
 	readonly #clock: Clock;
 	readonly #logger: Logger;
-	readonly #registry = new SchemaRegistry(new SchemaCompiler());
+	readonly #compiler = new SchemaCompiler();
+	#registry = new SchemaRegistry(this.#compiler);
 	/** By type; the last one speaks for it. */
-	readonly #kept = new Map<string, Kept[]>();
+	#kept = new Map<string, Kept[]>();
 	/** Of the last change that is known here, by the hash that stands for a type in keys. */
-	readonly #known = new Map<string, { readonly type: string; readonly revision: number }>();
+	#known = new Map<string, { readonly type: string; readonly revision: number }>();
 	readonly #abort = new AbortController();
 	#writing: Promise<unknown> = Promise.resolve();
 	#watching: Promise<void> = Promise.resolve();
+	#endPause: (() => void) | undefined;
 
 	private constructor({ state, clock, logger }: EventSchemasOptions) {
 		this.#state = state;
@@ -80,7 +84,9 @@ export class EventSchemas {
 	/** Rejects where the state cannot be read. */
 	static async open(options: EventSchemasOptions): Promise<EventSchemas> {
 		const schemas = new EventSchemas(options);
-		schemas.#watching = schemas.#follow(await schemas.#load());
+		const loaded = await schemas.#load();
+		if (typeof loaded === "string") throw new Error(`the schemas could not be read: ${loaded}`);
+		schemas.#watching = schemas.#follow(loaded);
 		return schemas;
 	}
 
@@ -114,6 +120,7 @@ export class EventSchemas {
 
 	async close(): Promise<void> {
 		this.#abort.abort();
+		this.#endPause?.();
 		await this.#watching;
 	}
 
@@ -158,24 +165,30 @@ export class EventSchemas {
 		return { ...record, onViolation: kept?.onViolation ?? this.#onViolation(record.type), by: kept?.by ?? "", atMs: kept?.atMs ?? 0 };
 	}
 
-	/** The revision from which changes are to be followed. */
-	async #load(): Promise<number> {
+	/** Anew from the state: the revision from which changes are to be followed, or why not. What was known holds until all is read. */
+	async #load(): Promise<number | string> {
+		const entries: Entry[] = [];
 		let revision: number | undefined;
-		for (let after: string | undefined; ; ) {
+		let after: string | undefined;
+		do {
 			const page = await this.#state.list(TABLE, after === undefined ? {} : { after });
-			if (!page.ok) throw new Error(`the schemas could not be read: ${page.detail}`);
+			if (!page.ok) return page.detail;
+			entries.push(...page.value.entries);
 			revision ??= page.value.revision;
-			for (const entry of page.value.entries) this.#apply(entry.value as StoredSchema, entry.revision);
 			after = page.value.next;
-			if (after === undefined) return revision;
-		}
+		} while (after !== undefined);
+		this.#registry = new SchemaRegistry(this.#compiler);
+		this.#kept = new Map();
+		this.#known = new Map();
+		for (const entry of entries) this.#apply(entry.value as StoredSchema, entry.revision);
+		return revision;
 	}
 
 	async #follow(from: number): Promise<void> {
 		const { signal } = this.#abort;
 		let revision = from;
-		while (!signal.aborted) {
-			try {
+		try {
+			while (!signal.aborted) {
 				for await (const item of watch(this.#state, TABLE, revision, { signal, clock: this.#clock })) {
 					if (item.kind === "failing") this.#logger.warn("changes of schemas by other nodes are not seen for now", { detail: item.detail });
 					else if (item.kind === "changes") {
@@ -186,17 +199,25 @@ export class EventSchemas {
 						revision = item.revision;
 					}
 				}
-				// The history does not reach back to what we know: it is read anew. Or the store has closed.
-				if (signal.aborted || !(await this.#state.list(TABLE, { limit: 1 })).ok) return;
-				for (const type of this.#kept.keys()) this.#registry.remove(type);
-				this.#kept.clear();
-				this.#known.clear();
-				revision = await this.#load();
-			} catch (thrown) {
-				this.#logger.error("the schemas of other nodes are not followed any more; restart this one", { error: messageOf(thrown) });
-				return;
+				if (signal.aborted) return;
+				// The history does not reach back to what we know: all is read anew. Or the store has closed.
+				const loaded = await this.#inTurn(() => this.#load());
+				if (typeof loaded === "number") revision = loaded;
+				else if (!signal.aborted) await this.#pause();
 			}
+		} catch (thrown) {
+			this.#logger.error("the schemas of other nodes are not followed any more; restart this one", { error: messageOf(thrown) });
 		}
+	}
+
+	#pause(): Promise<void> {
+		return new Promise((resolve) => {
+			const timer = this.#clock.setTimer(AGAIN_MS, resolve);
+			this.#endPause = () => {
+				timer.cancel();
+				resolve();
+			};
+		});
 	}
 
 	/** Changes come in the order of revisions; our own are known already when the watch tells them. */

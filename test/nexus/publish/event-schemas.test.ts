@@ -9,6 +9,7 @@ import { ParkedEvents } from "../../../src/nexus/publish/parked-events.ts";
 import { Publisher } from "../../../src/nexus/publish/publisher.ts";
 import { openState } from "../../../src/nexus/state/open-state.ts";
 import { put, type StateStore } from "../../../src/nexus/state/state-store.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
 import { eventually } from "../../support/processes.ts";
 import { eventJson, openLog, temporaryDir } from "../support.ts";
 
@@ -48,6 +49,38 @@ test("what one node is told, the others judge by; deleted and made anew as well"
 	assert.equal(one.check(event("1", {}))?.isParked, false);
 	// A node that comes later finds the same.
 	assert.deepEqual((await node(t, state)).get("t"), one.get("t"));
+});
+
+test("where the history does not reach back, what is known holds until all is read anew, however often that fails", async (t) => {
+	const state = await memoryState(t);
+	await (await node(t, state)).put("t", { document: number }, "somebody");
+	let isForgetful = false;
+	let failures = 0;
+	const forgetful = {
+		commit: (writes) => state.commit(writes),
+		onChange: (listener) => state.onChange(listener),
+		changes: async (table, after) => (isForgetful ? { ok: true, value: { kind: "reset" } } : state.changes(table, after)),
+		async list(table, query) {
+			if (!isForgetful) return state.list(table, query);
+			isForgetful = ++failures < 3;
+			return { ok: false, failure: "unavailable", detail: "the state is away" };
+		},
+	} satisfies Partial<StateStore> as unknown as StateStore;
+	const clock = new FakeClock();
+	const schemas = await EventSchemas.open({ state: forgetful, clock, logger: silentLogger });
+	t.after(() => schemas.close());
+	isForgetful = true;
+	await eventually("it has been read anew after failures", async () => {
+		assert.notEqual(schemas.check(event("1", {})), undefined);
+		clock.advance(1_000);
+		return !isForgetful;
+	});
+	assert.ok((await (await node(t, state)).put("u", { document: number }, "somebody")).ok);
+	await eventually("changes are seen again", async () => {
+		clock.advance(1_000);
+		return schemas.get("u") !== undefined;
+	});
+	assert.notEqual(schemas.check(event("1", {})), undefined);
 });
 
 test("two nodes that change one type at the same time do not both win", async (t) => {
