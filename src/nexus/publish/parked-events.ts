@@ -44,8 +44,8 @@ type Failed = { readonly ok: false; readonly failed: StateFailed };
 
 const TABLE = "_parked";
 const EVENTS_TABLE = "_parked-events";
-// With these the state's bounds for one commit are kept: as JSON in JSON an event takes twice its size at most.
-const COMMIT_BYTES = 128 * 1024;
+// With these the state's bounds for one commit are kept: a row is smaller than a value may be, which is as much.
+const COMMIT_BYTES = 256 * 1024;
 const COMMIT_EVENTS = 64;
 const PAGE = 200;
 const PAGE_BYTES = 4 * 1024 * 1024;
@@ -97,14 +97,15 @@ export class ParkedEvents {
 			const text = Buffer.from(json);
 			const long = text.length > INLINE_BYTES_MAX ? await this.#events.keep(told.key, text) : undefined;
 			if (long !== undefined && "failure" in long) return { ok: false, detail: long.detail };
-			const size = long === undefined ? text.length : 0;
+			const row: Row = long === undefined ? { ...told, event: json } : { ...told, event: "", long };
+			const size = Buffer.byteLength(JSON.stringify(row));
 			if (chunk.length > 0 && (bytes + size > COMMIT_BYTES || chunk.length === COMMIT_EVENTS)) {
 				const failed = await this.#keep(chunk);
 				if (failed !== undefined) return failed;
 				chunk = [];
 				bytes = 0;
 			}
-			chunk.push(long === undefined ? { ...told, event: json } : { ...told, event: "", long });
+			chunk.push(row);
 			bytes += size;
 		}
 		const failed = chunk.length === 0 ? undefined : await this.#keep(chunk);

@@ -146,6 +146,17 @@ test("events larger than a value of the state are parked whole, shown, replaced 
 	assert.equal(await parts(), 0);
 });
 
+test("a batch is parked whatever its events are made of", async (t) => {
+	const parked = await ParkedEvents.open(await memoryState(t), systemClock);
+	// As JSON in JSON these take four times their room, and stand in their rows a second time.
+	const events = Array.from({ length: 200 }, (_, index) => {
+		const told = { ...event(String(index).padEnd(512, '"'), "x"), source: '"'.repeat(1024) };
+		return { index, event: told, json: JSON.stringify(told), reason: '"'.repeat(300) };
+	});
+	assert.deepEqual(await parked.park(events), { ok: true, refused: [] });
+	assert.equal(parked.count, 200);
+});
+
 function messageOf(events: readonly CloudEvent[]) {
 	let start = 0;
 	const texts = events.map((each) => JSON.stringify(each));
