@@ -165,14 +165,21 @@ export class BrokerTail {
 			// It was killed before it had written what it had acknowledged; its sequences are given again.
 			log.error("the broker has lost events that it had acknowledged", { from: last + 1, to: this.#last });
 			window?.clear();
-			this.#last = last;
-			this.#cache = new TailCache(last + 1);
+			this.#goOnFrom(last);
+		} else if (first - 1 > this.#last) {
+			// Removed before it was seen here. Not every broker goes on from what is gone.
+			this.#goOnFrom(first - 1);
 		}
 		this.#first = first;
 		this.#bytes = bytes ?? 0;
 		this.doubt();
 		this.#down = undefined;
 		log.info("the broker of the event log is back");
+	}
+
+	#goOnFrom(last: number): void {
+		this.#last = last;
+		this.#cache = new TailCache(last + 1);
 	}
 
 	#take({ events, position, cut }: Next): void {

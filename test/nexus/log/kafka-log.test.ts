@@ -6,9 +6,11 @@ import { silentLogger } from "../../../src/core/log.ts";
 import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
 import type { EventLog } from "../../../src/nexus/log/event-log.ts";
 import { openKafkaLog } from "../../../src/nexus/log/kafka-log.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
+import { eventually } from "../../support/processes.ts";
 import { logConformance } from "./conformance.ts";
 import { type KafkaServer, skipWithoutKafka, startKafka } from "./servers.ts";
-import { batchOf } from "./support.ts";
+import { batchOf, idOf, numbered, readAll } from "./support.ts";
 
 const skip = skipWithoutKafka;
 let kafka: KafkaServer;
@@ -50,4 +52,27 @@ test("kafka: the topic's own settings decide what is promised, and one that does
 	await assert.rejects(open(t, "compacted"), /is compacted/);
 	const nowhere = { brokers: ["127.0.0.1:1"], topic: "t", replicas: 1, clock: systemClock, log: silentLogger };
 	await assert.rejects(openKafkaLog(nowhere), /ECONNREFUSED|failed/);
+});
+
+test("kafka: a node that was away while the log was cut beyond all that it had seen goes on with what is there", { skip }, async (t) => {
+	const topic = `nexus-${topics++}`;
+	const clock = new FakeClock();
+	const away = await openKafkaLog({ brokers: [kafka.address], topic, replicas: 1, clock, log: silentLogger });
+	t.after(() => away.close());
+	await away.append(batchOf(numbered("seen", 3)));
+	await kafka.server.kill();
+	// It tries again when its clock says so.
+	await eventually("it has found out", async () => away.stats().isFailing);
+	await kafka.server.start();
+	const other = await open(t, topic);
+	await other.append(batchOf(numbered("missed", 20)));
+	await other.truncate({ bytesMax: Number.POSITIVE_INFINITY, ageMsMax: Number.POSITIVE_INFINITY, eventsMax: 5 });
+	await eventually("it is back", async () => {
+		clock.advance(500);
+		return away.stats().lastSequence === other.stats().lastSequence && !away.stats().isFailing;
+	});
+	assert.deepEqual((await readAll(away)).map(idOf), ["missed15", "missed16", "missed17", "missed18", "missed19"]);
+	const outcome = await other.append(batchOf([{ id: "after" }]));
+	assert.ok(outcome.ok);
+	await eventually("it hears of what comes", async () => away.stats().lastSequence === outcome.sequence);
 });
