@@ -48,6 +48,11 @@ export class Cohort {
 		this.#followers++;
 	}
 
+	/** Of the log. Who is beyond it has been told what a broker has lost: its sequences are given again. */
+	get end(): number {
+		return this.#options.log.stats().lastSequence;
+	}
+
 	/** Its stream has closed. */
 	leave(follower: Follower): void {
 		this.#waiting.delete(follower);
@@ -59,11 +64,11 @@ export class Cohort {
 
 	/** Whether it goes with the others from here on. `isAtEnd`: it has just read to the end of the log. */
 	admit(follower: Follower, isAtEnd = false): boolean {
-		const { lastSequence } = this.#options.log.stats();
-		if (this.#isEmpty && (isAtEnd || follower.position >= lastSequence)) this.#position = follower.position;
+		const { end } = this;
+		if (this.#isEmpty && (isAtEnd || follower.position >= end)) this.#position = follower.position;
 		else if (this.#isEmpty || follower.position !== this.#position) return false;
 		follower.slot = this.#members.push(follower) - 1;
-		if (this.#position < lastSequence) this.#wake();
+		if (this.#position < end) this.#wake();
 		return true;
 	}
 
@@ -119,6 +124,7 @@ export class Cohort {
 
 	/** True at the end of the log. */
 	async #round(): Promise<boolean> {
+		this.#position = Math.min(this.#position, this.end);
 		const page = await this.#read(this.#position);
 		const told = [...partsOf(page)];
 		for (let count = 1; told.length > 0 && this.#cursor < this.#members.length; count++) {

@@ -39,7 +39,9 @@ export class Follower {
 	async #catchUp(): Promise<void> {
 		const { stream } = this;
 		try {
-			while (stream.isReady && !this.#cohort.admit(this) && !this.#cohort.waits(this)) {
+			while (stream.isReady) {
+				this.position = Math.min(this.position, this.#cohort.end);
+				if (this.#cohort.admit(this) || this.#cohort.waits(this)) return;
 				const page = await this.#cohort.readFor(this.position);
 				for (const { part, last } of partsOf(page)) {
 					// The rest is read again once the reader has caught up.

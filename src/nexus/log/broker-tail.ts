@@ -166,6 +166,7 @@ export class BrokerTail {
 			log.error("the broker has lost events that it had acknowledged", { from: last + 1, to: this.#last });
 			window?.clear();
 			this.#goOnFrom(last);
+			for (const listener of this.#listeners) listener();
 		} else if (first - 1 > this.#last) {
 			// Removed before it was seen here. Not every broker goes on from what is gone.
 			this.#goOnFrom(first - 1);

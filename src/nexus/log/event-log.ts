@@ -123,7 +123,10 @@ export interface EventLog {
 	readonly capabilities: LogCapabilities;
 	append(batch: AppendBatch): Promise<AppendOutcome>;
 	read(query: ReadQuery): Promise<ReadResult>;
-	/** Calls after each commit, by whichever node, when its events can be read. Returns how to stop that. */
+	/**
+	 * Calls after each commit, by whichever node, when its events can be read; also when a broker has lost its end, and gives its sequences again.
+	 * Returns how to stop that.
+	 */
 	onCommit(listener: () => void): () => void;
 	/** Forgets what is beyond the limits, now; whole units of the log's own size at a time. Rejects with what the disk or broker says. */
 	truncate(limits: RetentionLimits): Promise<void>;

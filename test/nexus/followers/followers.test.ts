@@ -1,8 +1,12 @@
 /** Followers over real sockets: whoever comes, stops or leaves meanwhile, each is told everything once and in order, and what can be shared is. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import type { Logger } from "../../../src/core/log.ts";
+import { setImmediate } from "node:timers/promises";
+import { systemClock } from "../../../src/core/clock.ts";
+import { type Logger, silentLogger } from "../../../src/core/log.ts";
 import { seededRng } from "../../../src/core/rng.ts";
+import { openRedisLog } from "../../../src/nexus/log/redis-log.ts";
+import { skipWithout, startRedis } from "../log/servers.ts";
 import { batchOf, numbered, openLog, temporaryDir } from "../support.ts";
 import { followerHouse, type Reader, until, WatchedLog } from "./support.ts";
 
@@ -246,4 +250,31 @@ test("while followers come, stop, go on and leave at random, each is told everyt
 	// Who has left was told a beginning of it.
 	for (const { reader, after } of gone) assert.deepEqual(reader.sequences, upTo(after + reader.sequences.length, after + 1));
 	assert.ok(there.length >= 9 && gone.length > 0);
+});
+
+test("when a broker has lost its end, who had been told of it is told what comes under those sequences", {
+	skip: skipWithout("redis-server"),
+}, async (t) => {
+	const { server, url } = await startRedis(t, ["--appendonly", "no"]);
+	const redis = await openRedisLog({ url, prefix: "nexus", clock: systemClock, log: silentLogger });
+	t.after(() => redis.close());
+	const log = new WatchedLog(redis);
+	const follow = await followerHouse(t, log);
+	const before = await follow(0);
+	await append(log, "lost", 5);
+	await toldAll(before.reader, 5);
+	await server.kill();
+	await until(() => log.stats().isFailing, "the log has found out");
+	await server.start();
+	await until(() => !log.stats().isFailing, "the log is back");
+	await append(log, "again", 2);
+	await until(() => before.reader.sequences.length === 7, "it is told again");
+	assert.deepEqual(before.reader.sequences, [...upTo(5), ...upTo(2)]);
+	// Nobody asks over and over for what is not there.
+	const late = await follow(2);
+	const { reads } = log;
+	for (let turn = 0; turn < 100; turn++) await setImmediate();
+	assert.ok(log.reads - reads <= 2, `${log.reads - reads} reads`);
+	await append(log, "on", 1);
+	await until(() => before.reader.sequences.at(-1) === 3 && late.reader.sequences.at(-1) === 3, "both are told");
 });
