@@ -39,6 +39,8 @@ export class LeaseBook<T> {
 	readonly #beatRevisions = new Map<string, number>();
 	readonly #beatenAt = new Map<string, number>();
 	readonly #ends: ((key: string, value: T) => void)[] = [];
+	/** Whose end is being written. */
+	readonly #ending = new Map<string, Promise<unknown>>();
 	#lookedAtMs: number;
 	#beatsAtMs: number;
 	#timer: Timer | undefined;
@@ -87,6 +89,9 @@ export class LeaseBook<T> {
 
 	/** Says it, or that it is still so: then nothing is written, so that renewing goes on while the disk fails. */
 	async renew(key: string, value: T, ttlMs: number): Promise<CommitOutcome | { readonly ok: true }> {
+		// Else it would be told that it is listed, and be removed a moment later.
+		const ending = this.#ending.get(key);
+		if (ending !== undefined) await ending;
 		const nowMs = this.#options.clock.monotonicMs();
 		const known = this.#mirror.get(key)?.value;
 		if (known === undefined && this.#mirror.size >= this.#options.max) {
@@ -165,7 +170,10 @@ export class LeaseBook<T> {
 	async #end(key: string, value: T, revision: number): Promise<void> {
 		const beat = this.#beatRevisions.get(key) ?? 0;
 		const fence: readonly Write[] = !this.#isShared ? [] : beat === 0 ? [check(this.#beats, key, 0)] : [remove(this.#beats, key, beat)];
-		const outcome = await this.#mirror.remove(key, revision, fence);
+		const removing = this.#mirror.remove(key, revision, fence);
+		this.#ending.set(key, removing);
+		const outcome = await removing;
+		this.#ending.delete(key);
 		// Another node has heard of it, or the disk fails: there is another look.
 		if (outcome.ok) for (const told of this.#ends) told(key, value);
 	}

@@ -60,6 +60,32 @@ describe("a lease", () => {
 		assert.deepEqual(ended, ["a=x"]);
 	});
 
+	test("holds where it is renewed while its end is being written", async (t) => {
+		const clock = new FakeClock();
+		const store = await memory(t);
+		const ends: (() => void)[] = [];
+		const slow = new Proxy(store, {
+			get(target, name) {
+				const value: unknown = Reflect.get(target, name, target);
+				if (typeof value !== "function") return value;
+				if (name !== "commit") return value.bind(target) as unknown;
+				return async (writes: readonly { readonly kind: string }[]) => {
+					if (writes[0]?.kind === "delete") await new Promise<void>((resolve) => ends.push(resolve));
+					return (await Reflect.apply(value, target, [writes])) as unknown;
+				};
+			},
+		});
+		const book = await open(t, slow, clock);
+		await book.renew("a", "x", 3_000);
+		await pass(clock, 3_500);
+		assert.equal(ends.length, 1, "its end is on its way");
+		const renewed = book.renew("a", "x", 3_000);
+		ends[0]?.();
+		assert.ok((await renewed).ok);
+		await pass(clock, 500);
+		assert.deepEqual(keys(book), ["a"]);
+	});
+
 	test("is not ended by a wall clock that jumps, in either direction", async (t) => {
 		const clock = new FakeClock();
 		const book = await open(t, await memory(t), clock);
