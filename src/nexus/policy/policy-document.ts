@@ -26,7 +26,8 @@ export function documentFaults({ service, version, text, wallMs }: DocumentCheck
 /** What sidecars say themselves. One that has no identity, or no application, finds out what it lacks and says so. */
 function sidecarFile(service: string): string {
 	return [
-		`service: ${service}`,
+		// In quotes: a name may look like a number, or like nothing.
+		`service: "${service}"`,
 		"zone: any",
 		"admin: { listen: 127.0.0.1:0 }",
 		'nexus: { url: "https://127.0.0.1:7400" }',

@@ -108,6 +108,14 @@ describe("the API of policies", () => {
 		assert.deepEqual([news.status, news.body.version, news.body.policy], [200, 1, policy(1)]);
 	});
 
+	test("takes policies of services whose names look like other things in YAML", async (t) => {
+		const call = caller((await serveNexus(t, temporaryDir(t))).url);
+		for (const service of ["123", "1e3", "true", "null"]) {
+			const put = await call("PUT", `/v1/policies/${service}`, { policy: `service: "${service}"\n${policy(1)}` });
+			assert.equal(put.status, 201, JSON.stringify(put.body));
+		}
+	});
+
 	test("refuses what is too large, no JSON, no policy, or not of this service, and changes nothing", async (t) => {
 		const call = caller((await serveNexus(t, temporaryDir(t))).url);
 		const put = async (body: unknown, path = "/v1/policies/a"): Promise<number> => (await call("PUT", path, body)).status;
