@@ -32,10 +32,6 @@ export class CatchUp {
 		this.#logger = logger;
 	}
 
-	get behind(): number {
-		return this.#behind.size;
-	}
-
 	/** Feeds the target, by the shared reader if it may join that at once. */
 	add(target: CatchUpTarget): void {
 		if (this.#join(target)) return;

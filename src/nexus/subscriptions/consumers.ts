@@ -30,7 +30,6 @@ export interface Answers {
 }
 
 export interface ConsumersOptions {
-	readonly clock: Clock;
 	readonly transform: Transform | undefined;
 	/** Nexus does, and the subscription with it. */
 	readonly isStopping: () => boolean;
@@ -52,7 +51,6 @@ const TOKEN = /^([0-9a-z]{1,11})-([0-9a-z]{1,11})-([0-9a-z]{1,4})$/;
 export class Consumers {
 	readonly #dispatcher: Dispatcher;
 	readonly #life: number;
-	readonly #clock: Clock;
 	readonly #transform: Transform | undefined;
 	readonly #isStopping: () => boolean;
 	/** In the order of their turns. */
@@ -61,13 +59,10 @@ export class Consumers {
 	#isServing = false;
 	/** The subscription has stopped, or is replaced by a changed one: whoever comes now is to come again. */
 	isOver = false;
-	/** Monotonic; when somebody asked for events last. */
-	lastAskedAtMs = Number.NEGATIVE_INFINITY;
 
-	constructor(dispatcher: Dispatcher, life: number, { clock, transform, isStopping }: ConsumersOptions) {
+	constructor(dispatcher: Dispatcher, life: number, { transform, isStopping }: ConsumersOptions) {
 		this.#dispatcher = dispatcher;
 		this.#life = life;
-		this.#clock = clock;
 		this.#transform = transform;
 		this.#isStopping = isStopping;
 		dispatcher.onReady = () => this.serve();
@@ -96,7 +91,6 @@ export class Consumers {
 	add(taker: Taker): boolean {
 		if (this.isFull) return false;
 		this.#takers.add(taker);
-		this.lastAskedAtMs = this.#clock.monotonicMs();
 		this.serve();
 		return true;
 	}
@@ -115,7 +109,6 @@ export class Consumers {
 				const entries = this.#take(Math.min(TURN, taker.wanted), taker.wantedBytes);
 				if (entries.length === 0) continue;
 				hasGiven = true;
-				this.lastAskedAtMs = this.#clock.monotonicMs();
 				// To the end of the line.
 				if (this.#takers.delete(taker)) this.#takers.add(taker);
 				taker.give(entries);

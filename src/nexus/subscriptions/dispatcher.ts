@@ -164,7 +164,7 @@ export class Dispatcher {
 		return this.#window.size;
 	}
 
-	/** The next event, whose try begins now; undefined where there is none, or the rate or a hold forbids it (`onReady` calls later). */
+	/** The next event, whose try begins now; undefined where there is none, or the rate forbids it (`onReady` calls later). */
 	take(): Entry | undefined {
 		if (!this.#isRunning || this.#options.ready.size === 0 || this.#options.mayAct?.() === false) return undefined;
 		const nowMs = this.#options.clock.monotonicMs();

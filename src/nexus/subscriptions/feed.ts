@@ -48,10 +48,6 @@ export class Feed {
 		this.#sweepLater();
 	}
 
-	get size(): number {
-		return this.#targets.size;
-	}
-
 	/** False where the target is too far behind: it has to catch up first. An idle feed begins anywhere near the end. */
 	join(target: FeedTarget): boolean {
 		if (this.#isClosed) return false;
@@ -73,10 +69,6 @@ export class Feed {
 		target.dispatcher.live = undefined;
 		this.#targets.delete(target.name);
 		this.#index.delete(target.name);
-	}
-
-	has(target: FeedTarget): boolean {
-		return this.#targets.get(target.name) === target;
 	}
 
 	async close(): Promise<void> {

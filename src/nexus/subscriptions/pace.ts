@@ -1,7 +1,6 @@
-/** When the next event may be taken: not above the rate of the subscription, and not while its consumer has asked for patience. */
+/** When the next event may be taken: not above the rate of the subscription. */
 import type { Clock, Timer } from "../../core/clock.ts";
 import { Gcra } from "../../limits/gcra.ts";
-import { DELAY_MS_MAX } from "./limits.ts";
 
 const NS_PER_MS = 1e6;
 
@@ -11,7 +10,6 @@ export class Pace {
 	/** To be called when it may be asked again. */
 	readonly #onLater: () => void;
 	#fullAtNs = 0;
-	#heldUntilMs = 0;
 	#later: { readonly timer: Timer; readonly atMs: number } | undefined;
 
 	constructor(clock: Clock, rate: { readonly perSecond: number; readonly burst: number } | undefined, onLater: () => void) {
@@ -22,7 +20,7 @@ export class Pace {
 
 	/** False: not now; `onLater` will call. */
 	mayTake(nowMs: number): boolean {
-		const waitMs = this.#heldUntilMs > nowMs ? this.#heldUntilMs - nowMs : this.#rateWaitMs(nowMs);
+		const waitMs = this.#rateWaitMs(nowMs);
 		if (waitMs <= 0) return true;
 		this.#wakeAt(nowMs + Math.ceil(waitMs), nowMs);
 		return false;
@@ -30,11 +28,6 @@ export class Pace {
 
 	taken(nowMs: number): void {
 		if (this.#rate !== undefined) this.#fullAtNs = this.#rate.take(this.#fullAtNs, Math.round(nowMs * NS_PER_MS));
-	}
-
-	/** Nothing for so long. */
-	hold(ms: number): void {
-		this.#heldUntilMs = Math.max(this.#heldUntilMs, this.#clock.monotonicMs() + Math.min(ms, DELAY_MS_MAX));
 	}
 
 	stop(): void {

@@ -45,7 +45,7 @@ function house(transform?: Transform): {
 		unpark: async () => true,
 	});
 	dispatcher.start();
-	const consumers = new Consumers(dispatcher, 1, { clock, transform, isStopping: () => false });
+	const consumers = new Consumers(dispatcher, 1, { transform, isStopping: () => false });
 	return {
 		clock,
 		dispatcher,

@@ -315,7 +315,7 @@ test("what is settled counts as kept once its dead letter is gone, or is there",
 	assert.equal(parked.length, 1);
 });
 
-test("a rate and a hold delay what is taken, and call when it may go on", async () => {
+test("a rate delays what is taken, and calls when it may go on", async () => {
 	const { clock, dispatcher, take } = house({ rate: { perSecond: 10, burst: 2 } });
 	let calls = 0;
 	dispatcher.onReady = () => {
