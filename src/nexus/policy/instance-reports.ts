@@ -31,9 +31,13 @@ export type InstanceReport = z.infer<typeof reportDocument>;
 
 export class InstanceReports {
 	readonly #book: LeaseBook<InstanceReport>;
+	/** Names of instances: a list of all policies asks for each service, and the reports are those of all of them. */
+	readonly #byService = new Map<string, Set<string>>();
 
 	private constructor(book: LeaseBook<InstanceReport>) {
 		this.#book = book;
+		for (const [key] of book.entries()) this.#index(key);
+		book.onChange((key) => this.#index(key));
 	}
 
 	/** Rejects where the state cannot be read. */
@@ -61,14 +65,24 @@ export class InstanceReports {
 
 	/** Those that are heard, by name. */
 	of(service: string): ReadonlyMap<string, InstanceReport> {
-		const found = [...this.#book.entries()].flatMap(([key, report]) => {
-			const parts = partsOf(key);
-			return parts.service === service ? [[parts.instance, report] as const] : [];
-		});
-		return new Map(found.sort(([a], [b]) => (a < b ? -1 : 1)));
+		const reports = new Map<string, InstanceReport>();
+		for (const instance of [...(this.#byService.get(service) ?? [])].sort()) {
+			const report = this.get(service, instance);
+			if (report !== undefined) reports.set(instance, report);
+		}
+		return reports;
 	}
 
 	close(): void {
 		this.#book.close();
+	}
+
+	#index(key: string): void {
+		const { service, instance } = partsOf(key);
+		const instances = this.#byService.get(service) ?? new Set();
+		if (this.#book.get(key) === undefined) instances.delete(instance);
+		else instances.add(instance);
+		if (instances.size === 0) this.#byService.delete(service);
+		else this.#byService.set(service, instances);
 	}
 }

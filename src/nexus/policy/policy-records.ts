@@ -72,7 +72,6 @@ export const versionDocument = z.strictObject({
 
 export type Stage = z.infer<typeof stageDocument>;
 export type RolloutState = z.infer<typeof rolloutDocument>;
-export type RolloutOutcome = z.infer<typeof outcomeDocument>;
 export type PolicyHead = z.infer<typeof headDocument>;
 export type PolicyVersion = z.infer<typeof versionDocument>;
 

@@ -144,6 +144,20 @@ describe("a roll-out", () => {
 		assert.equal(house.last, `rolled_back: ${chosen} has not taken it in time`);
 	});
 
+	test("knows which instances of its service are heard, by name", async (t) => {
+		const house = await House.open(t);
+		await house.policies.report("checkout-2", "z", { running: 1, sinceMs: 1, rejected: null });
+		await house.says("B", 1);
+		const names = (): string[] => [...house.policies.reports.of(SERVICE).keys()];
+		assert.deepEqual(names(), ["B", "a", "b", "c"]);
+		assert.equal(house.policies.reports.of(SERVICE).get(house.chosen)?.running, 2);
+		await house.pass(90);
+		assert.deepEqual(names(), ["a", "b", "c"]);
+		assert.deepEqual([...house.policies.reports.of("checkout-2").keys()], []);
+		await house.says("B", 1);
+		assert.deepEqual(names(), ["B", "a", "b", "c"]);
+	});
+
 	test("has versions that are not taken for forgotten while the state cannot be read", async (t) => {
 		const house = await House.open(t);
 		house.cut(true);
