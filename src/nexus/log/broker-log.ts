@@ -161,6 +161,8 @@ class BrokerLog implements EventLog {
 		const fresh: BrokerEvent[] = [];
 		let result: BrokerAppend;
 		try {
+			// What waited behind an append that has failed does not find out by itself.
+			if (this.#tail.down !== undefined) throw new Error(this.#tail.down);
 			await this.#tail.settleDoubt();
 			const seen = new Set<string>();
 			for (const event of group.flatMap(({ events }) => events)) {

@@ -5,8 +5,9 @@ import { type TestContext, test } from "node:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
-import type { EventLog } from "../../../src/nexus/log/event-log.ts";
+import type { AppendOutcome, EventLog } from "../../../src/nexus/log/event-log.ts";
 import { openRedisLog } from "../../../src/nexus/log/redis-log.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
 import { eventually } from "../../support/processes.ts";
 import { logConformance } from "./conformance.ts";
 import { skipWithout, startRedis } from "./servers.ts";
@@ -78,6 +79,27 @@ test("redis: a server that has lost what it acknowledged is told, and the log go
 	await eventually("it is taken", async () => (await log.append(batchOf([{ id: "new" }]))).ok);
 	assert.deepEqual((await readAll(log)).map(idOf), ["new"]);
 	assert.ok(errors.includes("the broker has lost events that it had acknowledged"), errors.join());
+});
+
+test("redis: where the server hangs, all that waits for it is refused once that is known, not one after the other", { skip }, async (t) => {
+	const { server, url } = await startRedis(t, ["--appendonly", "no"]);
+	const clock = new FakeClock();
+	const log = await openRedisLog({ ...common, url, clock });
+	t.after(() => log.close());
+	assert.ok((await log.append(batchOf([{ id: "before" }]))).ok);
+	await server.hang();
+	t.after(() => server.goOn());
+	const hangsSince = clock.monotonicMs();
+	const outcomes: AppendOutcome[] = [];
+	// Each is a request of its own.
+	for (let i = 0; i < 8; i++) void log.append(batchOf([{ id: `${i}`, data: "x".repeat(700_000) }])).then((outcome) => outcomes.push(outcome));
+	await eventually("all are answered", async () => {
+		clock.advance(500);
+		return outcomes.length === 8;
+	});
+	assert.ok(outcomes.every((outcome) => !outcome.ok && outcome.failure === "unavailable"));
+	// That somebody hangs takes 12 s to find out.
+	assert.ok(clock.monotonicMs() - hangsSince <= 15_000, `${clock.monotonicMs() - hangsSince} ms`);
 });
 
 test("redis: two nodes share one order and one memory", { skip }, async (t) => {
