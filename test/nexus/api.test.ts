@@ -237,6 +237,8 @@ test("requests that the web's Request cannot express are answered like others", 
 		return text;
 	};
 	const last = "host: localhost\r\nconnection: close\r\n";
+	for (const method of ["trace", "connect", "get", "Delete"])
+		assert.match(await send(`${method} /livez HTTP/1.1\r\n${last}\r\n`), /^HTTP\/1\.1 405 /, method);
 	assert.match(await send(`TRACE /livez HTTP/1.1\r\n${last}\r\n`), /^HTTP\/1\.1 405 .*\r\nallow: GET, HEAD, POST, PUT, DELETE\r\n/s);
 	assert.match(await send(`OPTIONS * HTTP/1.1\r\n${last}\r\n`), /^HTTP\/1\.1 404 /);
 	assert.match(await send("GET /livez HTTP/1.0\r\n\r\n"), /^HTTP\/1\.1 200 .*\{"status":"live"\}$/s);

@@ -16,13 +16,13 @@ export interface WebApp {
 	fetch(request: Request, bindings: WebBindings): Response | Promise<Response>;
 }
 
-// The Fetch standard lets no Request have them.
-const NO_WEB_METHODS: ReadonlySet<string> = new Set(["TRACE", "TRACK", "CONNECT"]);
+// The Fetch standard lets no Request have them. In small letters it throws at these, and takes others for those in capitals, which they are not (RFC 9110 section 9.1).
+const NO_WEB_METHODS = /^(?:TRACE|TRACK|CONNECT)$|[a-z]/;
 
 /** Bodies are read by the routes that want one, with a limit (route.ts); a connection that brings another one ends with the answer. */
 export function webHandler(app: WebApp): (req: ServerRequest, res: ServerResponse) => Promise<void> {
 	return async (req, res) => {
-		if (NO_WEB_METHODS.has(req.method)) {
+		if (NO_WEB_METHODS.test(req.method)) {
 			const allow = { allow: "GET, HEAD, POST, PUT, DELETE" };
 			sendProblem(res, { status: 405, title: `${req.method} is not served here.`, reason: "method_not_allowed" }, allow);
 			return;
