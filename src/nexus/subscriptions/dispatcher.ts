@@ -182,12 +182,10 @@ export class Dispatcher {
 		const { over } = entry;
 		entry.cut = undefined;
 		entry.over = undefined;
-		this.counts.add(verdict.kind, this.#options.clock.monotonicMs() - entry.takenAtMs);
+		if (verdict.kind === "nak" && verdict.isUnsent === true && entry.replay === undefined) entry.attempts--;
+		else this.counts.add(verdict.kind, this.#options.clock.monotonicMs() - entry.takenAtMs);
 		if (verdict.kind === "ack") this.#finish(entry);
-		else if (verdict.kind === "nak" && verdict.isUnsent === true && entry.replay === undefined) {
-			entry.attempts--;
-			this.#retry(entry, verdict);
-		} else if (entry.replay !== undefined || verdict.kind === "term" || entry.attempts >= this.#policy.attempts) this.#park(entry, verdict);
+		else if (entry.replay !== undefined || verdict.kind === "term" || entry.attempts >= this.#policy.attempts) this.#park(entry, verdict);
 		else this.#retry(entry, verdict);
 		over?.();
 		return true;

@@ -3,12 +3,14 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import type { CloudEvent } from "../../../src/events/cloud-event.ts";
+import type { EventLog } from "../../../src/nexus/log/event-log.ts";
 import type { NexusOptions } from "../../../src/nexus/nexus.ts";
 import type { Entry } from "../../../src/nexus/subscriptions/delivery.ts";
 import { InProcess } from "../../../src/nexus/subscriptions/sinks/in-process.ts";
+import { OtherLog } from "../../../src/nexus/subscriptions/sinks/other-log.ts";
 import { TransformedSink } from "../../../src/nexus/subscriptions/sinks/transformed.ts";
 import { Transformer } from "../../../src/nexus/subscriptions/transform/transformer.ts";
-import { openLog, readAll, serveNexus, temporaryDir } from "../support.ts";
+import { eventJson, openLog, readAll, serveNexus, temporaryDir } from "../support.ts";
 import { call, publish, receiver, type Shown, until } from "./support.ts";
 
 const MODULE = new URL("./fixtures-handler.ts", import.meta.url).href;
@@ -149,4 +151,17 @@ test("a try that is cut does not wait for its transform", async () => {
 		kind: "nak",
 		reason: "the transform was not done in time",
 	});
+});
+
+test("a try that is cut does not wait for another log that is away, and what that throws is no answer", async () => {
+	const entry = { json: Buffer.from(eventJson({ id: "a" })) } as Entry;
+	const { promise: never } = Promise.withResolvers<never>();
+	const sink = new OtherLog({ append: () => never } as unknown as EventLog);
+	const controller = new AbortController();
+	const broken = new OtherLog({ append: () => Promise.reject(new Error("it is broken")) } as unknown as EventLog);
+	assert.deepEqual(await broken.deliver(entry, controller.signal), { kind: "nak", reason: "it is broken" });
+	const verdict = sink.deliver(entry, controller.signal);
+	controller.abort();
+	const waits = new Promise((resolve) => setImmediate(resolve, "it waits"));
+	assert.deepEqual(await Promise.race([verdict, waits]), { kind: "nak", reason: "the log did not answer in time" });
 });

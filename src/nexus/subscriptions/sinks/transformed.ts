@@ -1,6 +1,7 @@
 /** A sink that gets events as a transform gives them. What a transform cannot do with an event it will not be able to do later either. */
 import type { Entry, Sink, Verdict } from "../delivery.ts";
 import type { Transformed } from "../transform/transformer.ts";
+import { untilCut } from "./until-cut.ts";
 
 export type Transform = (json: Buffer) => Promise<Transformed>;
 
@@ -22,12 +23,8 @@ export class TransformedSink implements Sink {
 	}
 
 	async deliver(entry: Entry, signal: AbortSignal, progress: () => void): Promise<Verdict> {
-		const cut = Promise.withResolvers<"cut">();
-		const onAbort = (): void => cut.resolve("cut");
-		signal.addEventListener("abort", onAbort);
-		const transformed = await Promise.race([this.#transform(entry.json), cut.promise]);
-		signal.removeEventListener("abort", onAbort);
-		if (transformed === "cut") return { kind: "nak", reason: "the transform was not done in time" };
+		const transformed = await untilCut(this.#transform(entry.json), signal);
+		if (transformed === undefined) return { kind: "nak", reason: "the transform was not done in time" };
 		if (!transformed.ok) return verdictOf(transformed);
 		return this.#sink.deliver({ ...entry, json: transformed.json }, signal, progress);
 	}
