@@ -162,10 +162,11 @@ export class BrokerTail {
 		const { broker, log, window } = this.#options;
 		const { first, last, bytes } = await broker.bounds();
 		if (last < this.#last) {
-			// It was killed before it had written what it had acknowledged; its sequences are given again.
+			// It ended before it had written what it had acknowledged.
 			log.error("the broker has lost events that it had acknowledged", { from: last + 1, to: this.#last });
 			window?.clear();
-			this.#goOnFrom(last);
+			await broker.skipTo?.(this.#last);
+			this.#goOnFrom(broker.skipTo === undefined ? last : this.#last);
 			for (const listener of this.#listeners) listener();
 		} else if (first - 1 > this.#last) {
 			// Removed before it was seen here. Not every broker goes on from what is gone.

@@ -53,6 +53,11 @@ export interface Broker {
 	bounds(): Promise<Bounds>;
 	/** The first sequence received at or after that time, or an earlier one; undefined where there is none. */
 	sequenceAt(timeMs: number): Promise<number | undefined>;
+	/**
+	 * Gives no sequence up to this one again: they were given before the broker lost its end, and who has read to there would miss what gets them.
+	 * Absent where the broker numbers by itself.
+	 */
+	skipTo?(sequence: number): Promise<void>;
 	/** Forgets everything before `sequence`. */
 	removeBefore(sequence: number): Promise<void>;
 	/** Ends a waiting `next`. Never rejects. */

@@ -20,7 +20,7 @@ import { openBrokerLog } from "./broker-log.ts";
 import { BACKENDS, type LogCapabilities } from "./capabilities.ts";
 import type { AppendFailure, EventLog, RetentionLimits, StoredEvent } from "./event-log.ts";
 import { checkReplay } from "./redis-replay.ts";
-import { APPEND_SCRIPT, SEQUENCE_AT_SCRIPT } from "./redis-scripts.ts";
+import { APPEND_SCRIPT, SEQUENCE_AT_SCRIPT, SKIP_SCRIPT } from "./redis-scripts.ts";
 
 export interface RedisLogConfig {
 	/** `redis://` or `rediss://`; may hold credentials, and stands in no error. */
@@ -148,6 +148,10 @@ class RedisBroker implements Broker {
 	async sequenceAt(timeMs: number): Promise<number | undefined> {
 		const sequence = await this.#send(["EVAL", SEQUENCE_AT_SCRIPT, "1", this.#stream, String(timeMs)]);
 		return sequence === null ? undefined : Number(sequence);
+	}
+
+	async skipTo(sequence: number): Promise<void> {
+		await this.#send(["EVAL", SKIP_SCRIPT, "1", this.#counter, String(sequence)]);
 	}
 
 	async removeBefore(sequence: number): Promise<void> {

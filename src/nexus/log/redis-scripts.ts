@@ -27,6 +27,12 @@ redis.call('HSET', KEYS[3], 'sequence', string.format('%.0f', last), 'time', str
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -window - 1)
 return answer`;
 
+/** KEYS: counter. ARGV: the sequence that the next one is to be beyond. */
+export const SKIP_SCRIPT = `
+local last = tonumber(redis.call('HGET', KEYS[1], 'sequence') or '0')
+if tonumber(ARGV[1]) > last then redis.call('HSET', KEYS[1], 'sequence', ARGV[1]) end
+return 1`;
+
 /**
  * KEYS: stream. ARGV: time (ms). The id of the first entry received at or after it, or nil. Times never go back (see above), so that halving
  * the range of sequences finds it.

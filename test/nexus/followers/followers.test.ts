@@ -2,11 +2,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { systemClock } from "../../../src/core/clock.ts";
-import { type Logger, silentLogger } from "../../../src/core/log.ts";
+import type { Logger } from "../../../src/core/log.ts";
 import { seededRng } from "../../../src/core/rng.ts";
-import { openRedisLog } from "../../../src/nexus/log/redis-log.ts";
-import { skipWithout, startRedis } from "../log/servers.ts";
 import { batchOf, numbered, openLog, temporaryDir } from "../support.ts";
 import { followerHouse, type Reader, until, WatchedLog } from "./support.ts";
 
@@ -252,21 +249,13 @@ test("while followers come, stop, go on and leave at random, each is told everyt
 	assert.ok(there.length >= 9 && gone.length > 0);
 });
 
-test("when a broker has lost its end, who had been told of it is told what comes under those sequences", {
-	skip: skipWithout("redis-server"),
-}, async (t) => {
-	const { server, url } = await startRedis(t, ["--appendonly", "no"]);
-	const redis = await openRedisLog({ url, prefix: "nexus", clock: systemClock, log: silentLogger });
-	t.after(() => redis.close());
-	const log = new WatchedLog(redis);
+test("when a broker has lost its end, who had been told of it is told what comes under those sequences", async (t) => {
+	const log = watchedLog(t);
 	const follow = await followerHouse(t, log);
 	const before = await follow(0);
 	await append(log, "lost", 5);
 	await toldAll(before.reader, 5);
-	await server.kill();
-	await until(() => log.stats().isFailing, "the log has found out");
-	await server.start();
-	await until(() => !log.stats().isFailing, "the log is back");
+	log.become(openLog(t, temporaryDir(t)).log);
 	await append(log, "again", 2);
 	await until(() => before.reader.sequences.length === 7, "it is told again");
 	assert.deepEqual(before.reader.sequences, [...upTo(5), ...upTo(2)]);

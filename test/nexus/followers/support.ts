@@ -92,7 +92,8 @@ export async function followerHouse(t: TestContext, log: EventLog, logger = sile
 /** A log that counts its reads and listeners, and whose reads can be held up or made to fail. */
 export class WatchedLog implements EventLog {
 	readonly capabilities;
-	readonly #log: EventLog;
+	#log: EventLog;
+	readonly #told = new Set<() => void>();
 	reads = 0;
 	listeners = 0;
 	/** Awaited before each read. */
@@ -113,11 +114,24 @@ export class WatchedLog implements EventLog {
 
 	onCommit(listener: () => void): () => void {
 		this.listeners++;
-		const stop = this.#log.onCommit(listener);
+		let stop = this.#log.onCommit(listener);
+		const again = (): void => {
+			stop();
+			stop = this.#log.onCommit(listener);
+			listener();
+		};
+		this.#told.add(again);
 		return () => {
 			this.listeners--;
+			this.#told.delete(again);
 			stop();
 		};
+	}
+
+	/** Another log takes its place, as when a broker has lost its end. */
+	become(log: EventLog): void {
+		this.#log = log;
+		for (const again of this.#told) again();
 	}
 
 	append: EventLog["append"] = (batch) => this.#log.append(batch);

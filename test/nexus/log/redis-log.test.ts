@@ -68,7 +68,7 @@ test("redis: memory that is full refuses as a full disk does, and goes on by its
 	assert.equal(log.stats().isFailing, false);
 });
 
-test("redis: a server that has lost what it acknowledged is told, and the log goes on with what is there", { skip }, async (t) => {
+test("redis: a server that has lost what it acknowledged is told, and the log goes on behind the sequences that were given", { skip }, async (t) => {
 	const { server, url } = await startRedis(t, ["--appendonly", "no"]);
 	const errors: string[] = [];
 	const log = await openRedisLog({ ...common, url, log: { ...silentLogger, error: (message) => errors.push(message) } });
@@ -78,6 +78,12 @@ test("redis: a server that has lost what it acknowledged is told, and the log go
 	await server.start();
 	await eventually("it is taken", async () => (await log.append(batchOf([{ id: "new" }]))).ok);
 	assert.deepEqual((await readAll(log)).map(idOf), ["new"]);
+	// Who has read what is lost, to the end, gets what comes.
+	assert.deepEqual(
+		(await readAll(log, { after: 5 })).map(({ sequence }) => sequence),
+		[6],
+	);
+	assert.equal((await readAll(log, { order: "desc" })).length, 1);
 	assert.ok(errors.includes("the broker has lost events that it had acknowledged"), errors.join());
 });
 
