@@ -49,7 +49,7 @@ export class Condition {
 
 	/** Subscriptions of any node that do not get on. */
 	get subscriptionTrouble(): SubscriptionTrouble | undefined {
-		return this.#options.dispatch.figures.trouble;
+		return this.#options.dispatch.trouble;
 	}
 
 	/** Answer of /v1/status. */

@@ -31,15 +31,17 @@ export function figuresOf(subscriptions: Subscriptions): DispatchFigures {
 }
 
 export function together(figures: readonly DispatchFigures[]): DispatchFigures {
-	const troubles = figures.flatMap(({ trouble }) => trouble ?? []);
-	const trouble: SubscriptionTrouble = {
-		count: troubles.reduce((sum, { count }) => sum + count, 0),
-		first: troubles.flatMap(({ first }) => first).slice(0, TROUBLED_SHOWN_MAX),
-	};
+	const trouble = troubleTogether(figures.map((each) => each.trouble));
 	return {
 		count: figures.reduce((sum, { count }) => sum + count, 0),
 		lag: Math.max(0, ...figures.map(({ lag }) => lag)),
 		oldestAgeMs: Math.max(0, ...figures.map(({ oldestAgeMs }) => oldestAgeMs)),
-		...(trouble.count === 0 ? {} : { trouble }),
+		...(trouble === undefined ? {} : { trouble }),
 	};
+}
+
+export function troubleTogether(troubles: readonly (SubscriptionTrouble | undefined)[]): SubscriptionTrouble | undefined {
+	const told = troubles.filter((each) => each !== undefined);
+	if (told.length === 0) return undefined;
+	return { count: told.reduce((sum, { count }) => sum + count, 0), first: told.flatMap(({ first }) => first).slice(0, TROUBLED_SHOWN_MAX) };
 }

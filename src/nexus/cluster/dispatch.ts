@@ -5,10 +5,11 @@
 
 import type { Lease } from "../state/leases.ts";
 import { subscriptionOfCursor } from "../subscriptions/branch.ts";
+import { type SubscriptionTrouble, subscriptionTrouble } from "../subscriptions/metrics.ts";
 import { readableUpToOpen } from "../subscriptions/readable.ts";
 import { Subscriptions, type SubscriptionsOptions } from "../subscriptions/subscriptions.ts";
 import type { Cluster } from "./cluster.ts";
-import { type DispatchFigures, type DispatchView, figuresOf, together } from "./dispatch-view.ts";
+import { type DispatchFigures, type DispatchView, figuresOf, together, troubleTogether } from "./dispatch-view.ts";
 import { Duty } from "./duty.ts";
 import { fencedState } from "./fenced-state.ts";
 import { SLICES, shareOf, sliceOf } from "./slices.ts";
@@ -93,6 +94,12 @@ export class Dispatch {
 	get figures(): DispatchFigures {
 		const others = this.#options.cluster?.others ?? [];
 		return together([figuresOf(this.subscriptions), ...others.flatMap(({ dispatch }) => dispatch ?? [])]);
+	}
+
+	/** As in the figures, without going through the numbers of all: probes ask for it, and anybody may send them. */
+	get trouble(): SubscriptionTrouble | undefined {
+		const others = this.#options.cluster?.others ?? [];
+		return troubleTogether([subscriptionTrouble(this.subscriptions), ...others.map(({ dispatch }) => dispatch?.trouble)]);
 	}
 
 	/** Resolves once each slice was asked for, and those that were given are open. */
