@@ -22,6 +22,7 @@ export class ChangePolls {
 	readonly #byTopic = new Map<string, Set<ChangePoll>>();
 	readonly #changed = new Set<string>();
 	#gathering: Timer | undefined;
+	#isClosed = false;
 
 	constructor(clock: Clock) {
 		this.#clock = clock;
@@ -33,6 +34,11 @@ export class ChangePolls {
 
 	/** False where too many wait already. */
 	add(poll: ChangePoll, waitMs: number): boolean {
+		// It was on its way while Nexus began to stop, which would wait for it.
+		if (this.#isClosed) {
+			poll.answer("over");
+			return true;
+		}
 		if (this.#timers.size >= POLLS_MAX) return false;
 		this.#timers.set(
 			poll,
@@ -71,7 +77,9 @@ export class ChangePolls {
 		this.#gathering ??= this.#clock.setTimer(GATHER_MS, () => this.#tell());
 	}
 
+	/** Who waits is answered, and who still comes, at once. */
 	close(): void {
+		this.#isClosed = true;
 		this.#gathering?.cancel();
 		for (const poll of [...this.#timers.keys()]) this.#answer(poll, "over");
 	}
