@@ -89,7 +89,8 @@ function parseBinary(headers: HeaderFields, contentType: string | undefined, med
 		if (!name.startsWith("ce-")) continue;
 		const attribute = name.slice(3);
 		if (attribute === "datacontenttype") return { ok: false, status: 400, reason: "ce-datacontenttype must not be present: Content-Type carries it" };
-		if (attribute === "data") return { ok: false, status: 400, reason: "ce-data must not be present: the body carries the data" };
+		if (attribute === "data" || attribute === "data_base64")
+			return { ok: false, status: 400, reason: `${name} must not be present: the body carries the data` };
 		const value = decodeFieldValue(headers.header(name) ?? "");
 		if (value === undefined) return { ok: false, status: 400, reason: `${name} is not percent-encoded UTF-8` };
 		attributes[attribute] = attribute === "priority" && /^\d$/.test(value) ? Number(value) : value;

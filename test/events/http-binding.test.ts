@@ -141,6 +141,7 @@ test("binary header values are judged like attributes; priority becomes a number
 	assert.match(reason({ "ce-subject": "\u00e9" }), /percent-encoded/);
 	assert.match(reason({ "ce-__proto__": "x" }), /attribute name/);
 	assert.match(reason({ "ce-data": "x" }), /ce-data/);
+	assert.match(reason({ "ce-data_base64": "AAAA" }), /ce-data_base64 must not be present/);
 	assert.match(reason({ "ce-datacontenttype": "text/plain" }), /ce-datacontenttype/);
 	assert.match(reason({ "ce-type": "" }), /type must be a non-empty string/);
 });
