@@ -18,8 +18,6 @@ export const SOCKET_MESSAGES_MAX = 8192;
 export const SOCKET_BYTES_MAX = 8 * 1024 * 1024;
 /** Acknowledgements that a producer does not read. */
 export const SOCKET_UNSENT_BYTES_MAX = 1024 * 1024;
-/** For its last acknowledgements, when Nexus stops. */
-export const SOCKET_DRAIN_MS = 5_000;
 
 /** Events beside the log because of their schema; somebody has to look at each. */
 export const PARKED_MAX = 10_000;
