@@ -1,6 +1,7 @@
 /** `nexus dead-letters`: events that a subscription could not deliver: looked at without being taken, tried again, or thrown away. */
 import type { DeadLetterReplay, DeadLetterReplayProgress } from "../client/nexus-client.ts";
 import type { Clock } from "../core/clock.ts";
+import { safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
 import { CommandRefused, type NexusFlags, withNexus } from "./nexus-api.ts";
 import { ProgressBar } from "./progress-bar.ts";
@@ -15,7 +16,7 @@ export interface LetterFlags extends NexusFlags {
 export function runDeadLettersList(name: string, flags: LetterFlags, io: CliIo): Promise<number> {
 	return withNexus("dead-letters list", flags, io, async ({ client }) => {
 		const answer = await client.deadLetters.page(name, flags.limit === undefined ? {} : { limit: flags.limit });
-		if (asJson(flags, io)) io.stdout.write(`${JSON.stringify(answer)}\n`);
+		if (asJson(flags, io)) io.stdout.write(`${safeJson(answer)}\n`);
 		else if (answer.total === 0) io.stdout.write(`${shown(name)} has no dead letters\n`);
 		else {
 			const rows = answer.deadLetters.map(({ sequence, parkedAt, attempts, reason, event }) => [
@@ -38,7 +39,7 @@ export function runDeadLettersShow(name: string, sequence: number, flags: NexusF
 	return withNexus("dead-letters show", flags, io, async ({ client }) => {
 		const letters = await client.deadLetters.peek(name, sequence);
 		if (letters.length === 0) throw new CommandRefused(`${sequence} is no dead letter of ${shown(name)}`);
-		for (const letter of letters) io.stdout.write(`${JSON.stringify(letter, undefined, io.stdout.isTTY ? 2 : undefined)}\n`);
+		for (const letter of letters) io.stdout.write(`${safeJson(letter, io.stdout.isTTY ? 2 : undefined)}\n`);
 		return 0;
 	});
 }
@@ -61,6 +62,7 @@ export interface ReplayContext {
 export function runDeadLettersReplay(name: string, flags: ReplayFlags, io: CliIo, context: ReplayContext): Promise<number> {
 	return withNexus("dead-letters replay", flags, io, async ({ client: { deadLetters } }) => {
 		const { sequence: sequences, count, type } = flags;
+		context.signal.addEventListener("abort", () => io.stderr.write("ending as soon as those under way are decided; once more ends at once\n"));
 		const which = { ...(count !== undefined && { count }), ...(type !== undefined && { filter: { type } }) };
 		const told =
 			sequences.length > 0

@@ -139,8 +139,9 @@ function localTime(iso: string): string {
 }
 
 /** Whatever it is as JSON, with what a terminal would obey escaped. */
-export function safeJson(value: unknown): string {
-	return JSON.stringify(value).replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+export function safeJson(value: unknown, indent?: number): string {
+	const escaped = (line: string): string => line.replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+	return JSON.stringify(value, undefined, indent).split("\n").map(escaped).join("\n");
 }
 
 /** Text from outside, with what a terminal would obey taken out. */

@@ -101,7 +101,7 @@ async function follow(client: NexusClient, filter: EventQuery, printer: Printer,
 		onGap: (gap) => io.stderr.write(`these events cannot be read any more: ${JSON.stringify(gap)}\n`),
 		onReconnect: () => io.stderr.write("connected again\n"),
 		onBreak: (cause, ms, after) =>
-			io.stderr.write(`the stream broke (${cause}); connecting again in ${ms / 1000} s, to go on after sequence ${after}\n`),
+			io.stderr.write(`the stream broke (${cause}); connecting again in ${ms / 1000} s${after === "" ? "" : `, to go on after sequence ${after}`}\n`),
 	});
 	for await (const event of following) {
 		printer.print(event);

@@ -178,7 +178,7 @@ export function runLogCopy(flags: LogCopyFlags, io: CliIo, context: LogContext):
 export function runLogVerify(log: string | undefined, flags: LogFlags, io: CliIo, context: LogContext): Promise<number> {
 	if (log === undefined) {
 		return withNexus("log verify", flags, io, async ({ client }) =>
-			verdict(await withBar("verifying", "events", io, context, (bar) => verifyRunning(client, bar, context)), flags, io),
+			verdict(await withBar("verifying", "events", io, context, (bar) => verifyRunning(client, bar, context).catch(ended(context))), flags, io),
 		);
 	}
 	return offline("log verify", io, context, async (tools) => {
@@ -200,6 +200,13 @@ async function verifyRunning(client: NexusClient, bar: ProgressBar, { signal }: 
 	}
 	const { firstSequence, lastSequence, bytes } = log;
 	return { firstSequence, lastSequence, bytes, events, damaged, recovered: [] };
+}
+
+/** What is thrown as it is told to end is no fault. */
+function ended({ signal }: LogContext): (thrown: unknown) => never {
+	return (thrown) => {
+		throw signal.aborted ? new CommandRefused("ended") : thrown;
+	};
 }
 
 function verdict(report: Verified, flags: { readonly json?: boolean }, io: CliIo): number {

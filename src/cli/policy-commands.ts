@@ -1,5 +1,5 @@
 /** The commands around what Nexus gives to sidecars, with their options and help: `nexus policies` and `nexus services`. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { examples } from "./examples.ts";
 import type { CliIo } from "./io.ts";
 import type { NexusFlags } from "./nexus-api.ts";
@@ -52,7 +52,7 @@ A sidecar takes its policy from Nexus where its own file says \`policy: { source
 	nexusOptions(policies.command("put").description("give a service another policy").argument("<service>").argument("<file>", "policy file"))
 		.option("--reason <text>", "why, for people")
 		.option("--if-version <number>", "only if that is the latest version: nobody else has changed it", wholeNumber)
-		.option("--at-once", "to all instances, without a look", false)
+		.addOption(new Option("--at-once", "to all instances, without a look").conflicts(["stages", "hold", "patience", "requests"]))
 		.option("--stages <list>", "instances or shares, one after the other: 1,10%,all")
 		.option("--hold <time>", "how long each stage is looked at, at least (default: 30s)")
 		.option("--patience <time>", "how long a stage waits for instances, and for requests to judge by (default: 3m)")

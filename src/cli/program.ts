@@ -240,10 +240,15 @@ Ctrl-C ends it. While nobody taps, a sidecar collects nothing.`,
 		});
 }
 
-/** Aborted by Ctrl-C and its kin. */
+/** Aborted by Ctrl-C and its kin. Who asks twice does not want to wait for what is under way. */
 function stopSignal(): AbortSignal {
 	const abort = new AbortController();
-	void listenForStop(process, systemClock).first.then(() => abort.abort());
+	const { first, second } = listenForStop(process, systemClock);
+	void first.then(() => abort.abort());
+	void second.then((signal) => {
+		process.removeAllListeners(signal);
+		process.kill(process.pid, signal);
+	});
 	return abort.signal;
 }
 

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import type { JsonSchema, NexusClient, ParkedEvent, SchemaInfo } from "../client/nexus-client.ts";
 import { messageOf } from "../core/errors.ts";
+import { safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
 import { CommandRefused, type NexusFlags, withNexus } from "./nexus-api.ts";
 import { shortTime, tableText } from "./table.ts";
@@ -68,7 +69,7 @@ export function runSchemasParked({ type, replay, json, ...flags }: ParkedFlags, 
 		}
 		const parked: ParkedEvent[] = [];
 		for await (const event of parkedEvents.list(which)) parked.push(event);
-		if (asJson) for (const event of parked) io.stdout.write(`${JSON.stringify(event)}\n`);
+		if (asJson) for (const event of parked) io.stdout.write(`${safeJson(event)}\n`);
 		else io.stdout.write(tableText(["PARKED", "TYPE", "SOURCE", "ID", "WHY"], parked.map(parkedRow)));
 	});
 }

@@ -83,7 +83,7 @@ export function runTokenDelete(id: string, flags: NexusFlags, io: CliIo): Promis
 
 /** The token alone on standard output, where it is a terminal; what it is for on standard error. */
 async function handOver({ token, ...shown }: NewToken, out: string | undefined, io: CliIo): Promise<void> {
-	if (out !== undefined) await written(out, token);
+	if (out !== undefined) await written(out, token, shown.id);
 	if (!io.stdout.isTTY) io.stdout.write(`${JSON.stringify(out === undefined ? { ...shown, token } : { ...shown, file: out })}\n`);
 	else {
 		io.stderr.write(`${purpose(shown)}; ${out === undefined ? "it is shown this once" : `written to ${out}`}\n`);
@@ -94,7 +94,10 @@ async function handOver({ token, ...shown }: NewToken, out: string | undefined, 
 /** Throws CommandRefused for options that do not go together. */
 function wishOf({ service, uses, role, name, types, sources, ttl }: TokenCreateFlags): TokenWish {
 	const life = ttl === undefined ? {} : { ttl };
-	if (service !== undefined && role === undefined) return { service, ...life, ...(uses !== undefined && { uses }) };
+	if (service !== undefined && role === undefined) {
+		if (name !== undefined || types !== undefined || sources !== undefined) throw new CommandRefused("--name, --types and --sources are for --role");
+		return { service, ...life, ...(uses !== undefined && { uses }) };
+	}
 	if (service !== undefined || role === undefined) throw new CommandRefused("name one of --service (to join) and --role (to call the API)");
 	if (name === undefined) throw new CommandRefused("--role wants a --name, by which people know whose token it is");
 	if (uses !== undefined) throw new CommandRefused("--uses is for join tokens");
@@ -113,11 +116,11 @@ function purpose({ kind, service, uses, role, name, expiresAt, previous }: Token
 	return `API token of role ${role} for ${name}, ${until}${before}`;
 }
 
-async function written(path: string, token: string): Promise<void> {
+async function written(path: string, token: string, id: string): Promise<void> {
 	try {
 		await writeSecretFile(path, `${token}\n`);
 	} catch (thrown) {
 		if (codeOf(thrown) === undefined) throw thrown;
-		throw new CommandRefused(`the token was made, but cannot be written: ${messageOf(thrown)}; delete it with \`nexus token delete\``);
+		throw new CommandRefused(`the token was made, but cannot be written: ${messageOf(thrown)}; delete it with \`nexus token delete ${id}\``);
 	}
 }

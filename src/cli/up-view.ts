@@ -97,7 +97,7 @@ function describeData(type: string, data: unknown): string {
 		return data.faults
 			.map(
 				(fault: { place?: unknown; message?: unknown; hint?: unknown }) =>
-					`\n    ${fault.place}: ${fault.message}${fault.hint ? ` (${fault.hint})` : ""}`,
+					`\n    ${printable(`${fault.place}: ${fault.message}${fault.hint ? ` (${fault.hint})` : ""}`)}`,
 			)
 			.join("");
 	}

@@ -22,6 +22,7 @@ export interface FollowOptions {
 	readonly onReconnect?: () => void;
 }
 
+const STREAM_TYPE = "text/event-stream";
 const RECONNECT_MS = 1_000;
 const RECONNECT_MAX_MS = 15_000;
 /** Three heartbeats of Nexus. */
@@ -39,9 +40,13 @@ export async function* follow(transport: Transport, path: string, clock: Clock, 
 		try {
 			reader = new SseReader(reader.lastId);
 			const resume: Record<string, string> = reader.lastId === "" ? {} : { "last-event-id": reader.lastId };
-			const headers = { accept: "text/event-stream", ...resume };
+			const headers = { accept: STREAM_TYPE, ...resume };
 			const response = await transport.send(path, { headers, silenceMs: SILENCE_MS, ...(signal && { signal }) });
 			if (!response.ok) throw await errorOf(response);
+			if (response.headers.get("content-type")?.startsWith(STREAM_TYPE) !== true) {
+				await response.body?.cancel();
+				throw new NexusError("an answer that is no stream of events, from something that is not Nexus", 0, "");
+			}
 			if (wasConnected) onReconnect?.();
 			wasConnected = true;
 			delayMs = 0;

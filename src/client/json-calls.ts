@@ -67,9 +67,11 @@ export class JsonCalls {
 	/** What stands in `member` of each page, as it is asked for. */
 	async *list<T>(path: string, member: string, options: CallOptions, query: object = {}): AsyncGenerator<T, void, void> {
 		for (let after: unknown; after !== null; ) {
-			const page: Readonly<Record<string, unknown>> = await this.json(withQuery(path, { ...query, after }), options);
-			yield* page[member] as readonly T[];
-			after = page.next ?? null;
+			const page: Readonly<Record<string, unknown>> | null | undefined = await this.json(withQuery(path, { ...query, after }), options);
+			const items = page?.[member];
+			if (!Array.isArray(items)) throw new NexusError(`an answer without ${member}, from something that is not Nexus`, 502, "");
+			yield* items as readonly T[];
+			after = page?.next ?? null;
 		}
 	}
 

@@ -55,7 +55,7 @@ export class ServicesClient {
 
 	/** Undefined where nobody has registered. */
 	async get(service: string, options: CallOptions = {}): Promise<Service | undefined> {
-		return (await this.#calls.json<{ services: readonly Service[] }>(path`/v1/services/${service}`, options)).services[0];
+		return (await this.#calls.all<Service>(path`/v1/services/${service}`, "services", options))[0];
 	}
 
 	/**

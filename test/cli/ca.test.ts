@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { runCaRevoke, runCaRotate, runCaStatus } from "../../src/cli/ca.ts";
 import { runCaInit } from "../../src/cli/ca-init.ts";
+import { safeJson } from "../../src/cli/event-line.ts";
 import { runEvents } from "../../src/cli/events.ts";
 import { type NexusFlags, openNexus } from "../../src/cli/nexus-api.ts";
 import { shown, tableText } from "../../src/cli/table.ts";
@@ -168,6 +169,9 @@ test("tokens are made, shown once, written to files of their owner's alone, list
 	for (const wrong of wrongs) {
 		await ran((io) => runTokenCreate({ ...flags, ...wrong }, io), 1);
 	}
+	const nowhere = (await ran((io) => runTokenCreate({ ...flags, role: "read", name: "lost", out: join(folder, "no", "x") }, io), 1)).err();
+	const [, lost = ""] = /cannot be written: .*delete it with `nexus token delete ([0-9a-f]{16})`/.exec(nowhere) ?? [];
+	await ran((io) => runTokenDelete(lost, flags, io));
 	const piped = JSON.parse((await ran((io) => runTokenCreate({ ...flags, service: "orders", uses: 3 }, io), 0, false)).out()) as Record<
 		string,
 		unknown
@@ -253,4 +257,13 @@ test("tables keep their columns, and nothing in them moves the cursor", () => {
 		"A     B\nlong  x\ns\n",
 	);
 	assert.equal(shown("a\u001b[2J\nb"), "a?[2J?b");
+	assert.equal(shown("a\u202eb\u009bc"), "a?b?c");
+	assert.equal(safeJson({ a: ["\u009b2J\u202e", 1] }, 1), '{\n "a": [\n  "\\u009b2J\\u202e",\n  1\n ]\n}');
+	assert.equal(
+		tableText(
+			["A", "B"],
+			Array.from({ length: 200_000 }, () => ["x", "y"]),
+		).length,
+		200_001 * 5,
+	);
 });
