@@ -44,6 +44,7 @@ export class Http1Connection implements ByteReader, Room {
 	readonly #owner: ConnectionOwner;
 	readonly #options: ConnectionOptions;
 	readonly #shared: LoopMemory;
+	readonly #sessions: TlsSessions | undefined;
 	readonly #deadline: Deadline;
 	readonly #parser = new ResponseParser();
 	readonly #body = new BodyDecoder();
@@ -66,6 +67,7 @@ export class Http1Connection implements ByteReader, Room {
 		this.#options = options;
 		this.#shared = shared;
 		this.#owner = owner;
+		this.#sessions = sessions;
 		this.#deadline = wheel.deadline(() => this.#onDeadline());
 		this.#deadline.arm(options.connectTimeoutMs);
 		const { encryption } = options;
@@ -187,6 +189,7 @@ export class Http1Connection implements ByteReader, Room {
 		const handler = this.#handler;
 		// Bytes that nobody asked for: an answer to nobody, or behind a complete one. It would be the next request's (HOSTILE 28, 29).
 		if (handler === undefined) {
+			this.#sessions?.clear();
 			this.close();
 			return;
 		}
@@ -225,6 +228,8 @@ export class Http1Connection implements ByteReader, Room {
 			parser.reset();
 		}
 		this.#headDone = true;
+		// So a callee refuses us that has looked at our certificates: resumed, it would be shown the first of them alone, and refuse us again.
+		if (parser.status === 403 && !parser.keepAlive) this.#sessions?.clear();
 		const body = this.#body;
 		body.start(parser.framing);
 		const end = body.decode(buffer, at, to);

@@ -89,17 +89,23 @@ export class MeshIdentity {
 		if (typeof client === "string") return client;
 		this.#keyed = keyed;
 		this.#client.swap(client.current);
-		for (const [minVersion, contexts] of this.#servers) {
-			const server = contextOf(keyed, minVersion);
-			if (typeof server !== "string") contexts.swap(server.current);
-		}
+		this.#swapServers();
 		return undefined;
 	}
 
-	/** Sessions of before are verified anew in full, and whoever is not trusted any more is cut. */
+	/** Sessions of before are not resumed: their callers are verified anew in full. Whoever is not trusted any more is cut. */
 	trustFromNowOn(bundle: TrustBundle): void {
 		this.#bundle = bundle;
+		this.#swapServers();
 		this.#watch.recheck(bundle);
+	}
+
+	/** Another context has other keys for its tickets. */
+	#swapServers(): void {
+		for (const [minVersion, contexts] of this.#servers) {
+			const server = contextOf(this.#keyed, minVersion);
+			if (typeof server !== "string") contexts.swap(server.current);
+		}
 	}
 
 	/** Any service of a trusted domain; what it may do is for authorization to decide. */

@@ -186,6 +186,28 @@ describe("a hop with mutual TLS", { timeout: 60_000 }, () => {
 		assert.match(text, /^HTTP\/1\.1 200 .*\r\nconnection: close\r\n.*yes$/s);
 	});
 
+	it("offers no session again to who has refused it", async (t) => {
+		const folder = await certificateFolder(t);
+		const { cert, key } = folder.pemOf(await folder.issue("payments"));
+		const resumed: boolean[] = [];
+		const server = createTlsServer({ cert, key, minVersion: "TLSv1.3" }, (_req, res) => {
+			res.writeHead(resumed.length === 1 ? 200 : 403, { connection: "close" }).end();
+		});
+		server.on("secureConnection", (socket) => resumed.push(socket.isSessionReused()));
+		await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+		t.after(() => {
+			server.close();
+			server.closeAllConnections();
+		});
+		const caller = await startSidecar(
+			t,
+			`${folder.identityOf("checkout", await folder.issue("checkout"))}outbound: { listen: 127.0.0.1:0 }\nupstreams: { payments: { endpoints: [{ address: 127.0.0.1:${(server.address() as AddressInfo).port} }] } }\n`,
+			{ service: "checkout" },
+		);
+		for (const expected of [200, 403, 403]) assert.equal((await ask(caller)).status, expected);
+		assert.deepEqual(resumed, [false, true, false]);
+	});
+
 	it("changes how an upstream is encrypted with a reload", async (t) => {
 		const { caller } = await hop(t);
 		assert.equal((await ask(caller)).status, 200);
@@ -327,6 +349,37 @@ async function counted(sidecar: TestSidecar, name: string, labels: Record<string
 }
 
 describe("a caller that a new bundle does not trust", { timeout: 60_000 }, () => {
+	it("that was refused at first is let in once it is trusted, whatever it was given to resume", async (t) => {
+		const { folder, caller, service } = await hop(t);
+		const [path, trusted, other] = [join(folder.folder, "payments.ca.pem"), pemOf(folder.root.der, "CERTIFICATE"), await certificateFolder(t)];
+		const versionOf = (): number | undefined => service.sidecar.identity()?.bundle?.version;
+		// Nobody has come yet: the service has seen no chain of this caller.
+		writeFileSync(path, pemOf(other.root.der, "CERTIFICATE"));
+		await until(() => versionOf() === 2);
+		const refused = await ask(caller);
+		assert.deepEqual([refused.status, /tls_unknown_ca/.test(refused.text)], [403, true]);
+		writeFileSync(path, trusted);
+		await until(() => versionOf() === 3);
+		assert.equal((await ask(caller)).status, 200);
+	});
+
+	it("cannot resume what it began before, nor can anybody else", async (t) => {
+		const { folder, service } = await hop(t);
+		const { cert, key } = folder.pemOf(await folder.issue("checkout"));
+		const asked = (session?: Buffer) =>
+			call(t, service.port("inbound"), { cert, key, ...(session && { session }) }, "GET / HTTP/1.1\r\nHost: payments\r\nConnection: close\r\n\r\n");
+		const resumed = (): Promise<number> =>
+			service.metric("nexus_tls_connections_total", { direction: "inbound", name: "inbound", result: "resumed" });
+		const { session } = await asked();
+		await asked(session);
+		assert.equal(await resumed(), 1);
+		const other = await certificateFolder(t);
+		writeFileSync(join(folder.folder, "payments.ca.pem"), [folder, other].map(({ root: { der } }) => pemOf(der, "CERTIFICATE")).join(""));
+		await until(() => service.sidecar.identity()?.bundle?.version === 2);
+		assert.match((await asked(session)).text, /^HTTP\/1\.1 200 /);
+		assert.equal(await resumed(), 1);
+	});
+
 	it("is cut, and refused from then on", async (t) => {
 		const { folder, service } = await hop(t);
 		const made = await folder.issue("checkout");
