@@ -59,12 +59,23 @@ export function secretOf(secret: string | SecretSource): string {
 	return typeof secret === "string" ? secret : secret.read();
 }
 
+/** Also of a key that is misspelled, which is told with its line. The name of a file is no secret. */
+const KEY = String.raw`\b(?!\w*File\b)\w*(?:pass|pwd|token|secret)\w*["']?:[ \t]*`;
 /** Up to its end of the line, where it is in no quotes: a comma may be a part of it. */
-const SECRET_VALUE = /(?<=\b(?:token|password)["']?:[ \t]*)(?:"(?:[^"\\\n]|\\.)*"?|'[^\n']*'?|[^\s"'}][^\n}]*)/g;
+const SECRET_VALUE = new RegExp(String.raw`(?<=${KEY})(?:"(?:[^"\\\n]|\\.)*"?|'[^\n']*'?|[^\s"'}][^\n}]*)`, "gi");
+/** On lines of its own, deeper than its key. */
+const SECRET_BELOW = new RegExp(String.raw`(?=\n)(?<=^([ \t]*)(?:- )?["']?${KEY}[^\n]*)(?:\n\1[ \t]+[^\n]*)+`, "gim");
+/** Of URLs: the login before the @, or what stands where a port would. */
+const URL_LOGIN = /(?<=:\/\/)[^\s"']*(?=@)|(?<=:\/\/[^\s"'/:@]+:)(?!\d+(?![^\s"'/,}\]]))[^\s"'/@]+/g;
 
-/** `text` with what stands before the @ of its URLs, and behind the keys of tokens and passwords, made unreadable; as long as before. */
+/** `text` with its logins and what stands behind the keys of tokens and passwords made unreadable; as long as before, line by line. */
 export function withoutSecrets(text: string): string {
 	return text
-		.replaceAll(/(?<=:\/\/)[^\s"']*(?=@)/g, (found) => "*".repeat(found.length))
-		.replaceAll(SECRET_VALUE, (found) => (/^["']?\$/.test(found) ? found : "*".repeat(found.length)));
+		.replaceAll(URL_LOGIN, stars)
+		.replaceAll(SECRET_BELOW, stars)
+		.replaceAll(SECRET_VALUE, (found) => (/^["']?\$/.test(found) ? found : stars(found)));
+}
+
+function stars(found: string): string {
+	return found.replaceAll(/\S/g, "*");
 }

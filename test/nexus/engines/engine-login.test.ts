@@ -75,6 +75,10 @@ test("no way to write a secret shows it in a line that is at fault", () => {
 		'log: { kafka: { brokers: [x], user: u, password: "a hunter2 \\" hunter2" } }',
 		"log: { kafka: { brokers: [x], user: u, password: 'a, hunter2' } }",
 		'{ "log": { "kafka": { "brokers": ["x"], "user": "u", "password": "hunter2" } } }',
+		'log: { redis: { url: "redis://r", user: u, passwrd: hunter2 } }',
+		"log:\n  redis:\n    user: u\n    password:\n      hunter2: hunter2: x\n",
+		"log:\n  redis:\n    user: u\n    password:\n      'hunter2' hunter2\n    url: redis://r\n",
+		"log: { redis: { url: redis://u:hunter2 } }",
 	];
 	for (const text of lines) {
 		const result = loadNexusConfig(text, "n.yaml", {});
@@ -84,6 +88,9 @@ test("no way to write a secret shows it in a line that is at fault", () => {
 		assert.equal(withoutSecrets(text).length, text.length);
 	}
 	assert.doesNotMatch(withoutSecrets("log:\n  nats:\n    token: a, hunter2\n"), /hunter2/);
+	// Of what is no secret nothing is lost.
+	const plain = "log:\n  redis:\n    passwordFile: f\n    url: redis://r:6379/0\n    tls: {}\nlisten: [::1]:80\n";
+	assert.equal(withoutSecrets(plain), plain);
 	// Whence it comes is no secret.
 	assert.equal(withoutSecrets('password: "$\u007bSECRET}"'), 'password: "$\u007bSECRET}"');
 });
