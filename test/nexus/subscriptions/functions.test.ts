@@ -10,7 +10,7 @@ import { InProcess } from "../../../src/nexus/subscriptions/sinks/in-process.ts"
 import { OtherLog } from "../../../src/nexus/subscriptions/sinks/other-log.ts";
 import { TransformedSink } from "../../../src/nexus/subscriptions/sinks/transformed.ts";
 import { Transformer } from "../../../src/nexus/subscriptions/transform/transformer.ts";
-import { eventJson, openLog, readAll, serveNexus, temporaryDir } from "../support.ts";
+import { eventJson, numbered, openLog, readAll, serveNexus, temporaryDir } from "../support.ts";
 import { call, publish, receiver, type Shown, until } from "./support.ts";
 
 const MODULE = new URL("./fixtures-handler.ts", import.meta.url).href;
@@ -73,6 +73,17 @@ test("a handler that computes for longer than ackWait keeps its event: its lease
 	await publish(url, { id: "a", data: { spinMs: 700 } });
 	await until("it is settled", async () => (await show()).deliveries.acked === 1);
 	assert.deepEqual([(await show()).deliveries.timedOut, (await show()).deliveries.naked], [0, 0]);
+});
+
+test("handlers that compute stand in line for their thread, and their time begins when it has come to them", async (t) => {
+	const { url, show } = await subscribed(
+		t,
+		{ sink: { kind: "function", name: "f" }, delivery: { attempts: 1, ackWait: "4s", concurrency: 8 } },
+		{ functions: { f: { module: MODULE, threads: 1 } } },
+	);
+	await publish(url, ...numbered("e", 8, { data: { spinMs: 700 } }));
+	await until("all have ended", async () => (await show()).deliveries.acked + (await show()).deadLetters === 8);
+	assert.deepEqual([(await show()).deadLetters, (await show()).deliveries.timedOut], [0, 0]);
 });
 
 test("a handler that hangs is ended with its thread, and the others go on", async (t) => {

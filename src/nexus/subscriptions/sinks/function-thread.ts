@@ -19,11 +19,10 @@ export interface FunctionJob {
 	readonly attempt: number;
 }
 
-/** Undefined: an acknowledgement. */
-export interface FunctionAnswer {
-	readonly id: number;
-	readonly verdict: Verdict | undefined;
-}
+/** First that its handler is called, then what became of it; `verdict` undefined: an acknowledgement. */
+export type FunctionAnswer =
+	| { readonly id: number; readonly kind: "begun" }
+	| { readonly id: number; readonly kind: "ended"; readonly verdict: Verdict | undefined };
 
 serve(workerData as FunctionThreadData);
 
@@ -33,7 +32,7 @@ function serve({ module, name }: FunctionThreadData): void {
 	loaded.catch(() => {});
 	parentPort?.on("message", async (job: FunctionJob) => {
 		const verdict = await run(loaded, job);
-		parentPort?.postMessage({ id: job.id, verdict } satisfies FunctionAnswer);
+		parentPort?.postMessage({ id: job.id, kind: "ended", verdict } satisfies FunctionAnswer);
 	});
 }
 
@@ -44,9 +43,10 @@ async function load(module: string, name: string): Promise<EventHandler> {
 	return exported as EventHandler;
 }
 
-async function run(loaded: Promise<EventHandler>, { json, sequence, attempt }: FunctionJob): Promise<Verdict | undefined> {
+async function run(loaded: Promise<EventHandler>, { id, json, sequence, attempt }: FunctionJob): Promise<Verdict | undefined> {
 	try {
 		const handler = await loaded;
+		parentPort?.postMessage({ id, kind: "begun" } satisfies FunctionAnswer);
 		// Its lease is renewed by the other side, and a handler whose time is over ends with this thread.
 		await handler(JSON.parse(json) as CloudEvent, { sequence, attempt, signal: new AbortController().signal, progress: () => {} });
 		return undefined;

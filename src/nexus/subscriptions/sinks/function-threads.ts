@@ -20,10 +20,17 @@ export interface FunctionThreadsOptions {
 const THREADS = 2;
 const RESPAWN_MS = 1000;
 
+interface Job {
+	readonly settle: (verdict: Verdict) => void;
+	readonly progress: () => void;
+	/** Until it must be done; undefined while it stands in line for the thread. */
+	timer: Timer | undefined;
+}
+
 interface Slot {
 	worker: Worker | undefined;
-	/** By id of the job. */
-	readonly running: Map<number, (verdict: Verdict) => void>;
+	/** By id. */
+	readonly running: Map<number, Job>;
 }
 
 export class FunctionThreads implements Sink {
@@ -50,22 +57,23 @@ export class FunctionThreads implements Sink {
 		const slot = this.#leastBusy();
 		const id = this.#nextId++;
 		const { promise, resolve } = Promise.withResolvers<Verdict>();
-		slot.running.set(id, resolve);
+		const job: Job = { settle: resolve, progress, timer: undefined };
+		// Nobody has the thread: its module is to be loaded in this time as well.
+		if (slot.running.size === 0) this.#time(slot, job);
+		slot.running.set(id, job);
 		// Twice per lease: one renewal may be late.
-		let renewal: Timer | undefined;
 		const renew = (): void => {
-			progress();
+			if (job.timer === undefined || this.#timeoutMs > ackWaitMs) progress();
 			renewal = clock.setTimer(ackWaitMs / 2, renew);
 		};
-		if (this.#timeoutMs > ackWaitMs) renewal = clock.setTimer(ackWaitMs / 2, renew);
-		const tooLong = (): void => this.#end(slot, `the handler took longer than ${this.#timeoutMs} ms`);
-		const timer = clock.setTimer(this.#timeoutMs, tooLong);
-		signal.addEventListener("abort", tooLong);
+		let renewal = clock.setTimer(ackWaitMs / 2, renew);
+		const onAbort = (): void => this.#endLate(slot);
+		signal.addEventListener("abort", onAbort);
 		this.#worker(slot).postMessage({ id, json: json.toString(), sequence, attempt: attempts } satisfies FunctionJob);
 		const verdict = await promise;
-		timer.cancel();
-		renewal?.cancel();
-		signal.removeEventListener("abort", tooLong);
+		job.timer?.cancel();
+		renewal.cancel();
+		signal.removeEventListener("abort", onAbort);
 		return verdict;
 	}
 
@@ -87,10 +95,19 @@ export class FunctionThreads implements Sink {
 		});
 		worker.unref();
 		slot.worker = worker;
-		worker.on("message", ({ id, verdict }: FunctionAnswer) => {
+		worker.on("message", (answer: FunctionAnswer) => {
+			const job = slot.running.get(answer.id);
+			if (job === undefined) return;
+			if (answer.kind === "begun") {
+				this.#turn(slot, job);
+				return;
+			}
 			this.trouble = "";
-			slot.running.get(id)?.(verdict ?? ACK);
-			slot.running.delete(id);
+			slot.running.delete(answer.id);
+			job.settle(answer.verdict ?? ACK);
+			const [next] = slot.running.values();
+			// Also before it says that it has begun: what the last one left behind in the thread may hang.
+			if (next !== undefined && next.timer === undefined) this.#turn(slot, next);
 		});
 		worker.on("error", (thrown) => {
 			if (slot.worker === worker) this.#end(slot, `the thread of the handler ended: ${messageOf(thrown)}`);
@@ -99,6 +116,21 @@ export class FunctionThreads implements Sink {
 			if (slot.worker === worker) this.#end(slot, "the thread of the handler has ended");
 		});
 		return worker;
+	}
+
+	/** It has the thread now, with all of its time and its lease. */
+	#turn(slot: Slot, job: Job): void {
+		if (job.timer === undefined) job.progress();
+		this.#time(slot, job);
+	}
+
+	#time(slot: Slot, job: Job): void {
+		job.timer?.cancel();
+		job.timer = this.#options.clock.setTimer(this.#timeoutMs, () => this.#endLate(slot));
+	}
+
+	#endLate(slot: Slot): void {
+		this.#end(slot, `the handler took longer than ${this.#timeoutMs} ms`);
 	}
 
 	/** With its thread go all that it had in hand. */
@@ -112,6 +144,6 @@ export class FunctionThreads implements Sink {
 		}
 		const failed = [...slot.running.values()];
 		slot.running.clear();
-		for (const settle of failed) settle({ kind: "nak", reason });
+		for (const { settle } of failed) settle({ kind: "nak", reason });
 	}
 }
