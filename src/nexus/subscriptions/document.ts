@@ -22,6 +22,7 @@ import {
 	WINDOW,
 	WINDOW_MAX,
 } from "./limits.ts";
+import { HIDDEN } from "./secrets.ts";
 import { hostFault } from "./sinks/webhook-address.ts";
 import { identity, tlsFaults, webhookTls } from "./sinks/webhook-tls-document.ts";
 import { expressionFault } from "./transform/expression.ts";
@@ -91,7 +92,10 @@ const webhook = z
 					.string()
 					.regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/, "is no name of a field")
 					.refine((name) => !OURS.test(name), "is not for a subscription to set"),
-				z.string().regex(/^[\x20-\x7e]{0,1024}$/, "holds what a field cannot"),
+				z
+					.string()
+					.regex(/^[\x20-\x7e]{0,1024}$/, "holds what a field cannot")
+					.refine((value) => value !== HIDDEN, `is ${HIDDEN}, and there is no value that this could keep`),
 			)
 			.refine((map) => Object.keys(map).length <= HEADERS_MAX, `has more than ${HEADERS_MAX} fields`)
 			.optional()

@@ -64,6 +64,10 @@ test("every fault of a document is told with its place", async (t) => {
 	assert.deepEqual(await faultsOf({ sink: { kind: "webhook", url: "ftp://x" } }), ["sink.url"]);
 	assert.deepEqual(await faultsOf({ sink: { kind: "webhook", url: "http://u:p@x/" } }), ["sink.url"]);
 	assert.deepEqual(await faultsOf({ sink: { kind: "webhook", url: "http://x/", headers: { host: "y" } } }), ["sink.headers.host"]);
+	// As it is shown of another one: there is nothing here that it could keep.
+	assert.deepEqual(await faultsOf({ sink: { kind: "webhook", url: "http://x/", headers: { authorization: "(set)" } } }), [
+		"sink.headers.authorization",
+	]);
 	assert.deepEqual(await faultsOf({ sink: { kind: "function", name: "nobody" } }), ["sink.name"]);
 	assert.deepEqual(await faultsOf({ sink: { kind: "pull" }, strategy: "broadcast" }), ["strategy"]);
 	assert.deepEqual(await faultsOf({ sink: { kind: "pull" }, transform: { jsonata: "$sum(" } }), ["transform.jsonata"]);
