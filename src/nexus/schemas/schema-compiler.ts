@@ -36,13 +36,20 @@ export class SchemaCompiler {
 		if (this.#judge.validateSchema(schema) !== true) return { ok: false, faults: metaFaults(this.#judge.errors ?? []) };
 		try {
 			// One that is let go of afterwards: it keeps all that it has ever compiled.
-			const ajv = new Ajv2020({ ...OPTIONS, meta: false, validateSchema: false, ownProperties: namesInherited(schema) });
-			return { ok: true, check: checkOf(ajv.compile(schema)) };
+			return { ok: true, check: checkOf(newAjv(schema).compile(schema)) };
 		} catch (thrown) {
 			// What only ajv knows to be wrong.
 			return { ok: false, faults: [{ path: "", message: thrown instanceof Error ? cut(thrown.message) : "cannot be compiled" }] };
 		}
 	}
+}
+
+function newAjv(schema: JsonSchema): Ajv2020 {
+	const ajv = new Ajv2020({ ...OPTIONS, meta: false, validateSchema: false, ownProperties: namesInherited(schema) });
+	const tuple = ajv.getKeyword("prefixItems");
+	// Of a list that is shorter it skips whatever comes behind it: `contains` and `uniqueItems`, where it stands.
+	if (typeof tuple === "object") ajv.removeKeyword("prefixItems").addKeyword({ ...tuple, before: "unevaluatedItems" });
+	return ajv;
 }
 
 /** Whether it is about names that every object has, where nobody wrote them: asking whose they are takes ten times as long as not to. */

@@ -53,6 +53,14 @@ test("data is judged, and the first thing that is wrong is told with its place",
 test("keywords of 2020-12 are known", () => {
 	assert.equal(check({ prefixItems: [{ type: "string" }], items: { type: "integer" } }, ["a", 1, 2]), undefined);
 	assert.equal(check({ prefixItems: [{ type: "string" }], items: { type: "integer" } }, ["a", "b"]), "data/1 must be integer");
+	// Also where the list is shorter than what is said of its members one by one.
+	const tuple = { prefixItems: [{ type: "string" }, { type: "string" }, { type: "string" }] };
+	assert.match(String(check({ ...tuple, contains: { const: "x" } }, ["a"])), /must contain at least 1/);
+	assert.match(String(check({ ...tuple, uniqueItems: true, maxItems: 3 }, ["a", "a"])), /must NOT have duplicate items/);
+	assert.match(String(check({ ...tuple, minItems: 3 }, ["a", "a"])), /fewer than 3/);
+	assert.match(String(check({ ...tuple, unevaluatedItems: false }, ["a", "b", "c", "d"])), /more than 3 items/);
+	assert.equal(check({ ...tuple, unevaluatedItems: false }, ["a", "b"]), undefined);
+	assert.match(String(check({ ...tuple, items: { type: "integer" } }, ["a", "b", "c", "d"])), /data\/3 must be integer/);
 	assert.equal(check({ properties: { a: true }, unevaluatedProperties: false }, { b: 1 }), 'data must NOT have unevaluated properties: "b"');
 	assert.match(String(check({ dependentRequired: { a: ["b"] } }, { a: 1 })), /must have property b/);
 	assert.equal(check({ contains: { const: 1 }, minContains: 2 }, [1, 2, 1]), undefined);
