@@ -57,7 +57,7 @@ export function addSubscriptions(program: Command, io: CliIo, done: (code: numbe
 			.command("seek")
 			.description("deliver again from an earlier place, or go on from a later one")
 			.argument("<name>")
-			.argument("<from>", "`new`, `all`, a sequence behind which it goes on, or a time: 2026-01-02T03:04:05Z"),
+			.argument("<from>", "`new`, `all`, a sequence to begin with, or a time: 2026-01-02T03:04:05Z"),
 	)
 		.option("--json", AS_JSON)
 		.addHelpText("after", examples(["nexus subscriptions seek billing 2026-01-02T03:04:05Z", "all that came since then, once more"]))

@@ -1,6 +1,6 @@
 /** `nexus subscriptions`: who gets which events, how far each has come, and what keeps it from going on. */
 import { readFile } from "node:fs/promises";
-import type { StartPoint, Subscription, SubscriptionDocument } from "../client/nexus-client.ts";
+import { NexusError, type StartPoint, type Subscription, type SubscriptionDocument } from "../client/nexus-client.ts";
 import { messageOf } from "../core/errors.ts";
 import type { CliIo } from "./io.ts";
 import { CommandRefused, type NexusFlags, withNexus } from "./nexus-api.ts";
@@ -46,7 +46,7 @@ export function runSubscriptionsChange(verb: "pause" | "resume", name: string, f
 	});
 }
 
-/** `from`: `new`, `all`, a sequence behind which it goes on, or a time. */
+/** `from`: `new`, `all`, a sequence to begin with, or a time. */
 export function runSubscriptionsSeek(name: string, from: string, flags: SubscriptionFlags, io: CliIo): Promise<number> {
 	return withNexus("subscriptions seek", flags, io, async ({ client }) => {
 		const view = await client.subscriptions.seek(name, startOf(from));
@@ -57,7 +57,12 @@ export function runSubscriptionsSeek(name: string, from: string, flags: Subscrip
 
 export function runSubscriptionsDelete(name: string, flags: NexusFlags & { readonly discard?: boolean }, io: CliIo): Promise<number> {
 	return withNexus("subscriptions delete", flags, io, async ({ client }) => {
-		await client.subscriptions.delete(name, { discardDeadLetters: flags.discard === true });
+		await client.subscriptions.delete(name, { discardDeadLetters: flags.discard === true }).catch((thrown: unknown) => {
+			if (!(thrown instanceof NexusError) || thrown.reason !== "dead_letters") throw thrown;
+			throw new CommandRefused(
+				`${shown(name)} has dead letters: \`nexus dead-letters replay ${shown(name)}\` first, or delete it with them by --discard`,
+			);
+		});
 		if (io.stdout.isTTY) io.stdout.write(`${shown(name)} is gone, and how far it had come\n`);
 		return 0;
 	});

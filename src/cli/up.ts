@@ -40,6 +40,8 @@ export interface UpOptions {
 
 /** Resolves with 0 when it was asked to stop, 1 for a wrong file, 70 where a process did not start or ended by itself. */
 export async function runUp({ meshFile = SHOP }: UpOptions, io: CliIo): Promise<number> {
+	// Before there is anything to clear away.
+	const signals = listenForStop(process, systemClock);
 	// Made so that nobody else can look into it: logs, events, and the keys of the authority.
 	const scratch = mkdtempSync(join(tmpdir(), "nexus-up-"));
 	const clear = (): void => rmSync(scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
@@ -51,7 +53,7 @@ export async function runUp({ meshFile = SHOP }: UpOptions, io: CliIo): Promise<
 			io.stderr.write(prepared);
 			return EXIT_INPUT;
 		}
-		const running = new RunningMesh(prepared, scratch, listenForStop(process, systemClock), io);
+		const running = new RunningMesh(prepared, scratch, signals, io);
 		try {
 			return await running.run();
 		} finally {

@@ -100,7 +100,7 @@ export interface DeliverySettings {
 export type StartPoint =
 	| "new"
 	| "all"
-	/** Behind this one. */
+	/** With this one. */
 	| { readonly sequence: number }
 	| { readonly time: string }
 	| { readonly lastPer: "partitionkey" | "subject" };

@@ -83,6 +83,7 @@ test("a subscription is made, watched, paused; what it cannot deliver is seen, t
 	assert.match(await ran((io) => runDeadLettersShow("billing", 99, flags, io), true, 1), /99 is no dead letter of billing/);
 	const again = await ran((io) => runDeadLettersReplay("billing", { ...flags, sequence: [first] }, io, context), true, 1);
 	assert.match(again, /^0 delivered, 1 dead again\n$/);
+	assert.match(await ran((io) => runSubscriptionsDelete("billing", flags, io), true, 1), /has dead letters: .* replay billing` .* --discard\n$/);
 	hook.fails = false;
 	await ran((io) => runDeadLettersDiscard("billing", { ...flags, sequence: [last] }, io));
 	const replayed = await ran((io) => runDeadLettersReplay("billing", { ...flags, sequence: [] }, io, context));
