@@ -67,10 +67,10 @@ test("a function that takes longer than ackWait is not waited for", async (t) =>
 test("a handler that computes for longer than ackWait keeps its event: its lease is renewed by another loop", async (t) => {
 	const { url, show } = await subscribed(
 		t,
-		{ sink: { kind: "function", name: "f" }, delivery: { ackWait: "100ms" } },
+		{ sink: { kind: "function", name: "f" }, delivery: { ackWait: "1s" } },
 		{ functions: { f: { module: MODULE, timeoutMs: 20_000 } } },
 	);
-	await publish(url, { id: "a", data: { spinMs: 700 } });
+	await publish(url, { id: "a", data: { spinMs: 2500 } });
 	await until("it is settled", async () => (await show()).deliveries.acked === 1);
 	assert.deepEqual([(await show()).deliveries.timedOut, (await show()).deliveries.naked], [0, 0]);
 });
