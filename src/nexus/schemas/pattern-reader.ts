@@ -20,6 +20,8 @@ const SPACES = [
 ];
 const LINE_ENDS = [0x0a, 0x0a, 0x0d, 0x0d, 0x2028, 0x2029];
 const CONTROLS: Readonly<Record<string, number>> = { n: 0x0a, r: 0x0d, t: 0x09, f: 0x0c, v: 0x0b, "0": 0 };
+/** The second half of a character in UTF-16, written as an escape. */
+const LOW = /^\\u(d[c-f][0-9a-f]{2})/i;
 const REPEAT_MAX = 1000;
 const GROUPS_MAX = 32;
 
@@ -168,7 +170,11 @@ export class PatternReader {
 		if (!/^[0-9A-Fa-f]+$/.test(text) || text.length !== digits) return this.#fail(`has an escape without its ${digits} hexadecimal digits`);
 		this.#at += digits;
 		const code = Number.parseInt(text, 16);
-		return { ranges: [code, code], negated: false };
+		// A character beyond 0xffff is written as two, and is one.
+		const low = digits === 4 && isHigh(code) ? LOW.exec(this.#chars.slice(this.#at, this.#at + 6).join("")) : null;
+		if (low === null) return { ranges: [code, code], negated: false };
+		this.#at += low[0].length;
+		return only(String.fromCharCode(code, Number.parseInt(low[1] ?? "", 16)));
 	}
 
 	#peek(): string | undefined {
@@ -185,6 +191,10 @@ export class PatternReader {
 		if (this.fault === "") this.fault = reason;
 		return undefined;
 	}
+}
+
+function isHigh(code: number): boolean {
+	return code >= 0xd800 && code <= 0xdbff;
 }
 
 function only(char: string): CharSet {

@@ -47,6 +47,9 @@ test("patterns match what RegExp matches", () => {
 			"\\n",
 			"[\\D]",
 			"[+-]?\\d",
+			"^\\uD83D\\ude00$",
+			"[a\\ud83d\\ude00-\\ud83d\\ude02]",
+			"\\ud83d",
 		],
 	];
 	const random = seededRng(5);
