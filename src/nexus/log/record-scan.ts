@@ -6,6 +6,8 @@ import { SCAN_BYTES_MAX } from "./limits.ts";
 
 /** Events that are asked of the broker at a time. */
 const PAGE_EVENTS = 512;
+/** No date is beyond it (ECMA-262 section 21.4.1.1): what others have stamped so cannot be shown. */
+const TIME_MS_MAX = 8.64e15;
 
 export interface RecordSource {
 	/** Sequences of the oldest and newest event that can be read. */
@@ -34,7 +36,7 @@ export class RecordAttributes {
 	of(event: StoredEvent): Attributes | undefined {
 		let attributes = this.#known.get(event);
 		if (attributes === undefined) {
-			attributes = parseAttributes(event.json) ?? FOREIGN;
+			attributes = (Math.abs(event.receivedAtMs) <= TIME_MS_MAX ? parseAttributes(event.json) : undefined) ?? FOREIGN;
 			this.#known.set(event, attributes);
 		}
 		return attributes === FOREIGN ? undefined : attributes;

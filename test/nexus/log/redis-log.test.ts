@@ -11,7 +11,7 @@ import { FakeClock } from "../../support/fake-clock.ts";
 import { eventually } from "../../support/processes.ts";
 import { logConformance } from "./conformance.ts";
 import { skipWithout, startRedis } from "./servers.ts";
-import { batchOf, idOf, numbered, readAll } from "./support.ts";
+import { batchOf, eventJson, idOf, numbered, readAll } from "./support.ts";
 
 const skip = skipWithout("redis-server");
 const common = { prefix: "nexus", clock: systemClock, log: silentLogger };
@@ -106,6 +106,18 @@ test("redis: where the server hangs, all that waits for it is refused once that 
 	assert.ok(outcomes.every((outcome) => !outcome.ok && outcome.failure === "unavailable"));
 	// That somebody hangs takes 12 s to find out.
 	assert.ok(clock.monotonicMs() - hangsSince <= 15_000, `${clock.monotonicMs() - hangsSince} ms`);
+});
+
+test("redis: what others have written with a time that is none is told as damage, and stops nobody", { skip }, async (t) => {
+	const { url } = await startRedis(t, ALWAYS);
+	const log = await open(t, url);
+	await log.append(batchOf([{ id: "ours" }]));
+	for (const time of ["never", "9e99"])
+		spawnSync("redis-cli", ["-u", url, "XADD", "{nexus}:events", "*", "t", time, "e", eventJson({ id: "theirs" })]);
+	await eventually("they are there", async () => log.stats().lastSequence > 1);
+	const { events, damaged } = await log.read({ order: "asc", limit: 10 });
+	assert.deepEqual(events.map(idOf), ["ours"]);
+	assert.ok(damaged.length > 0);
 });
 
 test("redis: two nodes share one order and one memory", { skip }, async (t) => {
