@@ -5,7 +5,7 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { eventLine, readShownEvent, safeJson } from "./event-line.ts";
 import type { CliIo } from "./io.ts";
-import { type NexusFlags, openNexus } from "./nexus-api.ts";
+import { type NexusFlags, openNexus, refusalText } from "./nexus-api.ts";
 
 export interface EventsOptions extends NexusFlags {
 	readonly follow: boolean;
@@ -52,7 +52,7 @@ export async function runEvents(options: EventsOptions, io: CliIo, context?: Eve
 		return 0;
 	} catch (thrown) {
 		if (signal.aborted) return 0;
-		return refuse(io, thrown instanceof NexusError ? thrown.message : `what answers at ${origin} is not Nexus: ${messageOf(thrown)}`);
+		return refuse(io, thrown instanceof NexusError ? refusalText(thrown) : `what answers at ${origin} is not Nexus: ${messageOf(thrown)}`);
 	}
 }
 

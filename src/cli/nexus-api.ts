@@ -48,8 +48,13 @@ export async function withNexus(command: string, flags: NexusFlags, io: CliIo, a
 		return await act(nexus);
 	} catch (thrown) {
 		if (!(thrown instanceof NexusError) && !(thrown instanceof CommandRefused)) throw thrown;
-		return refuse(thrown.message);
+		return refuse(thrown instanceof NexusError ? refusalText(thrown) : thrown.message);
 	}
+}
+
+/** What Nexus says, and what a person at a terminal does about it. */
+export function refusalText({ status, message }: NexusError): string {
+	return status === 401 ? `${message} Here: --token-file FILE, or the variable NEXUS_TOKEN.` : message;
 }
 
 /** A string says what is wrong with the flags; it never quotes the token. */

@@ -152,7 +152,7 @@ test("tokens are made, shown once, written to files of their owner's alone, list
 	assert.match((await ran((io) => runTokenDelete(id, flags, io))).out(), /holds no longer/);
 	assert.match(
 		(await ran((io) => runEvents({ ...flags, tokenFile: out, follow: false }, io), 1)).err(),
-		/^nexus events: Who calls is not known\. The token is unknown\./,
+		/^nexus events: Who calls is not known\. The token is unknown\. .*--token-file FILE, or the variable NEXUS_TOKEN\.$/m,
 	);
 	const scoped = await ran((io) =>
 		runTokenCreate({ ...flags, role: "ingest", name: "shop", types: ["shop.*"], out: join(folder, "shop.token") }, io),

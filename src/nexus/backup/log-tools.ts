@@ -1,5 +1,5 @@
 /** Work on logs that no Nexus has open, for `nexus log`: a log is named by its directory, or by the configuration file that chooses it. */
-import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { systemClock } from "../../core/clock.ts";
@@ -57,6 +57,9 @@ export interface CopyReport extends CopyState {
 const READ_EVENTS = 1_000;
 const DAMAGED_SHOWN_MAX = 1_000;
 const NEVER = { bytesMax: Number.POSITIVE_INFINITY, ageMsMax: Number.POSITIVE_INFINITY };
+
+/** A segment, also a damaged one; or what Nexus writes before there is one. */
+const OF_A_LOG = /^\d{16}\.log|^node\.id$/;
 
 const progressSchema = z.strictObject({
 	from: z.string(),
@@ -195,6 +198,9 @@ function chosen(spec: string, mustExist: boolean) {
 		return { choice, state, dir, retention };
 	}
 	if (stat === undefined && mustExist) throw new Error(`${spec} is neither a directory nor a configuration file`);
+	if (stat !== undefined && mustExist && !isBackup(spec) && !readdirSync(spec).some((name) => OF_A_LOG.test(name))) {
+		throw new Error(`${spec} holds no log: there is no file in it as in 0000000000000001.log`);
+	}
 	if (isBackup(spec)) throw new Error(`${spec} is a backup: restore it first (\`nexus log restore ${spec} DIR\`)`);
 	return { choice: { backend: "embedded" } as const, state: { engine: "sqlite" } as const, dir: spec, retention: NEVER };
 }

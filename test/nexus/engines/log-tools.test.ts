@@ -58,6 +58,20 @@ test("a backup is made of a log that is stopped, verified and restored; one that
 	);
 });
 
+test("a directory without a log is not found whole, and nothing is left in it", async (t) => {
+	const dir = temporaryDir(t);
+	writeFileSync(join(dir, "notes.txt"), "");
+	for (const command of [
+		(io: CaptureIo) => runLogVerify(dir, { url: "" }, io, context()),
+		(io: CaptureIo) => runLogList([dir], { url: "" }, io, context()),
+		(io: CaptureIo) => runLogBackup(undefined, { url: "", from: dir, to: join(dir, "b") }, io, context()),
+		(io: CaptureIo) => runLogCopy({ from: dir, to: join(dir, "x"), progress: join(dir, "p") }, io, context()),
+	]) {
+		assert.match(String((await ran(command, 1)).error), /holds no log: there is no file in it as in 0000000000000001\.log/);
+	}
+	assert.deepEqual(readdirSync(dir), ["notes.txt"]);
+});
+
 test("a copy that was cut off goes on where it was, and is compared with its source", async (t) => {
 	const data = await filledLog(t);
 	const base = temporaryDir(t);
