@@ -67,6 +67,9 @@ describe("nexus policies", () => {
 		assert.match(told, /checkout\.yaml:4:5: unknown key `retrry`\n4 \| {5}retrry: \{\}\n {2}\| {5}\^{6}\n {2}hint: did you mean `retry`\?/);
 		assert.equal(await runPoliciesShow("checkout", { url }, io), 1);
 		assert.match(take(), /There is no such policy/);
+		writeFileSync(file, "upstreams:\n  pay:\n    endpoints: [{ address: 10.0.0.1:80 }]\n");
+		assert.equal(await runPoliciesPut("checkout", file, { url, stages: "1,most", hold: "5", requests: 1 }, io), 1);
+		assert.match(take(), /rollout stages\.1 is no stage: 1, 10%, all; hold has no unit: .*requests Too small/);
 	});
 });
 

@@ -139,9 +139,14 @@ function issuesText(issues: readonly z.core.$ZodIssue[]): string {
 	return issues
 		.map((issue) => {
 			const { path, message } = issue;
-			const closest = issue.code === "invalid_union" ? issue.errors.toSorted((a, b) => a.length - b.length)[0] : undefined;
+			const closest = issue.code === "invalid_union" ? issue.errors.toSorted((a, b) => strangeness(a) - strangeness(b))[0] : undefined;
 			const words = closest === undefined || closest.length === 0 ? message : issuesText(closest);
 			return path.length === 0 ? words : `${path.join(".")} ${words}`;
 		})
 		.join("; ");
+}
+
+/** One that is wrong within comes closer than one that is wrong as a whole. */
+function strangeness(issues: readonly z.core.$ZodIssue[]): number {
+	return issues.reduce((sum, { path }) => sum + (path.length === 0 ? 100 : 1), 0);
 }
