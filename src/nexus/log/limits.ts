@@ -9,6 +9,9 @@ export const EXTENT_BYTES = 16 * 1024 * 1024;
 /** Made behind the last block at a time: writing it takes some 2 ms, and hundreds of small commits go into it. */
 export const ROOM_BYTES = 1024 * 1024;
 
+/** A disk with less left is for what is there to be written, not for what may come. */
+export const ROOM_FREE_BYTES_MIN = 256 * 1024 * 1024;
+
 /** A commit larger than this is not slowed by growing the file, and would fill the room too soon. */
 export const ROOM_COMMIT_BYTES_MAX = 256 * 1024;
 

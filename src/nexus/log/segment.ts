@@ -9,6 +9,7 @@ import {
 	read,
 	readSync,
 	renameSync,
+	statfsSync,
 	unlinkSync,
 	writeSync,
 	writevSync,
@@ -16,7 +17,7 @@ import {
 import { dirname, join, resolve } from "node:path";
 import { decodeSegmentHeader, encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./block-codec.ts";
 import { decodeExtentHeader, EXTENT_HEADER_BYTES, Extent, type ExtentSummary } from "./extent.ts";
-import { ROOM_BYTES } from "./limits.ts";
+import { ROOM_BYTES, ROOM_FREE_BYTES_MIN } from "./limits.ts";
 
 const ROOM = Buffer.alloc(ROOM_BYTES);
 
@@ -111,15 +112,17 @@ export class Segment {
 
 	/**
 	 * Makes room behind `end`, where a write has just ended, as zeros that the same sync makes durable. What is written into it changes no size and
-	 * needs no new blocks, so that its sync asks nothing of the file system's journal (docs/decisions/0106). Does its best: a full disk has no room.
+	 * needs no new blocks, so that its sync asks nothing of the file system's journal (docs/decisions/0106). Does its best: a disk that is nearly full
+	 * has no room to give.
 	 */
 	makeRoom(end: number): void {
 		if (end <= this.#roomEnd) return;
+		// Where there is none now, there may be some so much further on.
+		this.#roomEnd = end + ROOM.length;
 		try {
-			this.#roomEnd = end + writeSync(this.fd, ROOM, 0, ROOM.length, end);
+			const { bavail, bsize } = statfsSync(this.path);
+			if (bavail * bsize >= ROOM_FREE_BYTES_MIN) this.#roomEnd = end + writeSync(this.fd, ROOM, 0, ROOM.length, end);
 		} catch {
-			// The little that is left is for others; so much further on there may be more again.
-			this.#roomEnd = end + ROOM.length;
 			ftruncateSync(this.fd, end);
 		}
 	}
