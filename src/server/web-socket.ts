@@ -14,7 +14,7 @@ export interface WebSocketOptions {
 	readonly onMessage: (bytes: Buffer) => void;
 	/** Once; nothing comes or goes any more. */
 	readonly onClose: () => void;
-	/** The client has caught up with what was sent. */
+	/** The client has caught up with what was sent, where that was 64 KiB or more. */
 	readonly onDrain?: () => void;
 }
 
@@ -24,6 +24,8 @@ export type OpenedWebSocket =
 
 /** A close frame is answered within a round trip; who does not answer is cut off. */
 const CLOSE_MS = 2_000;
+/** As a socket's own mark. Nobody waits for less to leave. */
+const WAITED_BYTES_MIN = 64 * 1024;
 const NOTHING = Buffer.alloc(0);
 const KEY = /^[+/0-9A-Za-z]{22}==$/;
 
@@ -49,6 +51,7 @@ export function openWebSocket(req: ServerRequest, res: ServerResponse, options: 
 export class TextSocket {
 	readonly #stream: SwitchedStream;
 	readonly #ws: WebSocket;
+	readonly #onDrain: (() => void) | undefined;
 	#isOpen = true;
 	/** Frames of this turn of the loop, one character a byte. */
 	#queued = "";
@@ -56,6 +59,7 @@ export class TextSocket {
 	constructor(stream: SwitchedStream, ws: WebSocket, { onMessage, onClose, onDrain }: WebSocketOptions) {
 		this.#stream = stream;
 		this.#ws = ws;
+		this.#onDrain = onDrain;
 		ws.on("message", onMessage as (data: unknown) => void);
 		ws.on("error", () => {}); // `close` follows, and the client has been told
 		ws.on("close", () => {
@@ -111,7 +115,9 @@ export class TextSocket {
 		const frames = this.#queued;
 		this.#queued = "";
 		// Between two frames of the library: it sends each in one piece, and nothing compressed that it would have to wait for.
-		if (frames !== "" && this.#isOpen && this.#ws.readyState === this.#ws.OPEN) this.#stream.socket.write(frames, "latin1");
+		if (frames === "" || !this.#isOpen || this.#ws.readyState !== this.#ws.OPEN) return;
+		// Of what the system takes at once no socket tells that it has drained.
+		if (this.#stream.socket.write(frames, "latin1") && frames.length >= WAITED_BYTES_MIN) this.#onDrain?.();
 	}
 }
 
