@@ -1,13 +1,14 @@
 /** `nexus events` and `nexus schemas`: their options and help. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { systemClock } from "../core/clock.ts";
 import type { EventsOptions } from "./events.ts";
 import { examples } from "./examples.ts";
 import type { CliIo } from "./io.ts";
 import type { NexusFlags } from "./nexus-api.ts";
 import { nexusOptions, wholeNumber } from "./shared-options.ts";
 
-/** `done` gets the exit code. */
-export function addEvents(program: Command, io: CliIo, done: (code: number) => void): void {
+/** `done` gets the exit code. `stopSignal`: aborted by Ctrl-C and its kin. */
+export function addEvents(program: Command, io: CliIo, done: (code: number) => void, stopSignal: () => AbortSignal): void {
 	nexusOptions(program.command("events").description("what happened: readable lines in a terminal, JSON when piped"))
 		.option("--follow", "stay, and print what comes", false)
 		.option("--type <pattern>", "type, `*` allowed: nexus.mesh.*")
@@ -33,7 +34,8 @@ export function addEvents(program: Command, io: CliIo, done: (code: number) => v
 		)
 		.action(async ({ replay, ...options }: Omit<EventsOptions, "replay"> & { replay?: number | true }) => {
 			const { runEvents } = await import("./events.ts");
-			done(await runEvents({ ...options, ...(replay !== undefined && { replay: replay === true ? 1 : replay }) }, io));
+			const context = { clock: systemClock, signal: stopSignal() };
+			done(await runEvents({ ...options, ...(replay !== undefined && { replay: replay === true ? 1 : replay }) }, io, context));
 		});
 }
 

@@ -27,7 +27,7 @@ export interface EventsOptions extends NexusFlags {
 
 export interface EventsContext {
 	readonly clock: Clock;
-	/** Ends --follow with exit code 0. */
+	/** Ends it with exit code 0. */
 	readonly signal: AbortSignal;
 }
 
@@ -48,7 +48,7 @@ export async function runEvents(options: EventsOptions, io: CliIo, context?: Eve
 	try {
 		if (options.replay !== undefined) await replay(client, filter, options, printer, io, { clock, signal });
 		else if (options.follow) await follow(client, filter, printer, io, signal);
-		else await page(client, filter, options, printer);
+		else await page(client, filter, options, printer, signal);
 		return 0;
 	} catch (thrown) {
 		if (signal.aborted) return 0;
@@ -82,12 +82,12 @@ class Printer {
 	}
 }
 
-async function page(client: NexusClient, filter: EventQuery, options: EventsOptions, printer: Printer): Promise<void> {
+async function page(client: NexusClient, filter: EventQuery, options: EventsOptions, printer: Printer, signal: AbortSignal): Promise<void> {
 	// Without a start, the latest are wanted: read backwards, printed forwards.
 	const isTail = options.order === undefined && options.after === undefined && options.since === undefined;
 	const order = options.order ?? (isTail ? "desc" : undefined);
 	const tail: StoredEvent[] = [];
-	for await (const event of client.query({ ...filter, ...(order && { order }), limit: printer.limit })) {
+	for await (const event of client.query({ ...filter, ...(order && { order }), limit: printer.limit }, { signal })) {
 		if (isTail) tail.push(event);
 		else printer.print(event);
 	}

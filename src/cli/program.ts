@@ -73,7 +73,7 @@ export function buildProgram(roles: Roles, io: CliIo, version: string, done: (co
 	addRoles(program, roles, done);
 	addMesh(program, io, done);
 	addPolicy(program, io, done);
-	addEvents(program, io, done);
+	addEvents(program, io, done, stopSignal);
 	addSchemas(program, io, done);
 	addPolicies(program, io, done);
 	addSubscriptions(program, io, done);

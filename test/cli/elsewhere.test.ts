@@ -69,6 +69,18 @@ test("a replay of dead letters that waits says on Ctrl-C what for, and ends on t
 	assert.deepEqual(await replay.ended, { code: null, signal: "SIGINT" });
 });
 
+test("events that are followed end with 0 on Ctrl-C", GUARD, async (t) => {
+	let asked = 0;
+	const url = await serve(t, (_req, res) => {
+		asked++;
+		res.writeHead(200, { "content-type": "text/event-stream" }).write(": here\n\n");
+	});
+	const follow = new NexusProcess(t, ["events", "--follow", "--url", url]);
+	await eventually("it follows", async () => asked === 1);
+	follow.process.kill("SIGINT");
+	assert.deepEqual([await follow.ended, follow.stderr], [{ code: 0, signal: null }, ""]);
+});
+
 test("a verification of the running log that is told to end says so", GUARD, async (t) => {
 	let asked = 0;
 	const log = { firstSequence: 1, lastSequence: 9, bytes: 1 };
