@@ -183,6 +183,8 @@ class EmbeddedLog implements EventLog {
 
 	/** Events whose hash the log holds: duplicates where the log has the very same identity, new ones otherwise. */
 	async #settleSuspects(suspects: readonly NewEvent[], bytes: Buffer, progress: Progress): Promise<AppendOutcome> {
+		// Of before the log was looked at: what is staged afterwards does not speak for them.
+		const earlier = new Set<Group>();
 		for (const event of suspects) {
 			const looked = new Set<number>();
 			for (;;) {
@@ -198,6 +200,7 @@ class EmbeddedLog implements EventLog {
 					break;
 				}
 				looked.add(next);
+				if (progress.group !== undefined) earlier.add(progress.group);
 				const isSame = await this.#reader.holds(next, event.source, event.id);
 				if (this.#closing !== undefined) return CLOSED;
 				if (isSame) {
@@ -207,17 +210,19 @@ class EmbeddedLog implements EventLog {
 				}
 			}
 		}
+		for (const { done } of earlier) {
+			const result = await done;
+			if (!result.ok) return failureOf(result.cause);
+		}
 		return this.#outcome(progress);
 	}
 
 	async #outcome({ accepted, duplicates, sequence, group }: Progress): Promise<AppendOutcome> {
-		// Groups become durable in order: the last one that concerns this batch speaks for the others.
+		// Groups that stood staged together become durable in order, or fail together: the last one speaks for the others.
 		const result = group === undefined ? SETTLED : await group.done;
-		if (result.ok) {
-			this.#counts.duplicates += duplicates;
-			return { ok: true, accepted, duplicates, sequence, durability: "disk" };
-		}
-		return { ok: false, failure: codeOf(result.cause) === "ENOSPC" ? "full" : "io", detail: messageOf(result.cause) };
+		if (!result.ok) return failureOf(result.cause);
+		this.#counts.duplicates += duplicates;
+		return { ok: true, accepted, duplicates, sequence, durability: "disk" };
 	}
 
 	async #commitAll(): Promise<void> {
@@ -291,6 +296,10 @@ interface Progress {
 	group: Group | undefined;
 	/** Undefined: now. A block has one time, so a group takes batches of the same time only. */
 	readonly receivedAtMs: number | undefined;
+}
+
+function failureOf(cause: unknown): AppendOutcome {
+	return { ok: false, failure: codeOf(cause) === "ENOSPC" ? "full" : "io", detail: messageOf(cause) };
 }
 
 const CLOSED: AppendOutcome = Object.freeze({ ok: false, failure: "closed", detail: "the log is closing" });

@@ -9,6 +9,7 @@ import {
 	read,
 	readSync,
 	renameSync,
+	rmSync,
 	statfsSync,
 	unlinkSync,
 	writeSync,
@@ -235,8 +236,9 @@ export class Segment {
 
 	/** Removes its files; those who hold it can still read. */
 	unlink(): void {
-		unlinkSync(this.path);
-		unlinkSync(this.#indexPath);
+		// Who has been faster has removed it: what is asked for is that it is gone.
+		rmSync(this.path, { force: true });
+		rmSync(this.#indexPath, { force: true });
 	}
 
 	#decodeExtent(bytes: Buffer): Extent | undefined {

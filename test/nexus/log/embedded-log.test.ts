@@ -1,6 +1,6 @@
 /** The embedded log as Nexus uses it. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { BACKENDS } from "../../../src/nexus/log/capabilities.ts";
@@ -267,4 +267,37 @@ test("commit listeners hear of each commit, when its events can be read, until t
 	stop();
 	await log.append(batchOf(numbered("c", 1)));
 	assert.deepEqual(heard, [2, 5]);
+});
+
+test("what was staged before the log was looked at is not acknowledged where its commit fails meanwhile", async (t) => {
+	const clock = new FakeClock();
+	let isFull = false;
+	const beforeSync = (): void => {
+		if (isFull) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+	};
+	const retention = { bytesMax: 10_000_000, ageMsMax: 1e9 };
+	const { log } = openLog(t, temporaryDir(t), { clock, segmentBytes: 2_500_000, retention, beforeSync });
+	// Blocks that take a while to read, and a last segment with room.
+	for (let i = 0; i < 9; i++) await log.append(batchOf(numbered(`${i}-`, 40, { data: "x".repeat(50_000) })));
+	clock.advance(60_000);
+	assert.ok(log.stats().firstSequence > 1);
+	isFull = true;
+	// The log is looked at for "6-0", which takes longer than the commit that fails. "0-0" is gone with its segment, and so is new.
+	const appending = log.append(batchOf([{ id: "new" }, { id: "6-0" }, { id: "0-0" }]));
+	while (log.stats().failures === 0) await new Promise((resolve) => setImmediate(resolve));
+	isFull = false;
+	const outcome = await appending;
+	const there = (await readAll(log)).map(idOf);
+	assert.ok(!outcome.ok || there.includes("new"), `acknowledged as ${JSON.stringify(outcome)}, and the log has ${there.slice(-3)}`);
+});
+
+test("an index that somebody has removed does not end retention", async (t) => {
+	const dir = temporaryDir(t);
+	const { log } = openLog(t, dir, { segmentBytes: 1000 });
+	for (let i = 0; i < 20; i++) await log.append(batchOf(numbered(`${i}-`, 5)));
+	for (const name of readdirSync(dir)) if (name.endsWith(".idx")) rmSync(join(dir, name));
+	const limits = { bytesMax: 3000, ageMsMax: Number.POSITIVE_INFINITY };
+	await log.truncate(limits).catch(() => {});
+	await log.truncate(limits);
+	assert.ok(log.stats().bytes <= 4000, `${log.stats().bytes} bytes`);
 });
