@@ -34,9 +34,10 @@ export async function startJoinedMesh(t: TestContext, certificateTtl: string): P
 		`service: ${service}\nadmin: { listen: 127.0.0.1:${admin} }\nnexus: { url: "${nexusUrl}" }\nidentity: { nexus: { tokenFile: ./${service}.token } }\naccessLog: {}\n`;
 	write("nexus.yaml", `listen: 127.0.0.1:${nexusPort}\ndata: ./data\nauthority: { dir: ./certs, certificateTtl: ${certificateTtl} }\n`);
 	write("payments.yaml", `${head("payments", paymentsAdmin)}inbound: { listen: 127.0.0.1:${inboundPort}, application: ${address} }\n`);
+	// What a busy machine takes long for is not what is tested: a request waits for a connection longer than by default.
 	write(
 		"checkout.yaml",
-		`${head("checkout", checkoutAdmin)}outbound: { listen: 127.0.0.1:${outboundPort} }\nupstreams: { payments: { endpoints: [{ address: 127.0.0.1:${inboundPort} }] } }\n`,
+		`${head("checkout", checkoutAdmin)}outbound: { listen: 127.0.0.1:${outboundPort} }\nupstreams: { payments: { endpoints: [{ address: 127.0.0.1:${inboundPort} }], pool: { pendingTimeout: 10s } } }\n`,
 	);
 	const processes: NexusProcess[] = [];
 	const start = (...args: string[]): NexusProcess => {
