@@ -1,9 +1,10 @@
 /** The embedded event log: group commit over segments, each (source, id) once within the window, reads of what is durable. */
 import type { Clock } from "../../core/clock.ts";
-import { codeOf, messageOf } from "../../core/errors.ts";
+import { messageOf } from "../../core/errors.ts";
 import { IdSource } from "../../core/ids.ts";
 import type { Logger } from "../../core/log.ts";
 import { type BackupOptions, type BackupReport, backupSegments } from "./backup.ts";
+import { BatchProgress } from "./batch-progress.ts";
 import { BACKENDS } from "./capabilities.ts";
 import { DEDUPE_WINDOW_EVENTS, type DedupeWindow } from "./dedupe-window.ts";
 import { lockDirectory } from "./directory-lock.ts";
@@ -95,7 +96,7 @@ class EmbeddedLog implements EventLog {
 
 	append(batch: AppendBatch): Promise<AppendOutcome> {
 		if (this.#closing !== undefined) return Promise.resolve(CLOSED);
-		const progress: Progress = { accepted: 0, duplicates: 0, sequence: 0, group: undefined, receivedAtMs: batch.receivedAtMs };
+		const progress = new BatchProgress(batch.receivedAtMs);
 		const suspects: NewEvent[] = [];
 		for (const event of batch.events) {
 			this.#hash.hash(event.source, event.id);
@@ -148,7 +149,7 @@ class EmbeddedLog implements EventLog {
 	}
 
 	/** The hash of the event's identity stands in `#hash`. */
-	#stage(event: NewEvent, bytes: Buffer, progress: Progress): void {
+	#stage(event: NewEvent, bytes: Buffer, progress: BatchProgress): void {
 		const { hi, lo } = this.#hash;
 		const subjectHash = event.subject === undefined ? 0 : this.#subjectHash(event.subject);
 		let group = this.#waiting.at(-1);
@@ -160,31 +161,23 @@ class EmbeddedLog implements EventLog {
 		const sequence = group.stage(event, bytes, hi, lo, subjectHash);
 		this.#nextSequence = sequence + 1;
 		this.#window.add(hi, lo, sequence);
-		progress.accepted++;
-		progress.sequence = sequence;
-		progress.group = group;
+		progress.staged(sequence, group);
 	}
 
 	/** Whether the event waits for a commit already; then this batch waits for the same one. The hash stands in `#hash`. */
-	#isPending(event: NewEvent, progress: Progress): boolean {
+	#isPending(event: NewEvent, progress: BatchProgress): boolean {
 		return this.#window.find(this.#hash.hi, this.#hash.lo, (sequence) => {
 			if (sequence <= this.#durableSequence) return false;
 			const group =
 				this.#waiting.findLast((each) => each.firstSequence <= sequence) ?? this.#inFlight.findLast((each) => each.firstSequence <= sequence);
 			if (group === undefined || !group.holds(sequence, event.source, event.id)) return false;
-			progress.duplicates++;
-			if (sequence > progress.sequence) {
-				progress.sequence = sequence;
-				progress.group = group;
-			}
+			progress.repeated(sequence, group);
 			return true;
 		});
 	}
 
 	/** Events whose hash the log holds: duplicates where the log has the very same identity, new ones otherwise. */
-	async #settleSuspects(suspects: readonly NewEvent[], bytes: Buffer, progress: Progress): Promise<AppendOutcome> {
-		// Of before the log was looked at: what is staged afterwards does not speak for them.
-		const earlier = new Set<Group>();
+	async #settleSuspects(suspects: readonly NewEvent[], bytes: Buffer, progress: BatchProgress): Promise<AppendOutcome> {
 		for (const event of suspects) {
 			const looked = new Set<number>();
 			for (;;) {
@@ -200,29 +193,22 @@ class EmbeddedLog implements EventLog {
 					break;
 				}
 				looked.add(next);
-				if (progress.group !== undefined) earlier.add(progress.group);
+				progress.pause();
 				const isSame = await this.#reader.holds(next, event.source, event.id);
 				if (this.#closing !== undefined) return CLOSED;
 				if (isSame) {
-					progress.duplicates++;
-					progress.sequence = Math.max(progress.sequence, next);
+					progress.repeated(next);
 					break;
 				}
 			}
 		}
-		for (const { done } of earlier) {
-			const result = await done;
-			if (!result.ok) return failureOf(result.cause);
-		}
 		return this.#outcome(progress);
 	}
 
-	async #outcome({ accepted, duplicates, sequence, group }: Progress): Promise<AppendOutcome> {
-		// Groups that stood staged together become durable in order, or fail together: the last one speaks for the others.
-		const result = group === undefined ? SETTLED : await group.done;
-		if (!result.ok) return failureOf(result.cause);
-		this.#counts.duplicates += duplicates;
-		return { ok: true, accepted, duplicates, sequence, durability: "disk" };
+	async #outcome(progress: BatchProgress): Promise<AppendOutcome> {
+		const outcome = await progress.outcome();
+		if (outcome.ok) this.#counts.duplicates += outcome.duplicates;
+		return outcome;
 	}
 
 	async #commitAll(): Promise<void> {
@@ -285,21 +271,6 @@ class EmbeddedLog implements EventLog {
 		this.#damage.add(key);
 		this.#options.log.error("a block of the log is damaged on disk; its events cannot be read", place);
 	}
-}
-
-/** What has become of one batch so far. */
-interface Progress {
-	accepted: number;
-	duplicates: number;
-	sequence: number;
-	/** The last group that the batch must wait for. */
-	group: Group | undefined;
-	/** Undefined: now. A block has one time, so a group takes batches of the same time only. */
-	readonly receivedAtMs: number | undefined;
-}
-
-function failureOf(cause: unknown): AppendOutcome {
-	return { ok: false, failure: codeOf(cause) === "ENOSPC" ? "full" : "io", detail: messageOf(cause) };
 }
 
 const CLOSED: AppendOutcome = Object.freeze({ ok: false, failure: "closed", detail: "the log is closing" });
