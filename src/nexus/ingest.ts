@@ -3,8 +3,8 @@
  * of Nexus that runs thousands of times a second.
  */
 import { parseEvents } from "../events/http-binding.ts";
-import { sendProblem } from "../server/problem.ts";
-import type { ServerRequest } from "../server/server-request.ts";
+import { type Problem, sendProblem } from "../server/problem.ts";
+import { FIRST_BYTES_MAX, type Hold, type ServerRequest } from "../server/server-request.ts";
 import type { ServerResponse } from "../server/server-response.ts";
 import type { PublishScope } from "./access/publish-scope.ts";
 import { BODY_BYTES_MAX } from "./limits.ts";
@@ -37,28 +37,36 @@ export class Ingest {
 	async handle(req: ServerRequest, res: ServerResponse, scope?: PublishScope): Promise<void> {
 		this.#requests++;
 		const { inFlight } = this.#publisher;
-		// What is not announced may be as large as anything.
-		const bytes = Math.min(req.length ?? BODY_BYTES_MAX, BODY_BYTES_MAX);
-		if (!inFlight.hasRoomFor(bytes)) {
-			sendProblem(res, failureProblem(this.#publisher.overload()), RETRY_SOON);
+		let held = 0;
+		const hold = (bytes: number): Problem | undefined => {
+			const more = bytes - held;
+			if (more <= 0) return undefined;
+			if (!inFlight.hasRoomFor(more)) return failureProblem(this.#publisher.overload());
+			inFlight.take(more, 0);
+			held = bytes;
+			return undefined;
+		};
+		// The rest of what is announced may never come: who sends nothing keeps nobody else out.
+		const refusal = hold(Math.min(req.length ?? FIRST_BYTES_MAX, FIRST_BYTES_MAX));
+		if (refusal !== undefined) {
+			sendProblem(res, refusal, RETRY_SOON);
 			return;
 		}
-		inFlight.take(bytes, 0);
 		try {
-			await this.#take(req, res, scope);
+			await this.#take(req, res, scope, hold);
 		} finally {
-			inFlight.giveBack(bytes, 0);
+			inFlight.giveBack(held, 0);
 		}
 	}
 
-	async #take(req: ServerRequest, res: ServerResponse, scope: PublishScope | undefined): Promise<void> {
+	async #take(req: ServerRequest, res: ServerResponse, scope: PublishScope | undefined, hold: Hold): Promise<void> {
 		if ((req.header("content-encoding") ?? "identity") !== "identity") {
 			sendProblem(res, unreadable(415, "Bodies are taken without content-encoding."));
 			return;
 		}
-		const read = await req.body(BODY_BYTES_MAX);
+		const read = await req.body(BODY_BYTES_MAX, hold);
 		if (!read.ok) {
-			sendProblem(res, read.problem);
+			sendProblem(res, read.problem, read.problem.status === 429 ? RETRY_SOON : {});
 			return;
 		}
 		const parsed = parseEvents(req, read.body, this.#eventBytesMax);

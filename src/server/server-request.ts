@@ -6,6 +6,9 @@ import type { Problem } from "./problem.ts";
 
 export type BodyResult = { readonly ok: true; readonly body: Buffer } | { readonly ok: false; readonly problem: Problem };
 
+/** Asked before a body takes so much memory in all; a problem ends it. */
+export type Hold = (bytes: number) => Problem | undefined;
+
 /** What a request needs of the connection that it came on. */
 export interface RequestSource {
 	/** Address of the client; "" once the connection is closed. */
@@ -16,7 +19,7 @@ export interface RequestSource {
 }
 
 // Most bodies fit; a larger one is grown, so that memory follows what was sent and not what was announced.
-const FIRST_BYTES_MAX = 64 * 1024;
+export const FIRST_BYTES_MAX = 64 * 1024;
 const EMPTY = Buffer.alloc(0);
 /** For a request whose client went away. */
 export const ENDED_EARLY: Problem = Object.freeze({ status: 400, title: "The request body ended early.", reason: "bad_request" });
@@ -33,6 +36,7 @@ export class ServerRequest {
 	/** The field lines as they came. */
 	readonly #lines: string;
 	#maxBytes = 0;
+	#hold: Hold | undefined;
 	#bytes: Buffer = EMPTY;
 	#received = 0;
 	#resolve: ((result: BodyResult) => void) | undefined;
@@ -89,13 +93,14 @@ export class ServerRequest {
 	 * The whole body, of at most `maxBytes`; to be called once. A problem where it is larger (413), ends early or is malformed (400), or
 	 * comes too slowly (408): the connection ends after the answer then. Never rejects.
 	 */
-	body(maxBytes: number): Promise<BodyResult> {
+	body(maxBytes: number, hold?: Hold): Promise<BodyResult> {
 		if (this.#asked) throw new Error("the body of a request can be read once");
 		this.#asked = true;
 		if (this.#result !== undefined) return Promise.resolve(this.#result);
 		// Not asked for, it is not sent either, by those who sent `Expect: 100-continue`.
 		if (this.length !== undefined && this.length > maxBytes) return Promise.resolve(tooLarge(maxBytes));
 		this.#maxBytes = maxBytes;
+		this.#hold = hold;
 		return new Promise((resolve) => {
 			this.#resolve = resolve;
 			this.#source.wantBody();
@@ -110,7 +115,11 @@ export class ServerRequest {
 			this.#settle(tooLarge(this.#maxBytes));
 			return;
 		}
-		this.#reserve(received, isLast);
+		const refusal = this.#reserve(received, isLast);
+		if (refusal !== undefined) {
+			this.#settle({ ok: false, problem: refusal });
+			return;
+		}
 		buffer.copy(this.#bytes, this.#received, from, to);
 		this.#received = received;
 		if (isLast) this.#settle({ ok: true, body: this.#bytes.subarray(0, received) });
@@ -128,13 +137,17 @@ export class ServerRequest {
 		this.#resolve = undefined;
 	}
 
-	#reserve(bytes: number, isLast: boolean): void {
+	#reserve(bytes: number, isLast: boolean): Problem | undefined {
 		const held = this.#bytes;
-		if (bytes <= held.length) return;
+		if (bytes <= held.length) return undefined;
 		const most = this.length ?? this.#maxBytes;
-		const grown = Buffer.allocUnsafe(isLast ? bytes : Math.max(bytes, Math.min(most, Math.max(2 * held.length, FIRST_BYTES_MAX))));
+		const size = isLast ? bytes : Math.max(bytes, Math.min(most, Math.max(2 * held.length, FIRST_BYTES_MAX)));
+		const refusal = this.#hold?.(size);
+		if (refusal !== undefined) return refusal;
+		const grown = Buffer.allocUnsafe(size);
 		held.copy(grown, 0, 0, this.#received);
 		this.#bytes = grown;
+		return undefined;
 	}
 }
 

@@ -166,6 +166,25 @@ test("more in hand than the bound is 429 with retry-after, and there is room aga
 	assert.deepEqual([ingest.counts.overloaded, ingest.counts.inFlightBytes], [1, 0]);
 });
 
+test("who announces much and sends little keeps nobody out; what comes takes its room, or is 429", async (t) => {
+	const { ingest, onBegin, port, url } = await smallIngest(t, { bytesMax: 180_000 });
+	const slow: Socket[] = [];
+	for (let i = 0; i < 2; i++) {
+		const begun = onBegin();
+		slow.push(slowPost(port, 1_000_000));
+		await begun;
+	}
+	const small = (id: string) => post(url, eventJson({ id }), { "content-type": STRUCTURED_TYPE });
+	assert.equal((await small("1")).status, 200);
+	const [first, second] = slow as [Socket, Socket];
+	first.write("x".repeat(100_000));
+	assert.match(await readToEnd(first), /^HTTP\/1\.1 429 [^]*retry-after: 1/i);
+	second.destroy();
+	await once(second, "close");
+	while (ingest.counts.inFlightBytes > 0) await small("2");
+	assert.deepEqual([ingest.counts.overloaded, ingest.counts.inFlightBytes], [1, 0]);
+});
+
 test("a client that goes away in the middle of its body leaves nothing behind", async (t) => {
 	const { log, ingest, onBegin, port, url } = await smallIngest(t, { bytesMax: 1000 });
 	const begun = onBegin();
