@@ -52,7 +52,8 @@ export async function startKafka(workspace: Workspace, core: number): Promise<Ru
 	);
 	const java = ["-Xmx1g", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", `${KAFKA_LIBS}/*`];
 	const cluster = randomBytes(16).toString("base64url");
-	await promisify(execFile)("java", [...java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", file]);
+	// In one word: one in 64 begins with a `-`.
+	await promisify(execFile)("java", [...java, "kafka.tools.StorageTool", "format", `--cluster-id=${cluster}`, "-c", file]);
 	const child = await workspace.start("kafka", core, { command: "java", args: [...java, "kafka.Kafka", file] });
 	await waitUntil(() => accepts(port), child);
 	await createTopic(port);

@@ -200,8 +200,8 @@ export async function startKafka(t: TestContext, dress?: KafkaDress): Promise<Ka
 		...options,
 		"kafka.tools.StorageTool",
 		"format",
-		"-t",
-		randomBytes(16).toString("base64url"),
+		// In one word: one in 64 begins with a `-`.
+		`--cluster-id=${randomBytes(16).toString("base64url")}`,
 		"-c",
 		file,
 		...(dress?.format ?? []),
